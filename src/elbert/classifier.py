@@ -1,0 +1,286 @@
+"""The one object a user holds: texts in, predictions out.
+
+Joins tokenizer, engine, policies and the model folder. Runs no layer itself, trains nothing.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elbert.data import Labels
+from elbert.engine import Engine
+from elbert.engine.scheduler import Arrival, Departures
+from elbert.errors import UsageError, did_you_mean
+from elbert.exits import ExitPolicy, make, names
+from elbert.modeling.load import load_model
+from elbert.modeling.model import MultiExitModel
+from elbert.results import ExitOutput, LayerOutputs, Prediction, ProblemType, Trace
+
+Text = str | tuple[str, str]
+
+_BACKENDS = ("auto", "torch")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Texts tokenised together: enough to keep the tokenizer's threads busy, few enough to stay small in memory.
+_TOKENIZE_AT_ONCE = 256
+
+
+class Classifier:
+    """A text classifier whose texts leave at the first layer that is sure of them.
+
+    Attributes:
+        labels: the label space, with the names as they stood in the training data.
+        num_layers: layers of the encoder, M.
+        max_length: tokens read of a text; the rest is cut off and `Prediction.truncated` says so.
+        policy: the exit policy used where a call names none.
+        policies: policies saved with the model, by name.
+        backend, dtype, device: what computes, as plain names.
+    """
+
+    def __init__(
+        self,
+        model: MultiExitModel,
+        tokenizer: Any,
+        elbert: dict[str, Any] | None = None,
+        *,
+        name: str = "",
+        backend: str = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        policy: ExitPolicy | str | dict[str, Any] | None = None,
+    ) -> None:
+        if backend not in _BACKENDS:
+            raise UsageError(f"unknown backend {backend!r}{did_you_mean(backend, _BACKENDS)}")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.elbert = dict(elbert or {})
+        self.name = name
+        self.backend = "torch"
+        self.device = _device(device)
+        self.dtype = _dtype(dtype, self.device)
+        weights = model.weights()
+        self.num_layers: int = weights.num_layers
+        self.problem_type: ProblemType = weights.problem_type
+        self.labels = Labels.from_config(model.config)
+        self.max_length = min(int(self.elbert.get("max_length") or weights.max_length), weights.max_length)
+        self.policies = {key: ExitPolicy.from_dict(value) for key, value in self.elbert.get("policies", {}).items()}
+        self.policy = self._policy(policy if policy is not None else self.elbert.get("default_policy", "elbert"))
+        self.engine = Engine(weights, dtype=_DTYPES[self.dtype], device=self.device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        policy: ExitPolicy | str | dict[str, Any] | None = None,
+    ) -> Classifier:
+        """Load a trained classifier.
+
+        Args:
+            model: a model folder, a hub id, or the name of a bundled checkpoint.
+            backend: "auto" or "torch".
+            device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", …
+            dtype: "auto" (float32 on a CPU, bfloat16 on CUDA), "float32", "bfloat16", or "float16" (CUDA only).
+            policy: an `ExitPolicy`, its name, its dict, or the name of a policy saved with the model; None takes the
+                model's default, or ELBERT's published rule where the model has none.
+
+        Raises:
+            UsageError: an unknown model, backend, device, dtype or policy.
+            ModelError: the folder's content is unusable.
+        """
+        loaded, tokenizer, elbert = load_model(str(model))
+        return cls(
+            loaded, tokenizer, elbert, name=str(model), backend=backend, device=device, dtype=dtype, policy=policy
+        )
+
+    def predict(
+        self,
+        texts: Text | Iterable[Text],
+        *,
+        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        batch_size: int = 32,
+    ) -> Prediction | list[Prediction]:
+        """Classify one text, or many in input order: one in, one out.
+
+        Args:
+            texts: a string, a pair `(text, text_pair)`, or an iterable of either. A list is never read as a pair.
+            policy: as in `from_pretrained`, for this call only.
+            batch_size: texts in flight together; changes the speed, never the answer.
+        """
+        if isinstance(texts, (str, tuple)):
+            return next(self.stream([texts], policy=policy, batch_size=1))
+        return list(self.stream(texts, policy=policy, batch_size=batch_size))
+
+    def stream(
+        self,
+        texts: Iterable[Text],
+        *,
+        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        batch_size: int = 32,
+    ) -> Iterator[Prediction]:
+        """Classify any number of texts, yielding in input order with bounded memory.
+
+        Texts are read ahead by 64 × batch_size to be ordered by length.
+        """
+        chosen = self._policy(policy)
+        truncated: dict[int, bool] = {}
+        departures = self.engine.run(self._arrivals(texts, truncated), chosen, batch_size=batch_size)
+        waiting: dict[int, Prediction] = {}
+        following = 0
+        for group in departures:
+            for index, prediction in self._predictions(group, truncated):
+                waiting[index] = prediction
+            while following in waiting:
+                yield waiting.pop(following)
+                following += 1
+
+    def record(self, texts: Iterable[Text], *, batch_size: int = 32, pooled: bool = False) -> LayerOutputs:
+        """Run every text to full depth and return what every exit said, for replay, sweeps and calibration."""
+        return self.engine.record(list(self._arrivals(texts, {})), batch_size=batch_size, pooled=pooled)
+
+    def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
+        """Show, layer by layer, what the exits said of one text and what the policy made of it."""
+        chosen = self._policy(policy)
+        arrival = next(self._arrivals([text], {}))
+        outputs = self.engine.record([arrival], batch_size=1)
+        return trace_of(outputs, chosen, self.tokenizer.convert_ids_to_tokens(arrival.ids), self.labels.names)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write an ordinary Hugging Face checkpoint plus `elbert.json`; an existing folder is replaced as a whole."""
+        self.model.save_pretrained(Path(folder), tokenizer=self.tokenizer, elbert=self._elbert_json())
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, commit_message: str | None = None) -> str:
+        """Upload the model folder to the Hugging Face hub and return its address there.
+
+        Args:
+            repo_id: `user/name`; made if it does not exist.
+            private: for a repository that has to be made; None leaves it to the account's setting.
+            commit_message: what to write in the hub's history.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+        repository = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / "model"
+            self.save_pretrained(folder)
+            message = commit_message or "Upload an ELBERT classifier"
+            return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
+
+    def _arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
+        """Tokenise lazily; note in `truncated` which texts were cut."""
+        source = enumerate(texts)
+        while chunk := list(islice(source, _TOKENIZE_AT_ONCE)):
+            yield from self._tokenize(chunk, truncated)
+
+    def _tokenize(self, chunk: list[tuple[int, Text]], truncated: dict[int, bool]) -> Iterator[Arrival]:
+        for index, text in chunk:
+            if not isinstance(text, str) and not (
+                isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
+            ):
+                raise UsageError(
+                    f"text {index + 1} is {reprlib.repr(text)}; a text is a string or a tuple of two strings"
+                )
+        # A chunk may mix single texts and pairs; the tokenizer wants one kind a call.
+        for paired in (False, True):
+            part = [(index, text) for index, text in chunk if isinstance(text, tuple) is paired]
+            if not part:
+                continue
+            encoded = self.tokenizer([text for _, text in part], truncation=True, max_length=self.max_length)
+            types = encoded.get("token_type_ids") if paired else None
+            for place, (index, _) in enumerate(part):
+                truncated[index] = bool(encoded.encodings[place].overflowing)
+                yield Arrival(index, encoded["input_ids"][place], types[place] if types else None)
+
+    def _predictions(self, group: Departures, truncated: dict[int, bool]) -> Iterator[tuple[int, Prediction]]:
+        """Turn one step's departures into predictions, each with its place in the input."""
+        columns = (group.index.tolist(), group.exit_layer.tolist())
+        answers: Iterable[tuple[Any, Any]]
+        if self.problem_type == "single_label_classification":
+            scores, classes = group.probs.max(-1)
+            answers = zip([self.labels.names[i] for i in classes.tolist()], scores.tolist(), strict=True)
+        elif self.problem_type == "multi_label_classification":
+            answers = map(self._decided_labels, group.probs.tolist())
+        else:
+            values = group.logits.tolist()
+            answers = ((row[0] if len(row) == 1 else tuple(row), None) for row in values)
+        for index, layer, (label, score) in zip(*columns, answers, strict=True):
+            yield index, Prediction(label, score, layer, self.num_layers, truncated.pop(index))
+
+    def _decided_labels(self, probs: list[float]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        chosen = [(name, p) for name, p in zip(self.labels.names, probs, strict=True) if p >= 0.5]
+        return tuple(name for name, _ in chosen), tuple(p for _, p in chosen)
+
+    def _policy(self, policy: ExitPolicy | str | dict[str, Any] | None) -> ExitPolicy:
+        """Resolve what a caller may pass as a policy."""
+        if policy is None:
+            return self.policy
+        if isinstance(policy, ExitPolicy):
+            return policy
+        if isinstance(policy, dict):
+            return ExitPolicy.from_dict(policy)
+        if policy in self.policies:
+            return self.policies[policy]
+        if policy in names():
+            return make(policy)
+        raise UsageError(f"unknown policy {policy!r}{did_you_mean(policy, [*self.policies, *names()])}")
+
+    def _elbert_json(self) -> dict[str, Any]:
+        saved = {key: policy.to_dict() for key, policy in self.policies.items()}
+        return {**self.elbert, "max_length": self.max_length, "policies": saved}
+
+
+def trace_of(outputs: LayerOutputs, policy: ExitPolicy, tokens: list[str], labels: tuple[str, ...]) -> Trace:
+    """Replay `policy` over the outputs of one text (N = 1) and note what it made of each layer."""
+    layers = outputs.probs.shape[1]
+    state = policy.start(1, num_labels=outputs.probs.shape[2])
+    exit_layer, reasons = layers, []
+    for depth in range(layers):
+        output = ExitOutput(
+            outputs.probs[:, depth], outputs.logits[:, depth], problem_type=outputs.problem_type
+        )
+        layer = torch.tensor([depth + 1])
+        leave, state = policy.update(state, output, layer)
+        reasons += policy.explain(output, layer, state, leave)
+        if bool(leave) and exit_layer == layers:
+            exit_layer = depth + 1
+    return Trace(
+        tokens=tuple(tokens),
+        labels=tuple(labels),
+        probs=outputs.probs[0],
+        puzzlement=puzzlement(outputs.probs[0], outputs.problem_type),
+        exit_layer=exit_layer,
+        reasons=tuple(reasons),
+        policy=policy.to_dict(),
+    )
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; allowed: auto, cpu, cuda, cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {name!r} was asked for but torch finds no CUDA device; use cpu, or auto")
+    return name
+
+
+def _dtype(name: str, device: str) -> str:
+    if name == "auto":
+        return "float32" if device == "cpu" else "bfloat16"
+    if name not in _DTYPES:
+        raise UsageError(f"unknown dtype {name!r}{did_you_mean(name, ['auto', *_DTYPES])}")
+    if name == "float16" and device == "cpu":
+        raise UsageError("dtype float16 needs a CUDA device; on a CPU use float32 or bfloat16")
+    return name

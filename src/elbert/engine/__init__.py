@@ -1,0 +1,6 @@
+"""Inference: packed rows in flight, the layer step, the depth scheduler. Knows weights and policies, no tokenizer, no files."""
+
+from elbert.engine.engine import Engine
+from elbert.engine.scheduler import Departures, Scheduler
+
+__all__ = ["Departures", "Engine", "Scheduler"]

@@ -1,0 +1,111 @@
+"""The engine: token lists in, departures out, memory bounded whatever the input's length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import torch
+
+from elbert.engine.scheduler import Arrival, Departures, Recorder, Scheduler, probabilities
+from elbert.engine.step import TorchBackend
+from elbert.errors import UsageError
+from elbert.exits import ExitPolicy
+from elbert.exits.full import Full
+from elbert.modeling.weights import EncoderWeights
+from elbert.results import LayerOutputs
+
+# Texts looked at together to be ordered by length, as a multiple of the rows in flight.
+_SORTING_WINDOW = 64
+
+
+class Engine:
+    """Runs an encoder with exits over any number of tokenised texts.
+
+    Args:
+        weights: the model as plain matrices.
+        dtype: torch.float32, torch.bfloat16, or torch.float16 (CUDA only).
+        device: a torch device or its name.
+    """
+
+    def __init__(
+        self, weights: EncoderWeights, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> None:
+        self.weights = weights
+        self.backend = TorchBackend(weights, dtype, torch.device(device))
+
+    @torch.inference_mode()
+    def run(
+        self,
+        arrivals: Iterable[Arrival],
+        policy: ExitPolicy,
+        *,
+        batch_size: int = 32,
+        max_tokens: int = 16_384,
+        recorder: Recorder | None = None,
+    ) -> Iterator[Departures]:
+        """Let every text run until it leaves; yield departures as they happen, not in input order.
+
+        Arrivals are read ahead by a bounded window and ordered by length inside it, which changes the speed only: no
+        text's label or exit layer depends on its neighbours.
+
+        Args:
+            arrivals: any iterable; read lazily.
+            policy: who leaves where.
+            batch_size: rows stepped together, >= 1.
+            max_tokens: tokens stepped together, unless one row alone is longer.
+            recorder: if given, is shown every exit's output.
+
+        Raises:
+            UsageError: batch_size or max_tokens below 1.
+            ElbertError: the model gave NaN.
+        """
+        for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
+            if value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1")
+        scheduler = Scheduler(
+            self.weights, self.backend, policy, places=batch_size, max_tokens=max_tokens, recorder=recorder
+        )
+        source = by_length(arrivals, _SORTING_WINDOW * batch_size)
+        following = next(source, None)
+        while following is not None or scheduler.busy:
+            while following is not None and scheduler.fits(following):
+                scheduler.admit(following)
+                following = next(source, None)
+            departures = scheduler.step(draining=following is None)
+            if departures is not None:
+                yield departures
+
+    def record(
+        self, texts: list[Arrival], *, batch_size: int = 32, max_tokens: int = 16_384, pooled: bool = False
+    ) -> LayerOutputs:
+        """Run every text to full depth and keep what every exit said.
+
+        Args:
+            texts: their `index` must be 0 .. N-1.
+            batch_size: rows stepped together.
+            max_tokens: tokens stepped together.
+            pooled: keep the pooled hidden states too, for learned policies.
+        """
+        recorder = Recorder(len(texts), self.weights, pooled=pooled)
+        for _ in self.run(texts, Full(), batch_size=batch_size, max_tokens=max_tokens, recorder=recorder):
+            pass
+        return LayerOutputs(
+            logits=recorder.logits,
+            probs=probabilities(recorder.logits, self.weights.problem_type),
+            lengths=torch.tensor([len(text.ids) for text in texts], dtype=torch.int64),
+            pooled=recorder.pooled,
+            problem_type=self.weights.problem_type,
+        )
+
+
+def by_length(arrivals: Iterable[Arrival], window: int) -> Iterator[Arrival]:
+    """Yield arrivals ordered by length inside consecutive windows, longest first and shortest first in turn.
+
+    The turn keeps neighbours alike across the seam of two windows.
+    """
+    source = iter(arrivals)
+    longest_first = True
+    while chunk := list(islice(source, window)):
+        yield from sorted(chunk, key=lambda arrival: len(arrival.ids), reverse=longest_first)
+        longest_first = not longest_first

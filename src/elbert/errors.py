@@ -1,0 +1,51 @@
+"""The few exceptions a caller may catch.
+
+Every message is one line: what happened, the value given, what is allowed, how to mend it. The command line prints that
+line on stderr and ends with `exit_status`; a library user catches `ElbertError` or one of its kinds.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class ElbertError(Exception):
+    """Base of every error this library raises on purpose."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class UsageError(ElbertError):
+    """The request itself is wrong: an unknown name, file or column, an output that exists, a value out of range."""
+
+    exit_status: ClassVar[int] = 2
+
+
+class DataError(ElbertError):
+    """A data set was found but its content is unusable; the message names the file and the row."""
+
+
+class ModelError(ElbertError):
+    """A model folder was found but its content is unusable: a missing tensor, a wrong shape, a pickle."""
+
+
+class MissingExtraError(ElbertError):
+    """An optional dependency is not installed; the message holds the exact install line."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is needed for this and is not installed: run pip install 'elbert[{extra}]'")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'? Allowed: a, b, x"` for an unknown `name`, to end an error line with.
+
+    Args:
+        name: what was given.
+        known: every allowed value.
+    """
+    allowed = list(known)
+    close = difflib.get_close_matches(name, allowed, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint} Allowed: {', '.join(allowed)}" if hint else f"; allowed: {', '.join(allowed)}"
