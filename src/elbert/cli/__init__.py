@@ -1,0 +1,95 @@
+"""The `elbert` command: one small file per verb, imported only when that verb is called.
+
+`main` is the one way in and the one place where an error becomes a line on stderr and an exit status: 0 done,
+1 failed, 2 the request was wrong, 130 interrupted. Nothing here imports torch, so `elbert --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+
+from elbert.errors import ElbertError
+
+DEBUG_VARIABLE = "ELBERT_DEBUG"
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line and return its exit status; nothing but `SystemExit` from within a library leaves it.
+
+    Args:
+        argv: the words after `elbert`; the process's own where None. No word at all shows the help.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    # Libraries talk on stderr by default; a user who asks for more in the environment still gets it.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        status = _run(words or ["--help"])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except ElbertError as error:
+        return _say(str(error), error.exit_status)
+    except BrokenPipeError:
+        _close_stdout()
+        return 1
+    except OSError as error:
+        status = _say(_os_error_line(error), 1)
+        _close_stdout()
+    except MemoryError:
+        return _say("out of memory: give a smaller --batch-size or --max-length", 1)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a user sees a line, not a traceback
+        return _report_bug(error)
+    return status
+
+
+def _run(words: list[str]) -> int:
+    """Hand `words` to Typer and turn its own usage errors into ours."""
+    import typer
+
+    from elbert.cli.app import command
+
+    try:
+        result = command().main(args=words, prog_name="elbert", standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        page = f"{context.command_path} --help" if context is not None else "elbert --help"
+        return _say(f"{error.format_message().rstrip('.')}; see {page!r}", error.exit_code)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    if result == INTERRUPTED:  # Typer turns an interrupt inside a verb into this status
+        raise KeyboardInterrupt
+    return result if isinstance(result, int) else 0
+
+
+def _say(message: str, status: int) -> int:
+    """Write `elbert: message` as one line on stderr and return `status`."""
+    with contextlib.suppress(OSError):  # nobody may be listening: the exit status still tells
+        sys.stderr.write(f"elbert: {' '.join(message.split())}\n")
+        sys.stderr.flush()
+    return status
+
+
+def _os_error_line(error: OSError) -> str:
+    """Return what the system said and about which file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason}: {error.filename!r}" if error.filename is not None else reason
+
+
+def _report_bug(error: Exception) -> int:
+    """Say that this is our fault, with the traceback only for those who ask."""
+    if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
+        traceback.print_exception(error)
+    kind = type(error).__name__
+    hint = f"set {DEBUG_VARIABLE}=1 for the traceback and send it with the command line"
+    return _say(f"this is a bug in elbert, {kind}: {error}; {hint}", 1)
+
+
+def _close_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush can't fail a second time."""
+    with contextlib.suppress(OSError, ValueError):  # stdout may be no real file (a test's buffer)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,138 @@
+"""Which verbs there are, and the group that imports a verb's module only when it is called.
+
+A verb is a module with a function of the verb's name; its parameters are the flags and its docstring, down to `Args:`,
+is the help page. To add one: copy the nearest file, change it, and add a line to `VERBS`. No verb does its work here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from elbert import __version__
+from elbert.errors import UsageError, did_you_mean
+
+# Help pages are as wide as the terminal up to this many columns.
+CONTEXT = {"max_content_width": 110, "help_option_names": ["--help", "-h"]}
+
+# Docstring sections that are for readers of the code.
+_CODE_SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One line of `elbert --help`.
+
+    Attributes:
+        module: where the function of the verb's name lives.
+        summary: what it does, in one line.
+        panel: the heading it stands under.
+    """
+
+    module: str
+    summary: str
+    panel: str
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb("elbert.cli.demo", "The whole story on packaged data: train, evaluate, report.", "Start here"),
+    "train": Verb("elbert.cli.train", "Fine-tune a model so that every layer can answer.", "Make a model"),
+    "pretrain": Verb("elbert.cli.pretrain", "Pretrain a small ALBERT from plain text.", "Make a model"),
+    "predict": Verb("elbert.cli.predict", "Classify texts, one JSON object a line.", "Use a model"),
+    "evaluate": Verb("elbert.cli.evaluate", "Score a model on labelled data, timed against full depth.", "Use a model"),
+    "policies": Verb("elbert.cli.policies", "List the exit policies, with the paper of each.", "Look up"),
+    "schemes": Verb("elbert.cli.schemes", "List the training schemes, with the paper of each.", "Look up"),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows its verbs from the table and imports none of them until one is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Return the verbs in the table's order."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """Import the verb's module and build its command; None where there is no such verb."""
+        verb = VERBS.get(cmd_name)
+        return None if verb is None else build_command(cmd_name, verb)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the verb named first in `args`.
+
+        Raises:
+            UsageError: there is no such verb; the message names the closest.
+        """
+        if args and args[0] not in VERBS:
+            raise UsageError(f"there is no verb {args[0]!r}{did_you_mean(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Write the verbs under their headings, from the table alone."""
+        for panel in dict.fromkeys(verb.panel for verb in VERBS.values()):
+            rows = [(name, verb.summary) for name, verb in VERBS.items() if verb.panel == panel]
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
+def build_command(name: str, verb: Verb) -> Any:
+    """Return the command of one verb, its help page taken from its function's docstring."""
+    function = getattr(importlib.import_module(verb.module), name)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT)
+    app.command(name, help=help_page(function))(function)
+    return typer.main.get_command(app)
+
+
+def help_page(function: Any) -> str:
+    """Return a docstring as help text: sections for readers of the code cut off, indented examples kept as written."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    kept: list[str] = []
+    for paragraph in paragraphs:
+        if paragraph.lstrip().startswith(_CODE_SECTIONS):
+            break
+        # "\b" tells the formatter to leave the lines of this paragraph alone.
+        literal = any(line.startswith(" ") for line in paragraph.splitlines())
+        kept.append(f"\b\n{paragraph}" if literal else paragraph)
+    return "\n\n".join(kept)
+
+
+def command() -> Any:
+    """Return the whole command line, ready to be run."""
+    app = typer.Typer(
+        cls=LazyGroup,
+        name="elbert",
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings=CONTEXT,
+        subcommand_metavar="VERB …",
+    )
+    app.callback(help=help_page(_root))(_root)
+    return typer.main.get_command(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"elbert {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Text classification that stops thinking as soon as it is sure.
+
+    Every verb has its own page, with an example: elbert VERB --help. Exit status: 0 done, 1 failed, 2 the request
+    was wrong.
+
+    Example:
+        elbert demo
+        elbert train train.csv --out runs/mine
+        elbert predict runs/mine "What a film!"
+    """
