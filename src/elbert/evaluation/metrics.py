@@ -1,0 +1,141 @@
+"""One number for how good a model's answers are, the same in training, evaluation and the benchmarks.
+
+Takes arrays of predictions and labels, N rows; runs no model. Every metric is "higher is better", and one that is
+undefined for the given answers (a constant prediction has no correlation) is 0.0, never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from elbert.errors import UsageError, did_you_mean
+from elbert.results import ProblemType
+
+Array = NDArray[Any]
+
+# The metric of each problem type where none is named.
+DEFAULT_METRIC: dict[str, str] = {
+    "single_label_classification": "accuracy",
+    "multi_label_classification": "f1_micro",
+    "regression": "pearson",
+}
+
+# Short names people use.
+_ALIASES = {"f1": "f1_macro", "mcc": "matthews", "f1-micro": "f1_micro", "f1-macro": "f1_macro"}
+
+
+def accuracy(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """Return the share of rows that are wholly right: class indices [N], or 0/1 label matrices [N, C]."""
+    equal = np.asarray(predictions) == np.asarray(labels)
+    return float(np.mean(equal.reshape(len(equal), -1).all(axis=1)))
+
+
+def f1_micro(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """Return F1 over all decisions pooled: 0/1 matrices [N, C], or class indices [N] (where it equals accuracy)."""
+    return _f1(predictions, labels, "micro")
+
+
+def f1_macro(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """Return the mean F1 over classes: 0/1 matrices [N, C], or class indices [N]."""
+    return _f1(predictions, labels, "macro")
+
+
+def matthews(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """Return Matthews' correlation of class indices [N], in [-1, 1]; the metric of CoLA."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(np.asarray(labels), np.asarray(predictions)))
+
+
+def pearson(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """Return the linear correlation of values [N] or [N, C] (the mean over C), in [-1, 1]."""
+    return _correlation(_columns(predictions), _columns(labels))
+
+
+def spearman(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """Return the rank correlation of values [N] or [N, C] (the mean over C), in [-1, 1]."""
+    from scipy.stats import rankdata
+
+    return _correlation(rankdata(_columns(predictions), axis=0), rankdata(_columns(labels), axis=0))
+
+
+_CLASSES = ("single_label_classification", "multi_label_classification")
+
+# name -> (function, problem types it can score)
+METRICS: dict[str, tuple[Callable[[ArrayLike, ArrayLike], float], tuple[str, ...]]] = {
+    "accuracy": (accuracy, _CLASSES),
+    "f1_micro": (f1_micro, _CLASSES),
+    "f1_macro": (f1_macro, _CLASSES),
+    "matthews": (matthews, ("single_label_classification",)),
+    "pearson": (pearson, ("regression",)),
+    "spearman": (spearman, ("regression",)),
+}
+
+
+def metric_name(problem_type: ProblemType, name: str | None = None) -> str:
+    """Return the full name of a metric that fits `problem_type`.
+
+    Args:
+        problem_type: transformers' word for the task.
+        name: the metric asked for (`f1` and `mcc` are short names); None takes accuracy, micro F1 or Pearson.
+
+    Raises:
+        UsageError: there is no such metric, or it does not fit.
+    """
+    chosen = _ALIASES.get(name, name) if name else DEFAULT_METRIC[problem_type]
+    fitting = [known for known, (_, kinds) in METRICS.items() if problem_type in kinds]
+    if chosen not in METRICS:
+        raise UsageError(f"unknown metric {name!r}{did_you_mean(str(name), fitting)}")
+    if chosen not in fitting:
+        raise UsageError(f"metric {name!r} does not fit a {problem_type} model; allowed: {', '.join(fitting)}")
+    return chosen
+
+
+def score(
+    problem_type: ProblemType, predictions: ArrayLike, labels: ArrayLike, metric: str | None = None
+) -> tuple[str, float]:
+    """Score predictions against labels.
+
+    Args:
+        problem_type: transformers' word for the task.
+        predictions: class indices [N] (single label), 0/1 [N, C] (multi-label), or values [N] or [N, C] (regression).
+        labels: the same shape.
+        metric: its name; None takes accuracy, micro F1 or Pearson.
+
+    Returns:
+        The metric's full name and its value.
+
+    Raises:
+        UsageError: an unknown metric, one that does not fit, no rows, or shapes that differ.
+    """
+    name = metric_name(problem_type, metric)
+    given, wanted = np.asarray(predictions), np.asarray(labels)
+    if given.shape != wanted.shape:
+        raise UsageError(f"predictions have shape {given.shape} and labels {wanted.shape}; they must be the same")
+    if len(given) == 0:
+        raise UsageError("there are 0 rows to score; give at least one")
+    return name, METRICS[name][0](given, wanted)
+
+
+def _f1(predictions: ArrayLike, labels: ArrayLike, average: str) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(np.asarray(labels), np.asarray(predictions), average=average, zero_division=0.0))
+
+
+def _columns(values: ArrayLike) -> Array:
+    """Return values as float64 [N, C]."""
+    array = np.asarray(values, dtype=np.float64)
+    return array.reshape(len(array), -1)
+
+
+def _correlation(left: Array, right: Array) -> float:
+    """Return the mean over columns of the linear correlation of [N, C] and [N, C]; 0 for a constant column."""
+    left, right = left - left.mean(axis=0), right - right.mean(axis=0)
+    scale = np.sqrt((left**2).sum(axis=0) * (right**2).sum(axis=0))
+    product = (left * right).sum(axis=0)
+    return float(np.mean(np.divide(product, scale, out=np.zeros_like(product), where=scale > 1e-300)))
