@@ -1,0 +1,73 @@
+"""Entropy: leave when the class distribution is sharp enough (DeeBERT in nats, FastBERT normalised). Keeps no state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from elbert.errors import UsageError
+from elbert.exits import scores
+from elbert.exits.base import ExitPolicy, State
+from elbert.exits.parameters import number, switch
+from elbert.results import ExitOutput
+
+
+@dataclass(frozen=True)
+class Entropy(ExitPolicy):
+    """Leave at the first layer i where H(p_i) < threshold.
+
+    Rule: H(p) = −Σ_j p_j log p_j, divided by log C where `normalized`. For multi-label the greatest entropy of a single
+    label counts; for regression there is no entropy and the rule never fires. Use the normalised form: its threshold
+    means the same for two classes and for two hundred. Use nats to repeat DeeBERT's numbers.
+
+    Source: Xin et al., "DeeBERT", ACL 2020 (nats); Liu et al., "FastBERT", ACL 2020 (normalised, their `speed`).
+    """
+
+    name: ClassVar[str] = "entropy"
+    summary: ClassVar[str] = (
+        "leave when the entropy of the class probabilities is below `threshold` (DeeBERT, FastBERT)"
+    )
+    citation: ClassVar[str] = (
+        "Xin et al., DeeBERT: Dynamic Early Exiting for Accelerating BERT Inference, ACL 2020, arXiv:2004.12993; "
+        "Liu et al., FastBERT: a Self-distilling BERT with Adaptive Inference Time, ACL 2020, arXiv:2004.02178"
+    )
+
+    threshold: float = number(0.1, "leave when the entropy is below this; at most 1 when normalised")
+    normalized: bool = switch(True, "divide the entropy by log C, so that it lies in [0, 1]; else it is in nats")
+
+    def __post_init__(self) -> None:
+        """Check the parameters; raises UsageError."""
+        super().__post_init__()
+        if self.normalized and self.threshold > 1:
+            raise UsageError(
+                f"exit policy 'entropy': threshold is {self.threshold!r}; allowed: a number from 0 to 1 as long as "
+                "normalized is true: lower it, or set normalized to false for nats"
+            )
+
+    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        """Compare the entropy with the threshold."""
+        del layer
+        return self._score(output) < self.threshold, state
+
+    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
+        """Return the entropy of every row."""
+        del state
+        if scores.reading(output.probs, output.problem_type) == "regression":
+            return [(False, "a regression value has no entropy")] * len(layer)
+        word = "normalised entropy" if self.normalized else "entropy in nats"
+        return [
+            (score < self.threshold, f"{word} {score:.4g}, threshold {self.threshold:g}")
+            for score in self._score(output).tolist()
+        ]
+
+    @classmethod
+    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
+        """Normalised thresholds from 1 down to 0.001."""
+        del num_layers, num_labels
+        return [cls(threshold) for threshold in scores.PUZZLEMENT_GRID]
+
+    def _score(self, output: ExitOutput) -> Tensor:
+        measure = scores.puzzlement if self.normalized else scores.entropy
+        return measure(output.probs.float(), output.problem_type)

@@ -1,0 +1,71 @@
+"""Max probability: leave when the predicted class is probable enough (Right Tool). Keeps no state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from elbert.exits import scores
+from elbert.exits.base import ExitPolicy, State
+from elbert.exits.parameters import number, per_layer
+from elbert.results import ExitOutput
+
+
+@dataclass(frozen=True)
+class MaxProb(ExitPolicy):
+    """Leave at the first layer i where max_j p_i(j) > threshold.
+
+    Rule: p_i = softmax(z_i / T_i), with T_i = 1 where no `temperature` is given; layers beyond the list take its last
+    number. For multi-label the least sure label counts, min_j max(p_j, 1 − p_j); for regression the rule never fires.
+    Use it when the threshold should read as a probability, best after fitting temperatures on held-out data.
+
+    Source: Schwartz et al., "The Right Tool for the Job", ACL 2020.
+    """
+
+    name: ClassVar[str] = "max_prob"
+    summary: ClassVar[str] = "leave when the predicted class has a probability above `threshold` (Right Tool)"
+    citation: ClassVar[str] = (
+        "Schwartz et al., The Right Tool for the Job: Matching Model and Instance Complexities, ACL 2020, "
+        "arXiv:2004.07453"
+    )
+
+    threshold: float = number(0.9, "leave when the predicted class is more probable than this", high=1.0)
+    temperature: tuple[float, ...] | None = per_layer("divide the logits of layer i by the i-th number")
+
+    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        """Compare the confidence with the threshold."""
+        return self._score(output, layer) > self.threshold, state
+
+    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
+        """Return the confidence of every row."""
+        del state
+        if scores.reading(output.probs, output.problem_type) == "regression":
+            return [(False, "a regression value has no probability")] * len(layer)
+        return [
+            (score > self.threshold, f"confidence {score:.4g}, threshold {self.threshold:g}")
+            for score in self._score(output, layer).tolist()
+        ]
+
+    @classmethod
+    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
+        """Thresholds from just above chance up to 0.9999."""
+        del num_layers
+        return [cls(threshold) for threshold in scores.CONFIDENCE_GRID if threshold > 1 / max(num_labels, 2)]
+
+    def _score(self, output: ExitOutput, layer: Tensor) -> Tensor:
+        kind = output.problem_type
+        if self.temperature is None or scores.reading(output.probs, kind) == "regression":
+            return scores.confidence(output.probs.float(), kind)
+        scale = _scales(self.temperature, layer.device)[(layer - 1).clamp(max=len(self.temperature) - 1)]
+        cooled = output.logits.float() / scale.unsqueeze(-1)
+        probs = cooled.sigmoid() if kind == "multi_label_classification" else cooled.softmax(-1)
+        return scores.confidence(probs, kind)
+
+
+@lru_cache(maxsize=64)
+def _scales(temperature: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(temperature, device=device)

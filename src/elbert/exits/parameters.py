@@ -1,0 +1,128 @@
+"""Parameters of a policy as data: default, allowed range, one line of help.
+
+One description serves the check of every value, the error line, `elbert policies` and the documentation. Knows nothing
+of tensors or exits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from elbert.errors import UsageError
+
+SPEC = "elbert.spec"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one parameter may be.
+
+    Attributes:
+        about: one line for people, without a full stop.
+        allowed: the allowed values in words, as they stand in an error line.
+        read: returns the value in its own type, or raises ValueError where it is not allowed.
+    """
+
+    about: str
+    allowed: str
+    read: Callable[[Any], Any]
+
+
+def number(default: float, about: str, *, low: float = 0.0, high: float = math.inf) -> Any:
+    """Describe a float field in [low, high]."""
+    allowed = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"a number of {low:g} or more"
+
+    def read(value: Any) -> float:
+        return _real(value, low, high)
+
+    return dataclasses.field(default=default, metadata={SPEC: Spec(about, allowed, read)})
+
+
+def count(default: int | None, about: str, *, low: int = 1, may_be_off: bool = False) -> Any:
+    """Describe an int field of `low` or more; with `may_be_off`, 0 and None both mean None."""
+    allowed = f"a whole number of {low} or more" + (", or 0 (off)" if may_be_off else "")
+
+    def read(value: Any) -> int | None:
+        if may_be_off and (value is None or (not isinstance(value, bool) and value == 0)):
+            return None
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+            raise ValueError(value)
+        return int(value)
+
+    return dataclasses.field(default=default, metadata={SPEC: Spec(about, allowed, read)})
+
+
+def switch(default: bool, about: str) -> Any:
+    """Describe a bool field."""
+
+    def read(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError(value)
+        return value
+
+    return dataclasses.field(default=default, metadata={SPEC: Spec(about, "true or false", read)})
+
+
+def choice(default: str, about: str, *, choices: Iterable[str]) -> Any:
+    """Describe a str field that is one of `choices`."""
+    known = tuple(choices)
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(value)
+        return value
+
+    return dataclasses.field(default=default, metadata={SPEC: Spec(about, " | ".join(known), read)})
+
+
+def per_layer(about: str) -> Any:
+    """Describe an optional field of one positive number per layer, kept as a tuple; None means not used."""
+
+    def read(value: Any) -> tuple[float, ...] | None:
+        if value is None:
+            return None
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise ValueError(value)
+        numbers = tuple(_real(each, 0.0, math.inf) for each in value)
+        if not numbers or min(numbers) <= 0:
+            raise ValueError(value)
+        return numbers
+
+    spec = Spec(about, "a list with one number above 0 per layer, or none", read)
+    return dataclasses.field(default=None, metadata={SPEC: spec})
+
+
+def specs(policy: Any) -> dict[str, Spec]:
+    """Return name -> description of every described field of a policy or policy class."""
+    return {field.name: field.metadata[SPEC] for field in dataclasses.fields(policy) if SPEC in field.metadata}
+
+
+def validate(policy: Any) -> None:
+    """Bring every described field of a frozen policy into its own type.
+
+    Raises:
+        UsageError: a value is not allowed; the line holds the value and what is allowed.
+    """
+    for name, spec in specs(policy).items():
+        value = getattr(policy, name)
+        try:
+            object.__setattr__(policy, name, spec.read(value))
+        except ValueError:
+            line = f"exit policy {policy.name!r}: {name} is {value!r}; allowed: {spec.allowed} ({spec.about})"
+            raise UsageError(line) from None
+
+
+def _real(value: Any, low: float, high: float) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Real)
+        or not math.isfinite(value)
+        or not low <= float(value) <= high
+    ):
+        raise ValueError(value)
+    return float(value)

@@ -1,0 +1,110 @@
+"""All policies by name. Built-in and third-party policies enter through the same `register`.
+
+A third party names its policy class under the entry-point group `elbert.exits`; it is loaded at the first look-up.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from elbert.errors import UsageError, did_you_mean
+from elbert.exits.base import ExitPolicy
+from elbert.exits.elbert import Elbert
+from elbert.exits.entropy import Entropy
+from elbert.exits.fixed import Fixed
+from elbert.exits.full import Full
+from elbert.exits.max_prob import MaxProb
+from elbert.exits.patience import Patience
+
+ENTRY_POINT_GROUP = "elbert.exits"
+
+BUILT_IN: tuple[type[ExitPolicy], ...] = (
+    Elbert,
+    Entropy,
+    MaxProb,
+    Patience,
+    Fixed,
+    Full,
+)
+
+_policies: dict[str, type[ExitPolicy]] = {}
+
+
+def register(policy: type[ExitPolicy]) -> type[ExitPolicy]:
+    """Make a policy known under its `name`; returns it, so it serves as a decorator too.
+
+    Raises:
+        UsageError: not a policy class, or another class has that name.
+    """
+    if not (isinstance(policy, type) and issubclass(policy, ExitPolicy)):
+        raise UsageError(f"cannot register {policy!r} as an exit policy; allowed: a subclass of ExitPolicy")
+    known = _policies.setdefault(policy.name, policy)
+    if known is not policy:
+        raise UsageError(f"exit policy name {policy.name!r} is taken by {known.__module__}; choose another name")
+    return policy
+
+
+def names() -> list[str]:
+    """Return the name of every policy: built-in first, then third-party."""
+    _load()
+    return list(_policies)
+
+
+def get(name: str) -> type[ExitPolicy]:
+    """Return the policy class called `name`.
+
+    Raises:
+        UsageError: unknown; the line names the closest.
+    """
+    _load()
+    if name not in _policies:
+        raise UsageError(f"exit policy {name!r} is unknown{did_you_mean(str(name), _policies)}")
+    return _policies[name]
+
+
+def build(name: str, parameters: Mapping[str, Any]) -> ExitPolicy:
+    """Return the policy `name` with exactly these parameters; those left out take their defaults.
+
+    Raises:
+        UsageError: unknown name or parameter (the line names the closest), or a value out of range.
+    """
+    policy = get(name)
+    known = [field.name for field in fields(policy)]
+    for key in parameters:
+        if key not in known:
+            hint = did_you_mean(key, known) if known else "; it takes none"
+            raise UsageError(f"exit policy {name!r} has no parameter {key!r}{hint}")
+    return policy(**parameters)
+
+
+def make(name: str, **overrides: Any) -> ExitPolicy:
+    """Return the policy `name`, its defaults overridden by every override that is not None.
+
+    For command lines, where None means "not given": `make("elbert", threshold=0.1, window=None)`.
+
+    Raises:
+        UsageError: as `build`.
+    """
+    return build(name, {key: value for key, value in overrides.items() if value is not None})
+
+
+@cache
+def _load() -> None:
+    for policy in BUILT_IN:
+        register(policy)
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        _load_third_party(point)
+
+
+def _load_third_party(point: EntryPoint) -> None:
+    try:
+        register(point.load())
+    except (ImportError, AttributeError, UsageError) as error:  # one broken add-on must not take the others with it
+        warnings.warn(
+            f"exit policy {point.name!r} ({point.value}) was not loaded: {error}", RuntimeWarning, stacklevel=2
+        )
