@@ -1,0 +1,1 @@
+"""Fine-tuning: loss schemes, the trainer, and the folder a finished model becomes."""

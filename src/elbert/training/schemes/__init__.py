@@ -1,0 +1,60 @@
+"""The loss schemes, one small file each, and the table that finds them by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elbert.errors import UsageError, did_you_mean
+from elbert.training.schemes.base import LossScheme, check_options
+from elbert.training.schemes.depth_weighted import DepthWeightedScheme
+from elbert.training.schemes.elbert import ElbertScheme
+from elbert.training.schemes.elbert_balanced import ElbertBalancedScheme
+from elbert.training.schemes.equal import EqualScheme
+
+SCHEMES: dict[str, type[LossScheme]] = {
+    scheme.name: scheme for scheme in (ElbertScheme, ElbertBalancedScheme, EqualScheme, DepthWeightedScheme)
+}
+
+
+def names() -> list[str]:
+    """Return the names of every scheme, the paper's first."""
+    return list(SCHEMES)
+
+
+def get(name: str) -> type[LossScheme]:
+    """Return the scheme called `name`.
+
+    Raises:
+        UsageError: there is none; the message names the closest.
+    """
+    if name not in SCHEMES:
+        raise UsageError(f"unknown scheme {name!r}{did_you_mean(name, SCHEMES)}")
+    return SCHEMES[name]
+
+
+def make(name: str, num_layers: int, **options: Any) -> LossScheme:
+    """Return a fresh scheme for a model of `num_layers` layers.
+
+    Raises:
+        UsageError: an unknown scheme or option, or a value out of range.
+    """
+    scheme = get(name)
+    check_options(scheme, options)
+    return scheme(num_layers, **options)
+
+
+def from_dict(saved: dict[str, Any]) -> LossScheme:
+    """Return the scheme that `to_dict` described, its learned weights included.
+
+    Raises:
+        UsageError: a key is missing, or it describes no known scheme.
+    """
+    missing = {"name", "num_layers"} - saved.keys()
+    if missing:
+        raise UsageError(f"a saved scheme lacks {', '.join(sorted(missing))}")
+    scheme = make(saved["name"], saved["num_layers"], **saved.get("options", {}))
+    scheme.restore(saved.get("state", {}))
+    return scheme
+
+
+__all__ = ["SCHEMES", "LossScheme", "from_dict", "get", "make", "names"]
