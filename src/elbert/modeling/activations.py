@@ -1,0 +1,57 @@
+"""Activation functions by transformers' `hidden_act` name, in their fast form.
+
+Holds no parameters. Transformers writes its tanh-GELU (`gelu_new`, ALBERT's) as seven element-wise operations; torch
+has the same formula as one kernel, equal within float rounding, and that one is given here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers.activations import ACT2FN
+
+from elbert.errors import ModelError, did_you_mean
+
+Activation = Callable[[Tensor], Tensor]
+
+_tanh_gelu: Activation = partial(F.gelu, approximate="tanh")
+
+_FAST: dict[str, Activation] = {
+    "gelu": F.gelu,
+    "gelu_python": F.gelu,
+    "gelu_new": _tanh_gelu,
+    "gelu_pytorch_tanh": _tanh_gelu,
+    "gelu_python_tanh": _tanh_gelu,
+    "gelu_fast": _tanh_gelu,
+    "gelu_accurate": _tanh_gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+def activation(name: str) -> Activation:
+    """Return the element-wise function called `name`.
+
+    Args:
+        name: a `hidden_act` of transformers: `gelu`, `gelu_new`, `relu`, ...
+
+    Returns:
+        A function of a tensor of any shape that returns a tensor of that shape.
+
+    Raises:
+        ModelError: transformers knows no activation of that name.
+    """
+    if name in _FAST:
+        return _FAST[name]
+    if name not in ACT2FN:
+        raise ModelError(
+            f"unknown activation {name!r} in the model's configuration{did_you_mean(name, sorted(ACT2FN))}"
+        )
+    function: Activation = ACT2FN[name]
+    return function

@@ -1,0 +1,56 @@
+"""ALBERT shapes that start from random weights: nothing to download, and nothing learned yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AlbertConfig
+
+from elbert.errors import UsageError, did_you_mean
+
+# name: (layers, hidden, attention heads, feed-forward, embedding, vocabulary at most)
+_SHAPES: dict[str, tuple[int, int, int, int, int, int]] = {
+    "random-tiny": (4, 32, 2, 64, 16, 512),  # for tests
+    "random-small": (12, 192, 3, 768, 128, 8000),  # trains on two CPU cores in minutes
+    "albert-base-shape": (12, 768, 12, 3072, 128, 30000),
+    "albert-large-shape": (24, 1024, 16, 4096, 128, 30000),
+    "albert-xlarge-shape": (24, 2048, 16, 8192, 128, 30000),
+    "albert-xxlarge-shape": (12, 4096, 64, 16384, 128, 30000),
+}
+
+RANDOM_CONFIGS: tuple[str, ...] = tuple(_SHAPES)
+
+
+def vocab_limit(name: str) -> int:
+    """Return how many entries the tokenizer of the built-in configuration `name` may have."""
+    return _shape(name)[-1]
+
+
+def random_config(name: str, *, vocab_size: int | None = None, **overrides: Any) -> AlbertConfig:
+    """Return the built-in configuration called `name`.
+
+    Args:
+        name: one of `RANDOM_CONFIGS`.
+        vocab_size: entries of the tokenizer it is to work with; None for the shape's own.
+        overrides: any field of `AlbertConfig`, such as `num_hidden_layers` or `num_labels`.
+
+    Raises:
+        UsageError: there is no such configuration.
+    """
+    layers, hidden, heads, feed_forward, embedding, vocabulary = _shape(name)
+    fields: dict[str, Any] = {
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": feed_forward,
+        "embedding_size": embedding,
+        "vocab_size": vocab_size or vocabulary,
+        "max_position_embeddings": 512,
+    }
+    return AlbertConfig(**{**fields, **overrides})
+
+
+def _shape(name: str) -> tuple[int, int, int, int, int, int]:
+    if name not in _SHAPES:
+        raise UsageError(f"unknown built-in configuration {name!r}{did_you_mean(name, _SHAPES)}")
+    return _SHAPES[name]

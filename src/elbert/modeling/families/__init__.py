@@ -1,0 +1,54 @@
+"""The encoder families, one small file each, and the table that finds the right one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elbert.errors import ModelError
+from elbert.modeling.families.albert import Albert
+from elbert.modeling.families.base import Family
+from elbert.modeling.families.bert import Bert
+from elbert.modeling.families.distilbert import DistilBert
+from elbert.modeling.families.electra import Electra
+from elbert.modeling.families.roberta import Roberta
+
+FAMILIES: dict[str, Family] = {
+    family.model_type: family for family in (Albert(), Bert(), Roberta(), DistilBert(), Electra())
+}
+
+
+def check_family(model_type: Any, where: str = "the model") -> Family:
+    """Return the family called `model_type`.
+
+    Args:
+        model_type: `model_type` of a `config.json`; anything may stand there.
+        where: what to call the model in the error.
+
+    Raises:
+        ModelError: that family is not supported.
+    """
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise ModelError(
+            f"{where} is of the unsupported family {model_type!r}: elbert reads encoders of the families "
+            f"{', '.join(FAMILIES)}"
+        )
+    return FAMILIES[model_type]
+
+
+def family_of(config: Any) -> Family:
+    """Return the family of a transformers configuration.
+
+    Raises:
+        ModelError: the family is not supported, or the configuration makes the encoder something else than a plain
+            bidirectional one with absolute positions.
+    """
+    family = check_family(getattr(config, "model_type", None))
+    if getattr(config, "is_decoder", False):
+        raise ModelError("the model's configuration says is_decoder: true; only bidirectional encoders have exits here")
+    positions = getattr(config, "position_embedding_type", None) or "absolute"
+    if positions != "absolute":
+        raise ModelError(f"position_embedding_type {positions!r} is not supported; allowed: absolute")
+    return family
+
+
+__all__ = ["FAMILIES", "Family", "check_family", "family_of"]

@@ -1,0 +1,120 @@
+"""Exit heads: what turns the [CLS] state of every layer into logits, all exits in one batched product.
+
+Three kinds, chosen when a model is made:
+
+- `shared`: the backbone's own pooler and classifier at every exit. No parameters are added (ELBERT).
+- `linear`: the backbone's pooler at every exit, an own Linear at each exit before the last (PABEE).
+- `full`: an own pooler and an own Linear at each exit before the last (DeeBERT).
+
+The last exit is always the backbone's own head, so the backbone stays a plain checkpoint.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from elbert.errors import UsageError, did_you_mean
+from elbert.modeling.activations import activation
+from elbert.modeling.families import Family
+from elbert.modeling.weights import HeadWeights
+
+HeadKind = Literal["shared", "linear", "full"]
+
+
+def check_heads(kind: str) -> HeadKind:
+    """Return `kind` if there is such a kind of exit heads.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for known in get_args(HeadKind):
+        if kind == known:
+            return known  # type: ignore[no-any-return]
+    raise UsageError(f"unknown kind of exit heads {kind!r}{did_you_mean(kind, get_args(HeadKind))}")
+
+
+class ExitHeads(nn.Module):
+    """The parameters that `linear` and `full` add: those of exits 1 to M - 1, stacked. Start as copies of the last head.
+
+    Attributes:
+        dense_weight: [M - 1, H, H], or None for `linear`.
+        dense_bias: [M - 1, H], or None for `linear`.
+        out_weight: [M - 1, C, H].
+        out_bias: [M - 1, C].
+    """
+
+    def __init__(self, kind: HeadKind, exits: int, dense: nn.Linear, out: nn.Linear) -> None:
+        super().__init__()
+        self.out_weight = nn.Parameter(out.weight.detach().repeat(exits, 1, 1))
+        self.out_bias = nn.Parameter(out.bias.detach().repeat(exits, 1))
+        if kind == "full":
+            self.dense_weight: nn.Parameter | None = nn.Parameter(dense.weight.detach().repeat(exits, 1, 1))
+            self.dense_bias: nn.Parameter | None = nn.Parameter(dense.bias.detach().repeat(exits, 1))
+        else:
+            self.register_parameter("dense_weight", None)
+            self.register_parameter("dense_bias", None)
+
+
+def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, cls: Tensor) -> tuple[Tensor, Tensor]:
+    """Run the head of every exit.
+
+    Args:
+        family: the backbone's family.
+        backbone: the transformers classifier that owns the last head.
+        exit_heads: the heads of the exits before, or None where the last head serves all.
+        cls: [B, M, H] state of the first token after every layer.
+
+    Returns:
+        logits [B, M, C] and pooled [B, M, H], the latter before dropout.
+    """
+    dense, dropout, out = family.head(backbone)
+    activate = activation(family.head_activation)
+    if family.drops_cls:
+        cls = dropout(cls)
+    if exit_heads is None or exit_heads.dense_weight is None:
+        pooled = activate(dense(cls))
+    else:
+        early = _per_exit(cls[:, :-1], exit_heads.dense_weight, exit_heads.dense_bias)
+        pooled = activate(torch.cat([early, dense(cls[:, -1:])], dim=1))
+    dropped = dropout(pooled)
+    if exit_heads is None:
+        return out(dropped), pooled
+    early = _per_exit(dropped[:, :-1], exit_heads.out_weight, exit_heads.out_bias)
+    return torch.cat([early, out(dropped[:, -1:])], dim=1), pooled
+
+
+def head_weights(
+    family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, num_layers: int
+) -> tuple[HeadWeights, ...]:
+    """Return every exit's head as plain matrices; the same object wherever a head is shared."""
+    dense, _, out = family.head(backbone)
+    last = HeadWeights(
+        dense_weight=dense.weight.detach(),
+        dense_bias=dense.bias.detach(),
+        dense_activation=family.head_activation,
+        out_weight=out.weight.detach(),
+        out_bias=out.bias.detach(),
+    )
+    if exit_heads is None:
+        return (last,) * num_layers
+    dense_weight, dense_bias = exit_heads.dense_weight, exit_heads.dense_bias
+    early = [
+        HeadWeights(
+            dense_weight=last.dense_weight if dense_weight is None else dense_weight.detach()[exit],
+            dense_bias=last.dense_bias if dense_bias is None else dense_bias.detach()[exit],
+            dense_activation=family.head_activation,
+            out_weight=exit_heads.out_weight.detach()[exit],
+            out_bias=exit_heads.out_bias.detach()[exit],
+        )
+        for exit in range(num_layers - 1)
+    ]
+    return (*early, last)
+
+
+def _per_exit(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply Linear number e to `rows[:, e]`: [B, E, H] with weights [E, O, H] gives [B, E, O]."""
+    product = torch.einsum("beh,eoh->beo", rows, weight)
+    return product if bias is None else product + bias

@@ -1,0 +1,64 @@
+"""`elbert.json`: what elbert keeps beside a plain checkpoint. Knows the file, not the meaning of its policies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from elbert.errors import ElbertError, ModelError
+from elbert.modeling.heads import check_heads
+
+FILE_NAME = "elbert.json"
+FORMAT = 1
+
+
+def metadata(content: Mapping[str, Any] | None, heads: str) -> dict[str, Any]:
+    """Return `content` as it is to be saved, with this library's format number and the model's kind of heads."""
+    return {**(content or {}), "format": FORMAT, "heads": heads}
+
+
+def write_metadata(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write `elbert.json` into `folder`."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Return the content of `folder/elbert.json`; a folder without one is a plain model with shared heads.
+
+    Raises:
+        ModelError: the file is no JSON object, of a newer format, or names an unknown kind of heads.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return metadata(None, "shared")
+    content = read_json(path)
+    number = content.get("format")
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ModelError(f"{path} has format {number!r}; this elbert reads format {FORMAT}: the file is damaged")
+    if number > FORMAT:
+        raise ModelError(f"{path} has format {number}, this elbert reads up to {FORMAT}: upgrade elbert")
+    try:
+        check_heads(content.setdefault("heads", "shared"))
+    except ElbertError as error:
+        raise ModelError(f"{path}: {error}") from None
+    return content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in `path`.
+
+    Raises:
+        ModelError: the file cannot be read, or holds no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # broken UTF-8 and broken JSON are both ValueErrors
+        raise ModelError(f"{path} cannot be read as JSON ({error}): restore it or save the model again") from None
+    if not isinstance(content, dict):
+        raise ModelError(
+            f"{path} holds a JSON {type(content).__name__}, not an object: restore it or save the model again"
+        )
+    return content

@@ -1,0 +1,158 @@
+"""The multi-exit classifier over transformers' own modules, for training and as the reference of the engine.
+
+Runs every layer for every text and gives all exits' logits. Does not leave early (that is the engine's work), and does
+not know how losses of exits are weighed (that is a loss scheme's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.utils import ModelOutput
+
+from elbert.modeling.families import family_of
+from elbert.modeling.heads import ExitHeads, HeadKind, check_heads, head_weights, read_out
+from elbert.modeling.losses import layer_losses
+from elbert.modeling.saving import save_model
+from elbert.modeling.weights import EncoderWeights
+from elbert.results import ProblemType
+
+
+@dataclass
+class MultiExitOutput(ModelOutput):  # type: ignore[misc]
+    """What one training pass gives; a transformers `ModelOutput`, so `Trainer` can read it.
+
+    Attributes:
+        loss: mean over exits of each exit's loss, or None without labels.
+        logits: [B, M, C] of every exit.
+        pooled: [B, M, H] of every exit, before dropout.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    pooled: Tensor | None = None
+
+
+class MultiExitModel(nn.Module):
+    """A transformers sequence classifier with an exit after every layer.
+
+    Args:
+        backbone: what `AutoModelForSequenceClassification` gives, of a supported family.
+        heads: `shared`, `linear` or `full`, see `elbert.modeling.heads`.
+
+    Raises:
+        ModelError: the family is not supported.
+        UsageError: there is no such kind of heads.
+    """
+
+    def __init__(self, backbone: Any, heads: HeadKind = "shared") -> None:
+        super().__init__()
+        self.family = family_of(backbone.config)
+        self.heads: HeadKind = check_heads(heads)
+        self.backbone = backbone
+        self.exit_heads: ExitHeads | None = None
+        if backbone.config.problem_type is None:
+            backbone.config.problem_type = _guess_problem_type(backbone.config.num_labels)
+        if heads != "shared":
+            dense, _, out = self.family.head(backbone)
+            self.exit_heads = ExitHeads(heads, self.num_layers - 1, dense, out)
+
+    @property
+    def config(self) -> Any:
+        """The backbone's transformers configuration."""
+        return self.backbone.config
+
+    @property
+    def num_layers(self) -> int:
+        """M, the count of exits."""
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def num_labels(self) -> int:
+        """C, the count of classes (1 for regression)."""
+        return int(self.config.num_labels)
+
+    @property
+    def problem_type(self) -> ProblemType:
+        """How to read the logits."""
+        return cast(ProblemType, self.config.problem_type)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> MultiExitOutput:
+        """Run all layers and read out after each.
+
+        Args:
+            input_ids: [B, S] token ids.
+            attention_mask: [B, S], 1 for a token and 0 for padding; None where nothing is padded.
+            token_type_ids: [B, S], 0 for the first text and 1 for its pair; None for all 0.
+            labels: as in `layer_losses`; None for no loss.
+
+        Returns:
+            logits [B, M, C], pooled [B, M, H] and, with labels, the plain mean of the exits' losses.
+        """
+        hidden = self.family.embed(self.backbone, input_ids, token_type_ids)  # [B, S, H]
+        mask = create_bidirectional_mask(config=self.config, inputs_embeds=hidden, attention_mask=attention_mask)
+        states = []
+        for step in self.family.steps(self.backbone):
+            hidden = step(hidden, mask)
+            states.append(hidden[:, 0])
+        logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))
+        loss = None if labels is None else layer_losses(logits, labels, self.problem_type).mean()
+        return MultiExitOutput(loss=loss, logits=logits, pooled=pooled)
+
+    def weights(self) -> EncoderWeights:
+        """Return the model as plain matrices; they share memory with the parameters, except the fused qkv matrices."""
+        config = self.config
+        return EncoderWeights(
+            embedding=self.family.embedding_weights(self.backbone),
+            layers=self.family.layer_weights(self.backbone),
+            heads=head_weights(self.family, self.backbone, self.exit_heads, self.num_layers),
+            num_attention_heads=int(config.num_attention_heads),
+            activation=self.family.feed_forward_activation(config),
+            norm_eps=self.family.norm_eps(config),
+            embedding_norm_eps=self.family.norm_eps(config),
+            max_length=self.family.max_length(config),
+            problem_type=self.problem_type,
+            id2label={int(index): str(name) for index, name in config.id2label.items()},
+        )
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        tokenizer: Any = None,
+        elbert: Mapping[str, Any] | None = None,
+        card: str | None = None,
+    ) -> Path:
+        """Save as a plain Hugging Face checkpoint plus `elbert.json`; see `elbert.modeling.saving.save_model`.
+
+        Args:
+            folder: where to; made if absent. Files of a model saved there before are replaced, others are left alone.
+            tokenizer: saved along; None leaves the folder's own in place.
+            elbert: content of `elbert.json`; `format` and `heads` are filled in.
+            card: text of `README.md`; None writes a short one.
+
+        Returns:
+            the folder.
+        """
+        return save_model(self.backbone, self.exit_heads, self.heads, Path(folder), tokenizer, elbert, card)
+
+
+def _guess_problem_type(num_labels: int) -> ProblemType:
+    """Return what transformers takes a checkpoint for that does not say its problem type."""
+    return "regression" if num_labels == 1 else "single_label_classification"
