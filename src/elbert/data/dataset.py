@@ -1,0 +1,69 @@
+"""`TextDataset`: texts and their labels in memory, to train on, calibrate with or evaluate. Reads nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elbert.data.labels import MULTI, SINGLE, Labels
+from elbert.errors import DataError, UsageError
+
+Text = str | tuple[str, str]
+
+
+@dataclass(frozen=True)
+class TextDataset:
+    """N texts.
+
+    Attributes:
+        texts: N strings, or N `(text, text_pair)` tuples.
+        labels: N ids in [0, C) (single label), N lists of C zeros and ones (multi-label), N numbers (regression), or
+            None where the data has no labels.
+        label_space: how to read `labels`; None exactly where they are None.
+        name: where it came from, for people.
+    """
+
+    texts: Sequence[Text]
+    labels: list[int] | list[float] | list[list[float]] | None = None
+    label_space: Labels | None = None
+    name: str = "data"
+
+    def __post_init__(self) -> None:
+        """Check that texts and labels belong together."""
+        if (self.labels is None) != (self.label_space is None):
+            raise UsageError(f"{self.name}: labels and label_space go together; give both or neither")
+        if self.labels is not None and len(self.labels) != len(self.texts):
+            raise UsageError(
+                f"{self.name}: {len(self.texts)} texts but {len(self.labels)} labels; give one label a text"
+            )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, indices: Sequence[int]) -> TextDataset:
+        """Return the rows at `indices` (0-based, in that order), with the same label space."""
+        labels: Any = None if self.labels is None else [self.labels[index] for index in indices]
+        return TextDataset([self.texts[index] for index in indices], labels, self.label_space, self.name)
+
+
+def check_trainable(dataset: TextDataset) -> None:
+    """Refuse a data set nothing can be learnt from.
+
+    Raises:
+        DataError: no rows, no labels, or the same label on every row.
+    """
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: no rows; training needs some")
+    if dataset.labels is None or dataset.label_space is None:
+        raise DataError(f"{dataset.name}: no labels; training needs a label column")
+    kind, first = dataset.label_space.problem_type, dataset.labels[0]
+    if kind == MULTI:
+        if not any(any(row) for row in dataset.labels if isinstance(row, list)):
+            raise DataError(f"{dataset.name}: every label set is empty; training needs rows that have labels")
+    elif all(label == first for label in dataset.labels):
+        only = dataset.label_space.decode(first) if kind == SINGLE and isinstance(first, int) else first
+        raise DataError(
+            f"{dataset.name}: every one of its {len(dataset)} rows has the label {only!r}; training needs at least two "
+            "different labels"
+        )

@@ -1,0 +1,116 @@
+"""Readers: one small file per kind of source, each turning it into a `Table`. `open_table` picks the reader.
+
+A reader of a file format is a function `(name, stream of bytes) -> Table`; to add one, write its file and list it in
+`FORMATS` and `EXTENSIONS`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from elbert.data.lines import open_stream
+from elbert.data.readers.csv import read_csv
+from elbert.data.readers.dataset import is_dataset, read_dataset
+from elbert.data.readers.folder import find_file
+from elbert.data.readers.frame import is_frame, read_frame
+from elbert.data.readers.hub import HUB_PREFIX, read_hub
+from elbert.data.readers.jsonl import read_jsonl
+from elbert.data.readers.parquet import read_parquet
+from elbert.data.readers.rows import read_rows
+from elbert.data.readers.tsv import read_tsv
+from elbert.data.readers.txt import read_txt
+from elbert.data.table import Table
+from elbert.errors import UsageError, did_you_mean
+
+FORMATS: dict[str, Callable[[str, BinaryIO], Table]] = {
+    "csv": read_csv,
+    "tsv": read_tsv,
+    "jsonl": read_jsonl,
+    "parquet": read_parquet,
+    "txt": read_txt,
+}
+EXTENSIONS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "txt",
+}
+ALLOWED = "a .csv, .tsv, .jsonl, .parquet or .txt file (also .gz), a folder with train/dev files, or hub:NAME"
+
+
+@contextmanager
+def open_table(source: Any, split: str = "train", input_format: str | None = None) -> Iterator[Table]:
+    """Open whatever holds rows, and close it again.
+
+    Args:
+        source: a path, `-` (standard input), `hub:NAME[:CONFIG[:SPLIT]]`, a pandas DataFrame, a datasets.Dataset or
+            DatasetDict, or a list of texts, pairs or dicts.
+        split: which part, where the source has several.
+        input_format: one of `FORMATS`, where the file's extension does not say it; standard input is `txt` without.
+
+    Raises:
+        UsageError: there is no such source, or nothing reads it.
+        DataError: its first row is already broken.
+        MissingExtraError: the reader needs a package that is not installed.
+    """
+    if is_frame(source):
+        yield read_frame(source)
+    elif is_dataset(source):
+        yield read_dataset(source, split)
+    elif isinstance(source, (list, tuple)):
+        yield read_rows(source)
+    elif not isinstance(source, (str, Path)):
+        kind = type(source).__name__
+        raise UsageError(f"cannot read data from a {kind}; allowed: {ALLOWED}, a list, a DataFrame, a datasets.Dataset")
+    elif str(source) == "-":
+        yield _reader(input_format or "txt")("standard input", sys.stdin.buffer)
+    elif str(source).startswith(HUB_PREFIX):
+        yield read_hub(str(source), split)
+    else:
+        path = _find_path(Path(source).expanduser(), split)
+        reader = _reader(input_format or format_of(path))
+        with open_stream(path) as stream:
+            yield reader(str(path), stream)
+
+
+def format_of(path: Path) -> str:
+    """Return the format that a file's extension stands for, `.gz` aside.
+
+    Raises:
+        UsageError: the extension is unknown.
+    """
+    extension = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
+    if extension.lower() not in EXTENSIONS:
+        raise UsageError(f"unknown extension {extension!r} of {str(path)!r}{did_you_mean(extension, EXTENSIONS)}")
+    return EXTENSIONS[extension.lower()]
+
+
+def _reader(input_format: str) -> Callable[[str, BinaryIO], Table]:
+    if input_format not in FORMATS:
+        raise UsageError(f"unknown input format {input_format!r}{did_you_mean(input_format, FORMATS)}")
+    return FORMATS[input_format]
+
+
+def _find_path(path: Path, split: str) -> Path:
+    """Return the file to read: `path` itself, or the file of `split` in it where it is a folder."""
+    if path.is_dir():
+        return find_file(path, split, tuple(EXTENSIONS))
+    if not path.exists():
+        raise UsageError(f"no file or folder {str(path)!r}{_neighbour(path)}; allowed: {ALLOWED}")
+    return path
+
+
+def _neighbour(path: Path) -> str:
+    """Return a hint at a file of nearly that name beside the missing one."""
+    import difflib
+
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""

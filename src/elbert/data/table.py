@@ -1,0 +1,98 @@
+"""The one shape every reader turns its source into: named columns and a stream of numbered rows.
+
+Knows nothing of files, texts or labels. Rows are counted from 1 without the header, lines (where the source has lines)
+from 1 with it, and every `DataError` about a row is worded here or through `Where`, so that all readers speak alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from elbert.errors import DataError
+
+LONGEST_QUOTE = 60  # characters of a value that an error line shows
+
+
+class Row(NamedTuple):
+    """One data row: its 1-based number, the 1-based file line it starts on (None without), its cells by column."""
+
+    number: int
+    line: int | None
+    cells: Mapping[str, Any]
+
+
+class Where(NamedTuple):
+    """A place in a source; `str()` gives the start of every error line about it."""
+
+    source: str
+    row: int
+    line: int | None = None
+
+    def __str__(self) -> str:
+        """Return for example `reviews.csv: row 3 (line 4)`."""
+        return f"{self.source}: row {self.row}" + (f" (line {self.line})" if self.line is not None else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A source, opened.
+
+    Attributes:
+        name: the source as errors name it.
+        columns: column names; empty where the source has no row at all.
+        rows: the rows in order, read as they are asked for; may be consumed once.
+        class_names: names by class id, for columns whose source declares them (`datasets.ClassLabel`).
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Iterator[Row]
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class BrokenRowError(ValueError):
+    """A row a reader cannot make sense of; `number_rows` adds the source and the row number."""
+
+    def __init__(self, line: int | None, problem: str) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
+def number_rows(source: str, records: Iterable[tuple[int | None, Mapping[str, Any]]]) -> Iterator[Row]:
+    """Number `(line, cells)` records from 1.
+
+    Raises:
+        DataError: the reader met a row it cannot read; the message names source, row and line.
+    """
+    number = 1
+    try:
+        for number, (line, cells) in enumerate(records, start=1):
+            yield Row(number, line, cells)
+            number += 1
+    except BrokenRowError as error:
+        raise DataError(f"{Where(source, number, error.line)}: {error}") from None
+
+
+def check_columns(source: str, columns: Sequence[str]) -> None:
+    """Refuse two columns of one name, because nobody could say which is meant.
+
+    Raises:
+        DataError: a name that is not empty occurs twice.
+    """
+    for position, column in enumerate(columns):
+        if column and column in columns[:position]:
+            raise DataError(f"{source}: column {column!r} occurs twice in {quote_names(columns)}; rename or drop one")
+
+
+def shorten(value: object) -> str:
+    """Return `repr(value)`, cut to what fits in an error line."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 1]}…"
+
+
+def quote_names(names: Sequence[str], most: int = 12) -> str:
+    """Return `'a', 'b', 'c'`, cut after `most` names."""
+    rest = f" … ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(shorten(name) for name in names[:most]) + rest
