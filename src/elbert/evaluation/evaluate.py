@@ -1,0 +1,202 @@
+"""Scores a classifier on labelled texts and times its exits against its own full depth, in one run.
+
+Both sides are timed as a user sees them, tokenising included, on the same engine, texts and batch size, in turns.
+Sweeps belong to `curves`, pictures to `plots`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from elbert.errors import DataError, UsageError
+from elbert.evaluation.metrics import metric_name, score
+from elbert.exits import ExitPolicy, make
+
+if TYPE_CHECKING:
+    from elbert.classifier import Classifier
+    from elbert.data import TextDataset
+    from elbert.results import Prediction
+
+# Rounds of timing where the caller names no number, and the seconds after which no further round is begun.
+_ROUNDS = 3
+_PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How good and how fast a classifier is with its exits, beside itself at full depth.
+
+    Attributes:
+        n: texts.
+        metric: name of the metric.
+        score: with exits.
+        full_depth_score: without.
+        layers: M.
+        mean_exit_layer: layers a text ran on average.
+        layer_speedup: M / mean exit layer.
+        seconds: wall-clock for all texts with exits, the median of `repeats` rounds.
+        full_depth_seconds: likewise at full depth.
+        speedup: full_depth_seconds / seconds.
+        engine_efficiency: speedup / layer_speedup, the share of the saved layers that became saved time.
+        exit_histogram: [M] texts that left after layer 1 … M.
+        policy: the exit policy as JSON.
+        backend: what computed.
+        dtype: in which precision.
+        device: and where.
+        batch_size: texts in flight together.
+        threads: of torch.
+        repeats: rounds timed; each runs all texts both ways.
+    """
+
+    n: int
+    metric: str
+    score: float
+    full_depth_score: float
+    layers: int
+    mean_exit_layer: float
+    layer_speedup: float
+    seconds: float
+    full_depth_seconds: float
+    speedup: float
+    engine_efficiency: float
+    exit_histogram: tuple[int, ...]
+    policy: dict[str, Any]
+    backend: str
+    dtype: str
+    device: str
+    batch_size: int
+    threads: int
+    repeats: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object that `elbert evaluate --json` ends with."""
+        return {**asdict(self), "exit_histogram": list(self.exit_histogram)}
+
+
+def evaluate(
+    classifier: Classifier,
+    dataset: TextDataset,
+    policy: ExitPolicy | None = None,
+    *,
+    batch_size: int = 32,
+    metric: str | None = None,
+    repeats: int | None = None,
+    on_text: Callable[[], object] | None = None,
+) -> Evaluation:
+    """Score and time `classifier` on `dataset`.
+
+    Args:
+        classifier: what to evaluate.
+        dataset: texts with labels, encoded with the classifier's own label space.
+        policy: the exits; None takes the classifier's.
+        batch_size: texts in flight together.
+        metric: its name; None takes the problem type's own.
+        repeats: rounds to time, >= 1; None times three, fewer where they would take over a minute.
+        on_text: called after every text of every pass, for a progress bar.
+
+    Raises:
+        UsageError: `repeats` below 1, or a metric that does not fit.
+        DataError: there are no texts, or no labels.
+    """
+    if repeats is not None and repeats < 1:
+        raise UsageError(f"repeats is {repeats}; it must be at least 1")
+    if dataset.labels is None or not len(dataset):
+        raise DataError(f"{dataset.name}: nothing to evaluate; give at least one text with a label")
+    metric = metric_name(classifier.problem_type, metric)
+    chosen = classifier.policy if policy is None else policy
+    timed = _time(classifier, dataset.texts, (make("full"), chosen), batch_size, repeats, on_text)
+    full_depth, exits = (_Side(seconds, predictions) for seconds, predictions in timed)
+    layers, depths = classifier.num_layers, Counter(prediction.exit_layer for prediction in exits.predictions)
+    mean_exit_layer = sum(layer * count for layer, count in depths.items()) / len(dataset)
+    layer_speedup, speedup = layers / mean_exit_layer, full_depth.median / exits.median
+    return Evaluation(
+        n=len(dataset),
+        metric=metric,
+        score=_score(classifier, exits.predictions, dataset, metric),
+        full_depth_score=_score(classifier, full_depth.predictions, dataset, metric),
+        layers=layers,
+        mean_exit_layer=mean_exit_layer,
+        layer_speedup=layer_speedup,
+        seconds=exits.median,
+        full_depth_seconds=full_depth.median,
+        speedup=speedup,
+        engine_efficiency=speedup / layer_speedup,
+        exit_histogram=tuple(depths[layer] for layer in range(1, layers + 1)),
+        policy=chosen.to_dict(),
+        backend=classifier.backend,
+        dtype=classifier.dtype,
+        device=classifier.device,
+        batch_size=batch_size,
+        threads=torch.get_num_threads(),
+        repeats=len(exits.seconds),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the two ways of running all texts: the seconds of each round, and the answers."""
+
+    seconds: list[float]
+    predictions: list[Prediction]
+
+    @property
+    def median(self) -> float:
+        return max(statistics.median(self.seconds), 1e-9)
+
+
+def _time(
+    classifier: Classifier,
+    texts: Sequence[Any],
+    policies: Sequence[ExitPolicy],
+    batch_size: int,
+    repeats: int | None,
+    on_text: Callable[[], object] | None,
+) -> list[tuple[list[float], list[Prediction]]]:
+    """Run all texts under every policy in turns; return (seconds of each round, predictions) per policy."""
+
+    def run(policy: ExitPolicy, part: Sequence[Any]) -> list[Prediction]:
+        predictions = []
+        for prediction in classifier.stream(part, policy=policy, batch_size=batch_size):
+            predictions.append(prediction)
+            if on_text is not None:
+                on_text()
+        return predictions
+
+    for policy in policies:  # warm-up: first calls allocate and choose kernels
+        for _ in classifier.stream(texts[: 2 * batch_size], policy=policy, batch_size=batch_size):
+            pass
+    results: list[tuple[list[float], list[Prediction]]] = [([], []) for _ in policies]
+    begun = time.perf_counter()
+    for number in range(repeats or _ROUNDS):
+        if repeats is None and number and time.perf_counter() - begun > _PATIENCE_SECONDS:
+            break
+        # Every other round goes the other way round, so that a machine that slows down favours neither side.
+        for place in range(len(policies))[:: 1 if number % 2 == 0 else -1]:
+            start = time.perf_counter()
+            predictions = run(policies[place], texts)
+            results[place][0].append(time.perf_counter() - start)
+            results[place][1][:] = predictions
+    return results
+
+
+def _score(classifier: Classifier, predictions: Sequence[Prediction], dataset: TextDataset, metric: str) -> float:
+    """Score predictions, their labels turned back into what the data set's labels are encoded as."""
+    given = [encode_answer(prediction.label, classifier) for prediction in predictions]
+    return score(classifier.problem_type, given, dataset.labels or [], metric)[1]
+
+
+def encode_answer(label: Any, classifier: Classifier) -> Any:
+    """Return a prediction's label as a class index, a 0/1 row, or a value."""
+    names = classifier.labels.names
+    if classifier.problem_type == "single_label_classification":
+        return names.index(label)
+    if classifier.problem_type == "multi_label_classification":
+        return [float(name in label) for name in names]
+    return label
