@@ -1,8 +1,8 @@
 """What every exit policy is: pure, vectorised, row-wise.
 
 A policy reads what the exits say and decides which rows leave. It knows tensors only: no model, no tokenizer, no number
-of layers (the caller forces every row to leave at the last one). State lives outside, is indexed by row, and rows of one
-call may stand at different depths.
+of layers (the caller forces every row to leave at the last one). State lives outside, is indexed by row, and rows of
+one call may stand at different depths.
 """
 
 from __future__ import annotations
@@ -132,8 +132,10 @@ class ExitPolicy(ABC):
         """
         from elbert.exits import registry  # the registry holds subclasses of this class
 
-        if "name" not in values:
-            raise UsageError(f"an exit policy needs a name{did_you_mean('', registry.names())}; given: {dict(values)}")
+        if not isinstance(values, Mapping) or "name" not in values:
+            raise UsageError(
+                f"an exit policy is an object with a name{did_you_mean('', registry.names())}; given: {values!r}"
+            )
         given = dict(values)
         return registry.build(given.pop("name"), given)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from elbert.exits import scores
 from elbert.exits.base import ExitPolicy, State
 from elbert.exits.parameters import choice, count, number
-from elbert.exits.state import widened
+from elbert.exits.state import unseen, widened
 from elbert.exits.window import CRITERIA
-from elbert.results import ExitOutput, ProblemType
+from elbert.results import ExitOutput
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,19 @@ class Elbert(ExitPolicy):
         """Return `window` [rows, N, C], oldest output first; nothing where stage 2 is off."""
         if self.window is None:
             return {}
-        return {"window": torch.zeros(rows, self.window, num_labels or 0, device=device)}
+        return {"window": unseen(rows, self.window, num_labels or 0, device=device)}
 
     def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
         """Apply both stages."""
+        del layer  # a window that is not yet full holds outputs unseen, and those hold no criterion
         probs = output.probs.float()
         kind = scores.reading(probs, output.problem_type)
         sure = scores.puzzlement(probs, kind) < self.threshold
         if self.window is None:
             return sure, state
         window = torch.cat((widened(state["window"], probs.shape[-1])[:, 1:], probs.unsqueeze(1)), 1)
-        return sure | self._steady(window, kind, layer), {"window": window}
+        steady = CRITERIA[self.criterion](window, kind, self.tolerance)
+        return sure | steady, {"window": window}
 
     def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
         """Return the first stage that fired, or the numbers of both."""
@@ -68,7 +70,7 @@ class Elbert(ExitPolicy):
         kind = scores.reading(probs, output.problem_type)
         steady = torch.zeros_like(layer, dtype=torch.bool)
         if self.window is not None:
-            steady = self._steady(state["window"], kind, layer)
+            steady = CRITERIA[self.criterion](state["window"], kind, self.tolerance)
         puzzled = scores.puzzlement(probs, kind)
         sure = (puzzled < self.threshold).tolist()
         words = scores.describe_label(probs, kind)
@@ -80,12 +82,8 @@ class Elbert(ExitPolicy):
         """Thresholds from 1 down, each with windows of 4, 6 and 8 that fit and without; tolerances for regression."""
         windows = [window for window in (4, 6, 8) if window < num_layers]
         if num_labels == 1:
-            steps = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
-            return [cls(0.0, window, "range", step) for window in windows for step in steps]
+            return [cls(0.0, window, "range", step) for window in windows for step in scores.TOLERANCE_GRID]
         return [cls(threshold, window) for threshold in scores.PUZZLEMENT_GRID for window in (*windows, None)]
-
-    def _steady(self, window: Tensor, kind: ProblemType, layer: Tensor) -> Tensor:
-        return CRITERIA[self.criterion](window, kind, self.tolerance) & (layer >= (self.window or 0))
 
     def _reason(self, puzzled: float, sure: bool, steady: bool, layer: int, word: str) -> tuple[bool, str]:
         numbers = f"{word}, puzzlement {puzzled:.4g}, threshold {self.threshold:g}"

@@ -53,13 +53,13 @@ class Entropy(ExitPolicy):
 
     def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
         """Return the entropy of every row."""
-        del state
+        fired = self.decide(state, output, layer)[0].tolist()
         if scores.reading(output.probs, output.problem_type) == "regression":
             return [(False, "a regression value has no entropy")] * len(layer)
         word = "normalised entropy" if self.normalized else "entropy in nats"
         return [
-            (score < self.threshold, f"{word} {score:.4g}, threshold {self.threshold:g}")
-            for score in self._score(output).tolist()
+            (held, f"{word} {score:.4g}, threshold {self.threshold:g}")
+            for held, score in zip(fired, self._score(output).tolist(), strict=True)
         ]
 
     @classmethod

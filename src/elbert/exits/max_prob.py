@@ -42,12 +42,12 @@ class MaxProb(ExitPolicy):
 
     def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
         """Return the confidence of every row."""
-        del state
+        fired = self.decide(state, output, layer)[0].tolist()
         if scores.reading(output.probs, output.problem_type) == "regression":
             return [(False, "a regression value has no probability")] * len(layer)
         return [
-            (score > self.threshold, f"confidence {score:.4g}, threshold {self.threshold:g}")
-            for score in self._score(output, layer).tolist()
+            (held, f"confidence {score:.4g}, threshold {self.threshold:g}")
+            for held, score in zip(fired, self._score(output, layer).tolist(), strict=True)
         ]
 
     @classmethod

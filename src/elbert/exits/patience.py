@@ -10,8 +10,8 @@ from torch import Tensor
 
 from elbert.exits.base import ExitPolicy, State
 from elbert.exits.parameters import count, number
-from elbert.exits.scores import describe_label, same_label
-from elbert.exits.state import no_streak, widened
+from elbert.exits.scores import TOLERANCE_GRID, describe_label, same_label
+from elbert.exits.state import no_streak, unseen, widened
 from elbert.results import ExitOutput
 
 
@@ -37,7 +37,7 @@ class Patience(ExitPolicy):
 
     def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
         """Return `last` [rows, C] and `streak` [rows]."""
-        return {"last": torch.zeros(rows, num_labels or 0, device=device), "streak": no_streak(rows, device)}
+        return {"last": unseen(rows, num_labels or 0, device=device), "streak": no_streak(rows, device)}
 
     def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
         """Count equal predictions."""
@@ -60,5 +60,5 @@ class Patience(ExitPolicy):
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Patience 1 … M − 2; for regression also a few tolerances, loosest first."""
-        tolerances = (0.5, 0.2, 0.1, 0.05, 0.02) if num_labels == 1 else (0.05,)
+        tolerances = TOLERANCE_GRID if num_labels == 1 else (0.05,)
         return [cls(patience, tolerance) for patience in range(1, max(2, num_layers - 1)) for tolerance in tolerances]

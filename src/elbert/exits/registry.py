@@ -14,12 +14,16 @@ from typing import Any
 
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits.base import ExitPolicy
+from elbert.exits.beem import Beem
 from elbert.exits.elbert import Elbert
 from elbert.exits.entropy import Entropy
+from elbert.exits.epee import Epee
+from elbert.exits.f_pabee import FPabee
 from elbert.exits.fixed import Fixed
 from elbert.exits.full import Full
 from elbert.exits.max_prob import MaxProb
 from elbert.exits.patience import Patience
+from elbert.exits.pcee import Pcee
 
 ENTRY_POINT_GROUP = "elbert.exits"
 
@@ -28,6 +32,10 @@ BUILT_IN: tuple[type[ExitPolicy], ...] = (
     Entropy,
     MaxProb,
     Patience,
+    Pcee,
+    FPabee,
+    Epee,
+    Beem,
     Fixed,
     Full,
 )
@@ -62,7 +70,7 @@ def get(name: str) -> type[ExitPolicy]:
         UsageError: unknown; the line names the closest.
     """
     _load()
-    if name not in _policies:
+    if not isinstance(name, str) or name not in _policies:
         raise UsageError(f"exit policy {name!r} is unknown{did_you_mean(str(name), _policies)}")
     return _policies[name]
 

@@ -5,6 +5,8 @@ A state is a dict of tensors whose leading dimension is rows. Nothing here is sp
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,15 +26,20 @@ def join(first: State, second: State) -> State:
     return {name: torch.cat(_one_width(values, second[name])) for name, values in first.items()}
 
 
+def unseen(*shape: int, device: torch.device | str | None) -> Tensor:
+    """Return memory [rows, ..., C] of outputs that have not come yet: NaN, which no comparison holds for."""
+    return torch.full(shape, math.nan, dtype=torch.float32, device=device)
+
+
 def widened(remembered: Tensor, width: int) -> Tensor:
-    """Return `remembered` [rows, ..., 0] with trailing zeros of `width`; as it is where it has a width already."""
+    """Return `remembered` [rows, ..., 0] as unseen outputs of `width`; as it is where it has a width already."""
     if remembered.shape[-1] == 0 and width:
-        return remembered.new_zeros((*remembered.shape[:-1], width))
+        return unseen(*remembered.shape[:-1], width, device=remembered.device)
     return remembered
 
 
 def no_streak(rows: int, device: torch.device | str | None) -> Tensor:
-    """Return counters [rows] that the first output sets to 0, whether or not it looks like the zeros before it."""
+    """Return counters [rows] one below 0, so that the first output makes them 0 even if it looks like the unseen."""
     return torch.full((rows,), -1, dtype=torch.int64, device=device)
 
 

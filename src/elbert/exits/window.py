@@ -1,6 +1,7 @@
-"""ELBERT's three window criteria: is a text steady over its last N outputs? Says nothing about windows not yet full.
+"""ELBERT's three window criteria: is a text steady over its last N outputs?
 
 Each takes window [rows, N, C] fp32, oldest output first, the problem type and the tolerance, and returns [rows] bool.
+Outputs not yet seen are NaN; a window that holds one is never steady.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ def agreement(window: Tensor, problem_type: ProblemType, tolerance: float) -> Te
     """Return where the label stays the same (regression: each value is within `tolerance` of the one before)."""
     if problem_type == "regression":
         return ((window[:, 1:] - window[:, :-1]).abs() <= tolerance).all(-1).all(-1)
+    full = ~window[:, 0, 0].isnan()
     if problem_type == "multi_label_classification":
         sets = window >= 0.5
-        return (sets == sets[:, -1:]).all(-1).all(-1)
+        return full & (sets == sets[:, -1:]).all(-1).all(-1)
     labels = window.argmax(-1)
-    return (labels == labels[:, -1:]).all(-1)
+    return full & (labels == labels[:, -1:]).all(-1)
 
 
 CRITERIA: dict[str, Callable[[Tensor, ProblemType, float], Tensor]] = {
