@@ -37,7 +37,7 @@ def check_heads(kind: str) -> HeadKind:
 
 
 class ExitHeads(nn.Module):
-    """The parameters that `linear` and `full` add: those of exits 1 to M - 1, stacked. Start as copies of the last head.
+    """The parameters that `linear` and `full` add: those of exits 1 to M - 1, stacked. They start as the last head's.
 
     Attributes:
         dense_weight: [M - 1, H, H], or None for `linear`.

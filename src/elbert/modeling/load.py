@@ -27,6 +27,8 @@ from elbert.modeling.sources import TOKENIZER_FILES, find_folder
 from elbert.modeling.task import Task, make_task
 from elbert.modeling.tokenizer import train_tokenizer
 
+_CONVERT = "AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=False).save_pretrained(folder)"
+
 Loaded = tuple[MultiExitModel, Any, dict[str, Any]]
 
 
@@ -119,7 +121,7 @@ def _read_tokenizer(folder: Path, config: Any) -> Any:
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001 - the Rust tokenizer raises bare Exception
+    except Exception as error:  # the Rust tokenizer raises bare Exception
         raise ModelError(f"the tokenizer in {folder} cannot be read: {_one_line(error)}") from error
     if len(tokenizer) > config.vocab_size:
         raise ModelError(
@@ -159,9 +161,8 @@ def _no_safetensors(folder: Path) -> str:
     if not pickles:
         return f"{folder} has no weights: model.safetensors is missing"
     return (
-        f"{folder} has its weights only as a pickle ({pickles[0]}), which can run code and is never read; convert it once, "
-        "if you trust it: AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=False)"
-        ".save_pretrained(folder)"
+        f"{folder} has its weights only as a pickle ({pickles[0]}), which can run code and is never read; "
+        f"convert it once, if you trust it: {_CONVERT}"
     )
 
 

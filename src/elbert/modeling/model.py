@@ -25,7 +25,7 @@ from elbert.results import ProblemType
 
 
 @dataclass
-class MultiExitOutput(ModelOutput):  # type: ignore[misc]
+class MultiExitOutput(ModelOutput):
     """What one training pass gives; a transformers `ModelOutput`, so `Trainer` can read it.
 
     Attributes:

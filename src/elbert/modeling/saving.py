@@ -54,8 +54,7 @@ def save_model(
     elbert: Mapping[str, Any] | None = None,
     card: str | None = None,
 ) -> Path:
-    """Write `config.json`, `model.safetensors`, the tokenizer, `README.md`, `elbert.json` and, where there are any, the
-    extra exit heads into `folder`.
+    """Write a whole model into `folder`: plain checkpoint, card, `elbert.json`, and extra exit heads if there are any.
 
     Args:
         backbone: the transformers classifier.

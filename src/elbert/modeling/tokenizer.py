@@ -31,7 +31,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 8000, *, max_length:
     Returns:
         A fast tokenizer that writes `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]` with token types 0 and 1.
     """
-    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = BertPreTokenizer()
     tokenizer.decoder = WordPieceDecoder()

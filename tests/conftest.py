@@ -1,0 +1,108 @@
+"""Fixtures every room shares: a tokenizer and models of a few thousand parameters, made here, offline and seeded."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub reads it: no test may reach for the network
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that `from tests.modeling.reference import ...` works
+
+import pytest
+import torch
+from transformers import (
+    AlbertConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    RobertaConfig,
+)
+
+from elbert.modeling.model import MultiExitModel
+from elbert.modeling.tokenizer import train_tokenizer
+
+TEXTS = [
+    "the film was wonderful and warm , a joy from start to end",
+    "the film was dull and cold , a chore from start to end",
+    "a warm and witty story told with great care",
+    "a dull and careless story told without any wit",
+    "great acting , wonderful music , and a story to remember",
+    "poor acting , awful music , and a story to forget",
+    "I did not like the end , but the start was great",
+    "I liked the end , but the start was poor and slow",
+]
+
+FAMILIES = ("albert", "bert", "roberta", "distilbert", "electra")
+
+_BERT_SHAPE: dict[str, Any] = {
+    "vocab_size": 300,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+_CONFIGS: dict[str, tuple[type, dict[str, Any]]] = {
+    "albert": (AlbertConfig, {**_BERT_SHAPE, "embedding_size": 8}),
+    "bert": (BertConfig, _BERT_SHAPE),
+    "roberta": (RobertaConfig, _BERT_SHAPE),
+    "electra": (ElectraConfig, {**_BERT_SHAPE, "embedding_size": 8}),
+    "distilbert": (
+        DistilBertConfig,
+        {"vocab_size": 300, "dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 64},
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_texts() -> list[str]:
+    """Eight short film reviews, good and bad by turns."""
+    return list(TEXTS)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """A WordPiece tokenizer of 200 entries, [PAD] 0, [CLS] 2, [SEP] 3, for texts of up to 64 tokens."""
+    return train_tokenizer(TEXTS, vocab_size=200, max_length=64)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., Any]:
+    """`tiny_config(family, **overrides)`: a transformers configuration, 3 layers of 16 units, 2 labels."""
+
+    def make(family: str = "albert", **overrides: Any) -> Any:
+        kind, fields = _CONFIGS[family]
+        return kind(**{**fields, **overrides})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_config: Callable[..., Any]) -> Callable[..., MultiExitModel]:
+    """`tiny_model(family, heads="shared", seed=0, **overrides)`: random weights wide enough that every exit differs."""
+
+    def make(family: str = "albert", heads: Any = "shared", seed: int = 0, **overrides: Any) -> MultiExitModel:
+        torch.manual_seed(seed)
+        config = tiny_config(family, **overrides)
+        model = MultiExitModel(AutoModelForSequenceClassification.from_config(config), heads)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))  # biases and norms too, or they would go untested
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real corpora beside the checkout."""
+    folder = (Path(__file__).parents[1] / "../shared/data").resolve()
+    if not folder.is_dir():
+        pytest.skip(f"the real corpora are not on this machine: {folder} does not exist")
+    return folder
