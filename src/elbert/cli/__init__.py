@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import traceback
@@ -27,6 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     # Libraries talk on stderr by default; a user who asks for more in the environment still gets it.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # JSON is UTF-8 whatever the locale says; half a surrogate pair is written as JSON would escape it.
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         status = _run(words or ["--help"])
         sys.stdout.flush()

@@ -1,0 +1,77 @@
+"""What verbs write: JSON lines, tables for people, progress bars, and files that are whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from elbert.errors import ModelError, UsageError
+
+
+def json_line(value: Any) -> str:
+    """Return `value` as one line of JSON, as every JSON parser takes it.
+
+    Raises:
+        ModelError: it holds NaN or infinity, which JSON has no words for.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise ModelError("the result holds NaN or infinity; check the model's weights, or run in float32") from None
+
+
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Return two columns for people."""
+    listed = list(rows)
+    width = max((len(name) for name, _ in listed), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in listed)
+
+
+def progress_bar(total: int | None, unit: str, *, forced: bool = False) -> Any:
+    """Return a bar on stderr that shows itself after a second, and only on a terminal unless `forced`.
+
+    Args:
+        total: how many there will be; None where nobody knows.
+        unit: what is counted.
+        forced: show it wherever stderr goes.
+    """
+    from tqdm import tqdm
+
+    # tqdm reads None as "only on a terminal".
+    return tqdm(total=total, unit=f" {unit}", delay=1, disable=False if forced else None, file=sys.stderr, leave=False)
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output file before any work is done for it.
+
+    Raises:
+        UsageError: it exists and may not be replaced, is no file, or its folder does not exist.
+    """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"output {str(path)!r} exists and is no file; give another name, or - for standard output")
+    if path.exists() and not overwrite:
+        raise UsageError(f"output {str(path)!r} exists; give another name, or --overwrite to replace it")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"output {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Open a file for writing that takes its name only when the block ends well; otherwise nothing is left of it.
+
+    Raises:
+        OSError: as the system says: a full disk, no permission.
+    """
+    target = path.resolve()  # through a link, so that the link stays one
+    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with draft.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,114 @@
+"""`elbert evaluate`: how good and how fast a model is with its exits. The numbers are made in `elbert.evaluation`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elbert.cli import options
+from elbert.cli.console import check_output, json_line, progress_bar, table, whole_file
+
+if TYPE_CHECKING:
+    from elbert.classifier import Classifier
+    from elbert.data import TextDataset
+    from elbert.evaluation.evaluate import Evaluation
+
+
+def evaluate(
+    model: options.Model,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")],
+    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
+    policy: options.Policy = None,
+    threshold: options.Threshold = None,
+    window: options.Window = None,
+    criterion: options.Criterion = None,
+    tolerance: options.Tolerance = None,
+    patience: options.Patience = None,
+    settings: options.Set = None,
+    metric: Annotated[str | None, typer.Option(help="accuracy, f1_micro, f1_macro, matthews, pearson, …")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Rounds to time.  [default: 3, fewer if slow]")] = None,
+    batch_size: options.BatchSize = 32,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    text_column: options.TextColumn = None,
+    text_pair_column: options.TextPairColumn = None,
+    label_column: options.LabelColumn = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page with pictures here too.")] = None,
+    overwrite: options.Overwrite = False,
+    progress: options.Progress = False,
+    json: options.JsonLine = False,
+) -> None:
+    """Score a model on labelled data, with its exits and at full depth, and time one against the other.
+
+    Both run in turns on the same engine, tokenising included; the median round counts. `layer speedup` is layers saved,
+    `speedup` is time saved, `engine efficiency` is the second over the first.
+
+    Example:
+        elbert evaluate runs/mine test.csv --threshold 0.2
+        elbert evaluate runs/mine data/sst2 --split dev --json | jq .speedup
+        elbert evaluate runs/mine test.csv --policy patience --patience 3 --report page.html
+    """
+    if report is not None:
+        check_output(report, overwrite=overwrite)
+    classifier = options.load_classifier(
+        model,
+        policy=policy,
+        threshold=threshold,
+        window=window,
+        criterion=criterion,
+        tolerance=tolerance,
+        patience=patience,
+        settings=settings,
+        backend=backend,
+        device=device,
+        dtype=dtype,
+    )
+    columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
+    dataset = _load(data, split, classifier, columns)
+    result = _run(classifier, dataset, progress=progress, batch_size=batch_size, metric=metric, repeats=repeats)
+    if report is not None:
+        _write_report(report, model, classifier, dataset, result)
+    _show(result, report, as_json=json)
+
+
+def _load(data: str, split: str, classifier: Classifier, columns: dict[str, Any]) -> TextDataset:
+    from elbert.data import load_data
+
+    return load_data(data, split=split, labels=classifier.labels, **columns)
+
+
+def _run(classifier: Classifier, dataset: TextDataset, *, progress: bool, **settings: Any) -> Evaluation:
+    from elbert.evaluation.evaluate import evaluate as run
+
+    with progress_bar(None, "texts", forced=progress) as bar:
+        return run(classifier, dataset, on_text=bar.update, **settings)
+
+
+def _write_report(path: Path, model: str, classifier: Classifier, dataset: TextDataset, result: Evaluation) -> None:
+    from elbert.evaluation.report import Report, render
+    from elbert.evaluation.story import curves_of, pictures_of
+
+    outputs = classifier.record(dataset.texts, batch_size=result.batch_size)
+    scores, curve = curves_of(outputs, dataset, classifier.policy, result.metric)
+    page = Report(
+        title=f"{Path(model).name} on {Path(dataset.name).name}",
+        lead=f"{result.n:,} texts, each leaving the network at the first layer that is sure of it.",
+        evaluation=result,
+        pictures=pictures_of(result, scores, curve),
+        facts=[("model", model), ("data", dataset.name)],
+    )
+    with whole_file(path) as stream:
+        stream.write(render(page))
+
+
+def _show(result: Evaluation, report: Path | None, *, as_json: bool) -> None:
+    """Print the table for people, and for programs the JSON line alone on stdout."""
+    from elbert.evaluation.report import summary
+
+    rows = summary(result) + ([("page", str(report))] if report is not None else [])
+    typer.echo(table(rows), err=as_json)
+    if as_json:
+        typer.echo(json_line(result.to_dict()))

@@ -1,0 +1,100 @@
+"""Flags that several verbs share, each described once, and the classifier they ask for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elbert.errors import UsageError
+
+if TYPE_CHECKING:
+    from elbert.classifier import Classifier
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, a hub id, or a bundled checkpoint.")]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="An exit policy by name (see elbert policies), or one saved with the model.  [default: the model's]"
+    ),
+]
+Threshold = Annotated[float | None, typer.Option(help="Of the policy: how sure is sure enough.")]
+Window = Annotated[int | None, typer.Option(help="Of the policy: layers looked back on; 0 switches it off.")]
+Criterion = Annotated[str | None, typer.Option(help="Of the policy: monotone, range or agreement.")]
+Tolerance = Annotated[float | None, typer.Option(help="Of the policy: the change that counts as none.")]
+Patience = Annotated[int | None, typer.Option(help="Of the policy: equal answers running before a text leaves.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Of the policy: any other parameter; repeatable."),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Texts in flight together; changes the speed, never the answer.")]
+Backend = Annotated[str, typer.Option(help="What computes: auto or torch.")]
+Device = Annotated[str, typer.Option(help="Where: auto, cpu, cuda, cuda:1, …")]
+Dtype = Annotated[str, typer.Option(help="In which precision: auto, float32, bfloat16, float16.")]
+TextColumn = Annotated[str | None, typer.Option(help="Column of the text, where it is not found by name.")]
+TextPairColumn = Annotated[str | None, typer.Option(help="Column of the second text of a pair.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column of the label, where it is not found by name.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Progress = Annotated[
+    bool, typer.Option("--progress", help="Show a progress bar on stderr even where it is no terminal.")
+]
+JsonLine = Annotated[bool, typer.Option("--json", help="Write one JSON line on stdout; the table goes to stderr.")]
+
+
+def load_classifier(
+    model: str,
+    *,
+    policy: str | None,
+    settings: list[str] | None,
+    backend: str,
+    device: str,
+    dtype: str,
+    full_depth: bool = False,
+    **parameters: Any,
+) -> Classifier:
+    """Load the model with the exit policy the flags ask for.
+
+    Args:
+        model: as on the command line.
+        policy: its name; None takes the model's own.
+        settings: further parameters as `name=value`.
+        backend: of the engine, as are `device` and `dtype`.
+        device: where to compute.
+        dtype: in which precision.
+        full_depth: run every layer, instead of any policy.
+        parameters: of the policy, by flag; None means not given.
+
+    Raises:
+        UsageError: an unknown model, policy or parameter, a value out of range, or full depth beside a policy.
+    """
+    overrides = {name: value for name, value in parameters.items() if value is not None}
+    overrides |= parse_settings(settings or [])
+    if full_depth and (policy or overrides):
+        raise UsageError("--full-depth runs every layer, so it takes no --policy and none of a policy's parameters")
+    from elbert.classifier import Classifier
+    from elbert.exits import ExitPolicy
+
+    name = "full" if full_depth else policy
+    classifier = Classifier.from_pretrained(model, backend=backend, device=device, dtype=dtype, policy=name)
+    if overrides:
+        classifier.policy = ExitPolicy.from_dict({**classifier.policy.to_dict(), **overrides})
+    return classifier
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """Read `name=value` words; a value is JSON where it can be (`0.5`, `false`, `[1, 2]`), else a word.
+
+    Raises:
+        UsageError: a word without `=` or without a name.
+    """
+    parsed: dict[str, Any] = {}
+    for setting in settings:
+        name, mark, value = setting.partition("=")
+        if not mark or not name:
+            raise UsageError(f"--set {setting!r} is not NAME=VALUE, for example --set normalized=false")
+        try:
+            parsed[name] = json.loads(value)
+        except ValueError:
+            parsed[name] = value
+    return parsed

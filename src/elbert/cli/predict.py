@@ -1,0 +1,176 @@
+"""`elbert predict`: texts in, answers out, in input order and with bounded memory."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elbert.cli import options
+from elbert.cli.console import check_output, progress_bar, whole_file
+from elbert.cli.writers import FORMATS, Writer, format_of
+from elbert.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from elbert.classifier import Classifier
+    from elbert.data import Text
+
+STANDARD = "-"
+
+
+def predict(
+    model: options.Model,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; - reads standard input.")] = None,
+    input: Annotated[str | None, typer.Option(help="A CSV, TSV, JSONL, Parquet or text file (also .gz), or -.")] = None,
+    input_format: Annotated[str | None, typer.Option(help="Where the name does not say it: csv, jsonl, …")] = None,
+    output: Annotated[str, typer.Option(help="A .jsonl or .csv file, or - for standard output.")] = STANDARD,
+    output_format: Annotated[str | None, typer.Option(help="jsonl, or csv: the input's rows plus the answer.")] = None,
+    pair: Annotated[
+        bool, typer.Option("--pair", help="Texts are pairs: two arguments, or two tab-separated halves.")
+    ] = False,
+    text_column: options.TextColumn = None,
+    text_pair_column: options.TextPairColumn = None,
+    policy: options.Policy = None,
+    threshold: options.Threshold = None,
+    window: options.Window = None,
+    criterion: options.Criterion = None,
+    tolerance: options.Tolerance = None,
+    patience: options.Patience = None,
+    settings: options.Set = None,
+    full_depth: Annotated[bool, typer.Option("--full-depth", help="No early exit: run every layer.")] = False,
+    batch_size: options.BatchSize = 32,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    overwrite: options.Overwrite = False,
+    progress: options.Progress = False,
+) -> None:
+    """Classify texts: one JSON object a line with label, score, exit_layer, layers and truncated, in input order.
+
+    CSV output keeps the input's columns and adds those five; one whose name is taken is called predicted_NAME.
+
+    Example:
+        elbert predict runs/mine "What a film!" "Never again."
+        elbert predict runs/mine --pair "A man sleeps." "Somebody is awake."
+        cat texts.txt | elbert predict runs/mine - > answers.jsonl
+        elbert predict runs/mine --input reviews.csv --output answers.csv
+    """
+    source = _source(texts or [], input, pair=pair)
+    kind = format_of(output, output_format)
+    if output != STANDARD:
+        check_output(Path(output), overwrite=overwrite)
+    classifier = options.load_classifier(
+        model,
+        policy=policy,
+        full_depth=full_depth,
+        threshold=threshold,
+        window=window,
+        criterion=criterion,
+        tolerance=tolerance,
+        patience=patience,
+        settings=settings,
+        backend=backend,
+        device=device,
+        dtype=dtype,
+    )
+    rows = Rows(source, input_format, text_column, text_pair_column, pair=pair)
+    if output == STANDARD:
+        _classify(classifier, rows, FORMATS[kind](sys.stdout), batch_size, progress)
+        return
+    with whole_file(Path(output)) as stream:
+        _classify(classifier, rows, FORMATS[kind](stream), batch_size, progress)
+
+
+def _source(texts: list[str], path: str | None, *, pair: bool) -> Any:
+    """Return what to read: a file's name, `-`, or the list of texts or pairs given as arguments."""
+    if texts == [STANDARD]:
+        texts, path = [], path or STANDARD
+    if texts and path is not None:
+        raise UsageError(f"texts as arguments and --input {path!r} were both given; give one of them")
+    if path is not None:
+        return path
+    if not texts:
+        raise UsageError("no texts: give them as arguments, in a file with --input, or on standard input with -")
+    if not pair:
+        return texts
+    if len(texts) % 2:
+        raise UsageError(f"--pair takes an even number of texts, two for each pair; {len(texts)} were given")
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+class Rows:
+    """The input's rows, read as they are asked for; keeps the cells of those whose answer is still to come.
+
+    Args:
+        source: a file's name, `-`, or a list of texts or pairs.
+        input_format: where the name does not say it.
+        text_column: where the text is not found by name.
+        text_pair_column: the same for its pair.
+        pair: insist on pairs; plain lines are split at their tab.
+
+    Attributes:
+        columns: of the input, known once the first text is read.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        input_format: str | None = None,
+        text_column: str | None = None,
+        text_pair_column: str | None = None,
+        *,
+        pair: bool = False,
+    ) -> None:
+        self._source = source
+        self._format = input_format
+        self._named = (text_column, text_pair_column)
+        self._pair = pair
+        self._waiting: deque[Any] = deque()
+        self.columns: tuple[str, ...] = ()
+
+    def texts(self) -> Iterator[Text]:
+        """Yield every text, remembering its cells for `cells`.
+
+        Raises:
+            DataError: there is no text at all, a row cannot be read, or a line has no tab where pairs were asked for.
+        """
+        from elbert.data.columns import find_columns, read_text
+        from elbert.data.readers import open_table
+
+        with open_table(self._source, input_format=self._format) as table:
+            columns = None
+            for row in table.rows:
+                columns = columns or find_columns(table, *self._named)
+                text = read_text(table, row, columns)
+                if self._pair and isinstance(text, str):
+                    text = _halves(text, table.columns, f"{table.name}: row {row.number}")
+                self.columns = table.columns
+                self._waiting.append(row.cells)
+                yield text
+            if columns is None:
+                raise DataError(f"{table.name}: no texts; give at least one")
+
+    def cells(self) -> Any:
+        """Return the cells of the oldest row without an answer, by column."""
+        return self._waiting.popleft()
+
+
+def _halves(line: str, columns: tuple[str, ...], where: str) -> tuple[str, str]:
+    """Split a plain line at its tab."""
+    if columns != ("text",):
+        raise UsageError(f"{where}: --pair needs two text columns; name them with --text-column and --text-pair-column")
+    first, tab, second = line.partition("\t")
+    if not tab:
+        raise DataError(f"{where}: --pair needs two texts with a tab between them; there is none")
+    return first, second
+
+
+def _classify(classifier: Classifier, rows: Rows, writer: Writer, batch_size: int, progress: bool) -> None:
+    with progress_bar(None, "texts", forced=progress) as bar:
+        for prediction in classifier.stream(rows.texts(), batch_size=batch_size):
+            writer.write(rows.columns, rows.cells(), prediction)
+            bar.update()

@@ -1,0 +1,65 @@
+"""The curves and pictures of one evaluation: what `elbert evaluate --report` and `elbert demo` both show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from elbert.errors import UsageError
+from elbert.evaluation.curves import OperatingPoint, operating_points, scores_by_layer
+from elbert.evaluation.evaluate import Evaluation
+from elbert.evaluation.plots import exit_layers, score_by_depth
+from elbert.evaluation.report import Picture
+
+if TYPE_CHECKING:
+    from elbert.data import TextDataset
+    from elbert.exits import ExitPolicy
+    from elbert.results import LayerOutputs
+
+
+def curves_of(
+    outputs: LayerOutputs, dataset: TextDataset, policy: ExitPolicy, metric: str | None = None
+) -> tuple[list[float], list[OperatingPoint]]:
+    """Return each layer's score [M], and where every setting of the policy's own grid stands.
+
+    Args:
+        outputs: a full-depth recording of the data set's texts.
+        dataset: with labels.
+        policy: whose grid to sweep.
+        metric: its name; None takes the problem type's own.
+
+    Raises:
+        UsageError: the data set has no labels.
+    """
+    if dataset.labels is None:
+        raise UsageError(f"{dataset.name} has no labels; curves need them")
+    _, layers, classes = outputs.probs.shape
+    points = operating_points(outputs, dataset.labels, policy.grid(layers, classes), metric)
+    return scores_by_layer(outputs, dataset.labels, metric), points
+
+
+def pictures_of(result: Evaluation, scores: Sequence[float], curve: Sequence[OperatingPoint]) -> list[Picture]:
+    """Draw score by depth, with the best score the grid reaches for its layers, and the histogram of exits."""
+    edge = [(point.mean_exit_layer, point.score) for point in upper_edge(curve)]
+    here = (result.mean_exit_layer, result.score)
+    return [
+        Picture(
+            score_by_depth(scores, metric=result.metric, exits=here, curve=edge),
+            f"{result.metric} by depth: one depth for all texts (line), and each text at its own depth (diamond).",
+            "depth",
+        ),
+        Picture(
+            exit_layers(result.exit_histogram),
+            f"Where the {result.n:,} texts left. At layer {result.layers} everybody does.",
+            "exits",
+        ),
+    ]
+
+
+def upper_edge(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """Return the points that no other point beats in both depth and score, fewest layers first."""
+    edge: list[OperatingPoint] = []
+    for point in sorted(points, key=lambda point: (point.mean_exit_layer, -point.score)):
+        if not edge or point.score > edge[-1].score:
+            edge.append(point)
+    return edge
