@@ -19,6 +19,7 @@ from elbert.engine import Engine
 from elbert.engine.scheduler import Arrival, Departures
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
+from elbert.exits.scores import puzzlement
 from elbert.modeling.load import load_model
 from elbert.modeling.model import MultiExitModel
 from elbert.results import ExitOutput, LayerOutputs, Prediction, ProblemType, Trace
@@ -67,7 +68,7 @@ class Classifier:
         weights = model.weights()
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
-        self.labels = Labels.from_config(model.config)
+        self.labels = Labels.from_id2label(model.config.id2label, self.problem_type)
         self.max_length = min(int(self.elbert.get("max_length") or weights.max_length), weights.max_length)
         self.policies = {key: ExitPolicy.from_dict(value) for key, value in self.elbert.get("policies", {}).items()}
         self.policy = self._policy(policy if policy is not None else self.elbert.get("default_policy", "elbert"))
@@ -245,9 +246,7 @@ def trace_of(outputs: LayerOutputs, policy: ExitPolicy, tokens: list[str], label
     state = policy.start(1, num_labels=outputs.probs.shape[2])
     exit_layer, reasons = layers, []
     for depth in range(layers):
-        output = ExitOutput(
-            outputs.probs[:, depth], outputs.logits[:, depth], problem_type=outputs.problem_type
-        )
+        output = ExitOutput(outputs.probs[:, depth], outputs.logits[:, depth], problem_type=outputs.problem_type)
         layer = torch.tensor([depth + 1])
         leave, state = policy.update(state, output, layer)
         reasons += policy.explain(output, layer, state, leave)

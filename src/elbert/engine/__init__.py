@@ -1,4 +1,4 @@
-"""Inference: packed rows in flight, the layer step, the depth scheduler. Knows weights and policies, no tokenizer, no files."""
+"""Inference: packed rows in flight, the layer step, the depth scheduler; no tokenizer and no files."""
 
 from elbert.engine.engine import Engine
 from elbert.engine.scheduler import Departures, Scheduler

@@ -185,7 +185,7 @@ class Scheduler:
         return min(self._pools) if draining or 0 in self._pools else None
 
     def _decide(self, rows: Rows) -> tuple[Tensor, dict[str, Tensor], ExitOutput]:
-        """Ask heads and policy about rows that just ran a layer: (leave [rows] bool, new state, what the exits said)."""
+        """Ask heads and policy about rows that just ran a layer: who leaves ([rows] bool), new state, the outputs."""
         cls = rows.hidden.index_select(0, rows.layout.starts)
         logits, pooled = self._heads(cls, rows.layer)
         output = ExitOutput(

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers.activations import ACT2FN
 
 from elbert.engine.packed import Layout
+from elbert.modeling.activations import activation
 from elbert.modeling.weights import EncoderWeights, HeadWeights, LayerWeights
 
 _Weights = TypeVar("_Weights")
@@ -32,17 +32,9 @@ def _converted(weights: _Weights, dtype: torch.dtype, device: torch.device) -> _
 
 def _converted_once(items: list[_Weights], dtype: torch.dtype, device: torch.device) -> list[_Weights]:
     """Convert every distinct object of `items` once, so that shared layers stay one object."""
-    seen: dict[int, _Weights] = {}
-    return [seen.setdefault(id(item), _converted(item, dtype, device)) if id(item) not in seen else seen[id(item)] for item in items]
-
-
-def _activation(name: str) -> Any:
-    """Return the function for transformers' activation name; torch's own fused kernels where they are the same."""
-    if name == "gelu":
-        return F.gelu
-    if name in ("gelu_new", "gelu_pytorch_tanh"):
-        return lambda x: F.gelu(x, approximate="tanh")
-    return ACT2FN[name]
+    distinct = {id(item): item for item in items}
+    converted = {key: _converted(item, dtype, device) for key, item in distinct.items()}
+    return [converted[id(item)] for item in items]
 
 
 class TorchBackend:
@@ -63,7 +55,7 @@ class TorchBackend:
         self._norm_eps = weights.norm_eps
         self._embedding_norm_eps = weights.embedding_norm_eps
         self._hidden_size = weights.hidden_size
-        self._activation = _activation(weights.activation)
+        self._activation = activation(weights.activation)
         self._embedding = _converted(weights.embedding, dtype, device)
         inner = [len(group) for group in weights.layers]
         flat = _converted_once([layer for group in weights.layers for layer in group], dtype, device)
@@ -79,7 +71,9 @@ class TorchBackend:
         table = self._embedding
         hidden = F.embedding(ids, table.word) + F.embedding(layout.positions() + table.position_offset, table.position)
         if table.token_type is not None:
-            hidden = hidden + (table.token_type[0] if token_types is None else F.embedding(token_types, table.token_type))
+            hidden = hidden + (
+                table.token_type[0] if token_types is None else F.embedding(token_types, table.token_type)
+            )
         hidden = F.layer_norm(hidden, hidden.shape[-1:], table.norm_weight, table.norm_bias, self._embedding_norm_eps)
         if table.projection_weight is not None:
             hidden = F.linear(hidden, table.projection_weight, table.projection_bias)
@@ -95,7 +89,7 @@ class TorchBackend:
         """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""
         head = self._heads[depth]
         pooled = F.linear(cls.float(), head.dense_weight, head.dense_bias)
-        pooled = pooled.tanh() if head.dense_activation == "tanh" else _activation(head.dense_activation)(pooled)
+        pooled = activation(head.dense_activation)(pooled)
         return F.linear(pooled, head.out_weight, head.out_bias), pooled
 
     def _layer(self, hidden: Tensor, layout: Layout, layer: LayerWeights) -> Tensor:
