@@ -32,7 +32,7 @@ def read_dataset(source: Any, split: str, name: str | None = None) -> Table:
     if isinstance(source, Mapping):
         picked = pick_split(split, source)
         if picked is None:
-            raise UsageError(f"no {split!r} split in {name or 'DatasetDict'}, which has {quote_names(sorted(source))}")
+            raise UsageError(f"no {split!r} split in {name or 'DatasetDict'}, only {quote_names(sorted(source))}")
         return read_dataset(source[picked], split, f"{name or 'DatasetDict'}:{picked}")
     title = name or "Dataset"
     columns = tuple(source.column_names)

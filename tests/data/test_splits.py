@@ -1,0 +1,119 @@
+"""Splitting, selecting, and refusing what cannot be trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elbert.data import Labels, TextDataset, check_trainable, split
+from elbert.errors import DataError, UsageError
+
+
+def single(labels):
+    names = tuple(f"class {label}" for label in range(max(labels, default=0) + 1))
+    texts = [f"text {row}" for row in range(len(labels))]
+    return TextDataset(texts, list(labels), Labels("single_label_classification", names), "toy")
+
+
+def test_class_proportions_are_kept():
+    rest, part = split(single([0] * 60 + [1] * 30 + [2] * 10), 0.2, seed=0)
+    assert Counter(part.labels) == {0: 12, 1: 6, 2: 2}
+    assert Counter(rest.labels) == {0: 48, 1: 24, 2: 8}
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 5), min_size=2, max_size=60),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 100),
+)
+def test_any_split_is_a_partition_of_the_right_size_in_order(labels, fraction, seed):
+    data = single(labels)
+    rest, part = split(data, fraction, seed)
+    assert len(part) == min(max(round(len(data) * fraction), 1), len(data) - 1)
+    assert sorted([*rest.texts, *part.texts]) == sorted(data.texts)
+    position = {text: row for row, text in enumerate(data.texts)}
+    assert all(list(side.texts) == sorted(side.texts, key=position.get) for side in (rest, part))
+    assert all(data.labels[position[text]] == label for text, label in zip(part.texts, part.labels, strict=True))
+
+
+@pytest.mark.parametrize(("fraction", "larger"), [(0.2, 0), (0.8, 1)])
+def test_a_class_of_one_item_goes_to_the_larger_part(fraction, larger):
+    data = single([0] * 20 + [1] * 20 + [2])
+    for seed in range(20):
+        assert 2 in split(data, fraction, seed)[larger].labels
+
+
+def test_the_seed_decides():
+    data = single([0, 1] * 50)
+    assert split(data, 0.3, 1)[1].texts == split(data, 0.3, 1)[1].texts
+    assert split(data, 0.3, 1)[1].texts != split(data, 0.3, 2)[1].texts
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TextDataset(["a", "b", "c", "d"]),
+        TextDataset(["a", "b", "c", "d"], [0.1, 0.2, 0.3, 0.4], Labels("regression", ())),
+        TextDataset(list("abcd"), [[1.0], [0.0], [1.0], [0.0]], Labels("multi_label_classification", ("x",))),
+    ],
+)
+def test_data_without_classes_is_split_at_random(data):
+    rest, part = split(data, 0.25, seed=0)
+    assert (len(rest), len(part)) == (3, 1)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, 2.0, float("nan")])
+def test_a_fraction_out_of_range_is_refused(fraction):
+    with pytest.raises(UsageError, match="allowed: more than 0 and less than 1"):
+        split(single([0, 1]), fraction, 0)
+
+
+def test_one_row_cannot_be_split():
+    with pytest.raises(DataError, match="toy: 1 rows cannot be split"):
+        split(single([0]), 0.5, 0)
+
+
+def test_select_keeps_order_and_label_space():
+    data = single([0, 1, 2])
+    chosen = data.select([2, 0])
+    assert chosen.texts == ["text 2", "text 0"]
+    assert chosen.labels == [2, 0]
+    assert chosen.label_space is data.label_space
+
+
+def test_texts_and_labels_must_belong_together():
+    with pytest.raises(UsageError, match="2 texts but 1 labels"):
+        TextDataset(["a", "b"], [0], Labels("single_label_classification", ("x",)))
+    with pytest.raises(UsageError, match="labels and label_space go together"):
+        TextDataset(["a"], [0])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (single([]), "toy: no rows"),
+        (TextDataset(["a"]), "no labels"),
+        (single([1, 1, 1]), r"every one of its 3 rows has the label 'class 1'; training needs at least two"),
+        (TextDataset(["a", "b"], [2.0, 2.0], Labels("regression", ())), "has the label 2.0"),
+        (TextDataset(["a"], [[0.0]], Labels("multi_label_classification", ("x",))), "every label set is empty"),
+    ],
+)
+def test_untrainable_data_is_refused(data, message):
+    with pytest.raises(DataError, match=message):
+        check_trainable(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        single([0, 1]),
+        TextDataset(["a", "b"], [2.0, 2.5], Labels("regression", ())),
+        TextDataset(["a", "b"], [[1.0], [0.0]], Labels("multi_label_classification", ("x",))),
+    ],
+)
+def test_trainable_data_passes(data):
+    check_trainable(data)
