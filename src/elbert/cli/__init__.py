@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command line and return its exit status; nothing but `SystemExit` from within a library leaves it.
+    """Run one command line and return its exit status.
 
     Args:
         argv: the words after `elbert`; the process's own where None. No word at all shows the help.
@@ -57,17 +57,19 @@ def _run(words: list[str]) -> int:
 
     from elbert.cli.app import command
 
+    built = command()
     try:
-        result = command().main(args=words, prog_name="elbert", standalone_mode=False)
+        with built.make_context("elbert", words) as context:
+            built.invoke(context)
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        page = f"{context.command_path} --help" if context is not None else "elbert --help"
+        where = getattr(error, "ctx", None)
+        page = f"{where.command_path if where is not None else 'elbert'} --help"
         return _say(f"{error.format_message().rstrip('.')}; see {page!r}", error.exit_code)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
-    if result == INTERRUPTED:  # Typer turns an interrupt inside a verb into this status
-        raise KeyboardInterrupt
-    return result if isinstance(result, int) else 0
+    except typer.Exit as done:
+        return done.exit_code
+    return 0
 
 
 def _say(message: str, status: int) -> int:

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from elbert.cli.console import check_output, json_line, table, whole_file
+from elbert.cli.options import parse_settings
+from elbert.errors import ModelError, UsageError
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_json_never_holds_nan_or_infinity(value: float) -> None:
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        json_line({"score": [value]})
+
+
+def test_json_keeps_words_readable() -> None:
+    assert json_line({"label": "schön"}) == '{"label": "schön"}'
+
+
+def test_a_table_has_its_second_column_aligned() -> None:
+    assert table([("a", "1"), ("long", "2")]) == "a     1\nlong  2"
+
+
+def test_settings_are_json_where_they_can_be_and_words_otherwise() -> None:
+    words = ["a=1", "b=0.5", "c=false", "d=monotone", "e=[1, 2]", "f=x=y"]
+    assert parse_settings(words) == {"a": 1, "b": 0.5, "c": False, "d": "monotone", "e": [1, 2], "f": "x=y"}
+
+
+@pytest.mark.parametrize("word", ["layer", "=3", ""])
+def test_a_setting_without_name_or_value_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="NAME=VALUE"):
+        parse_settings([word])
+
+
+def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("before")
+    with pytest.raises(ValueError, match="half"), whole_file(path) as stream:
+        stream.write(str(int("half")))
+    assert path.read_text() == "before"
+    with whole_file(path) as stream:
+        stream.write("whole")
+        stream.flush()
+        assert path.read_text() == "before"
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.txt", tmp_path / "link.txt"
+    target.write_text("before")
+    link.symlink_to(target)
+    with whole_file(link) as stream:
+        stream.write("after")
+    assert link.is_symlink()
+    assert target.read_text() == "after"
+
+
+def test_an_output_beside_others_is_free(tmp_path: Path) -> None:
+    check_output(tmp_path / "new.csv", overwrite=False)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elbert.classifier import Classifier
+
+Run = Callable[..., tuple[int, str, str]]
+KEYS = ["label", "score", "exit_layer", "layers", "truncated"]
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """`stdin(content)`: what the next command line reads from standard input."""
+
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+
+    return give
+
+
+def answers(run: Run, *words: Any) -> list[dict[str, Any]]:
+    status, out, err = run("predict", *words)
+    assert status == 0, err
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_texts_as_arguments_give_one_object_a_line_in_order(run: Run, model_folder: Path) -> None:
+    texts = ["a good film", "", "bad", "a good film", "ein schöner Film 🎬"]
+    given = answers(run, model_folder, *texts)
+    assert [list(answer) for answer in given] == [KEYS] * 5
+    wanted = Classifier.from_pretrained(model_folder).predict(texts)
+    assert isinstance(wanted, list)
+    assert given == [prediction.to_dict() for prediction in wanted]
+
+
+def test_standard_input_is_read_line_by_line(run: Run, model_folder: Path, stdin: Callable[[bytes], None]) -> None:
+    stdin("gut\n\nschön\n".encode())
+    from_stdin = answers(run, model_folder, "-")
+    assert from_stdin == answers(run, model_folder, "gut", "", "schön")
+    stdin(b'{"text": "gut"}\n')
+    assert answers(run, model_folder, "--input", "-", "--input-format", "jsonl") == from_stdin[:1]
+
+
+def test_the_policy_and_its_parameters_decide_the_exit_layer(run: Run, model_folder: Path) -> None:
+    def layer(*words: Any) -> int:
+        return answers(run, model_folder, "a good film", *words)[0]["exit_layer"]
+
+    assert layer("--full-depth") == 4
+    assert layer("--policy", "fixed", "--set", "layer=2") == 2
+    assert layer("--policy", "entropy", "--threshold", "1") in (1, 2, 3, 4)
+    assert layer("--policy", "patience", "--patience", "1") in (2, 3, 4)
+    assert layer("--threshold", "0", "--window", "0") == 4
+    assert layer("--threshold", "0", "--window", "2", "--criterion", "agreement") in (2, 3, 4)
+
+
+def test_pairs_from_arguments_lines_and_columns_are_alike(
+    run: Run, model_folder: Path, stdin: Callable[[bytes], None], tmp_path: Path
+) -> None:
+    wanted = answers(run, model_folder, "--pair", "a man sleeps", "he is awake", "one", "two")
+    assert len(wanted) == 2
+    stdin(b"a man sleeps\the is awake\none\ttwo\n")
+    assert answers(run, model_folder, "--pair", "-") == wanted
+    path = tmp_path / "pairs.csv"
+    path.write_text("first,second\na man sleeps,he is awake\none,two\n")
+    columns = ("--text-column", "first", "--text-pair-column", "second")
+    assert answers(run, model_folder, "--pair", "--input", path, *columns) == wanted
+
+
+def test_csv_in_csv_out_keeps_every_row_and_column(run: Run, model_folder: Path, reviews: Path) -> None:
+    output = reviews.with_name("answers.csv")
+    status, out, _ = run("predict", model_folder, "--input", reviews, "--output", output)
+    assert (status, out) == (0, "")
+    with reviews.open(newline="") as stream:
+        before = list(csv.DictReader(stream))
+    with output.open(newline="") as stream:
+        after = list(csv.DictReader(stream))
+    assert [*after[0]] == ["id", "text", "label", "predicted_label", "score", "exit_layer", "layers", "truncated"]
+    assert [{key: row[key] for key in ("id", "text", "label")} for row in after] == before
+    lines = answers(run, model_folder, "--input", reviews)
+    assert [row["predicted_label"] for row in after] == [line["label"] for line in lines]
+    assert [row["truncated"] for row in after] == ["false"] * 8
+    assert [path.name for path in reviews.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_csv_can_go_to_standard_output(run: Run, model_folder: Path) -> None:
+    status, out, _ = run("predict", model_folder, "good", "--output-format", "csv")
+    assert status == 0
+    assert out.splitlines()[0] == "text,label,score,exit_layer,layers,truncated"
+
+
+def test_an_output_that_exists_is_kept_unless_told_otherwise(
+    run: Run, refused: Callable[..., str], model_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "answers.jsonl"
+    output.write_text("precious")
+    assert "--overwrite" in refused("predict", model_folder, "good", "--output", output)
+    assert output.read_text() == "precious"
+    status, _, _ = run("predict", model_folder, "good", "--output", output, "--overwrite")
+    assert status == 0
+    assert list(json.loads(output.read_text())) == KEYS
+
+
+def test_a_failure_half_way_leaves_no_output_behind(
+    refused: Callable[..., str], model_folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "texts.jsonl"
+    source.write_text('{"text": "good"}\n' * 3000 + '{"text": \n')
+    line = refused("predict", model_folder, "--input", source, "--output", tmp_path / "answers.csv", status=1)
+    assert "row 3001" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
+
+
+def test_a_text_longer_than_the_model_reads_is_marked_as_truncated(
+    run: Run, model_folder: Path, stdin: Callable[[bytes], None]
+) -> None:
+    stdin(b"a " * 50_000 + b"\n\n")
+    long, empty = answers(run, model_folder, "-")
+    assert (long["truncated"], empty["truncated"]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "no texts"),
+        (b"good\nb\0d\n", "row 2 (line 2): NUL"),
+        (b"good\nb\xffd\n", "row 2 (line 2): byte 0xff"),
+    ],
+)
+def test_standard_input_that_cannot_be_read_fails_with_its_row(
+    content: bytes, reason: str, refused: Callable[..., str], model_folder: Path, stdin: Callable[[bytes], None]
+) -> None:
+    stdin(content)
+    assert reason in refused("predict", model_folder, "-", status=1)
+
+
+def test_a_broken_json_line_fails_with_its_row(
+    refused: Callable[..., str], model_folder: Path, stdin: Callable[[bytes], None]
+) -> None:
+    stdin(b'{"text": "good"}\n{"text": NaN}\n')
+    assert "row 2" in refused("predict", model_folder, "--input", "-", "--input-format", "jsonl", status=1)
+
+
+def test_half_a_surrogate_pair_in_an_argument_is_refused(refused: Callable[..., str], model_folder: Path) -> None:
+    assert "surrogate" in refused("predict", model_folder, "bad \udcff", status=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "no texts: give them"),
+        (["good", "--input", "x.csv"], "both given"),
+        (["--pair", "one", "two", "three"], "even number"),
+        (["good", "--policy", "elber"], "did you mean 'elbert'?"),
+        (["good", "--threshold", "2"], "threshold is 2"),
+        (["good", "--patience", "2"], "no parameter 'patience'"),
+        (["good", "--set", "layer"], "NAME=VALUE"),
+        (["good", "--full-depth", "--threshold", "0.5"], "--full-depth"),
+        (["good", "--backend", "tensorflow"], "allowed: auto, torch"),
+        (["good", "--dtype", "int4"], "unknown dtype"),
+        (["good", "--device", "tpu7"], "unknown device"),
+        (["good", "--batch-size", "0"], "--batch-size"),
+        (["good", "--output", "missing/answers.csv"], "no folder"),
+        (["good", "--output", "answers.xml"], "unknown extension"),
+        (["good", "--output", ".", "--output-format", "csv"], "is no file"),
+        (["good", "--output-format", "xml"], "unknown output format"),
+        (["--input", "missing.csv"], "no file or folder"),
+        (["--input", "-", "--input-format", "doc"], "unknown input format"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_one_line(
+    words: list[str], reason: str, refused: Callable[..., str], model_folder: Path
+) -> None:
+    assert reason in refused("predict", model_folder, *words)
+
+
+def test_an_unknown_model_names_what_there_is(refused: Callable[..., str]) -> None:
+    assert "random-small" in refused("predict", "./no-such-model", "good")
+
+
+def test_an_unknown_column_names_the_closest(refused: Callable[..., str], model_folder: Path, reviews: Path) -> None:
+    assert "did you mean 'text'?" in refused("predict", model_folder, "--input", reviews, "--text-column", "txt")
