@@ -57,4 +57,4 @@ def from_dict(saved: dict[str, Any]) -> LossScheme:
     return scheme
 
 
-__all__ = ["SCHEMES", "LossScheme", "from_dict", "get", "make", "names"]
+__all__ = ["SCHEMES", "LossScheme", "check_options", "from_dict", "get", "make", "names"]

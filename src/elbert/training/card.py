@@ -1,0 +1,170 @@
+"""The model card: what a trained model is for, how it was made, how well each layer does, and how to load it.
+
+Writes text from what `elbert.json` holds; scores nothing itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+_MOST_LABELS = 30
+
+_BODY = """
+# Early-exit text classifier
+
+{opening}
+
+```python
+from elbert import Classifier
+
+classifier = Classifier.from_pretrained("this/folder")
+classifier.predict("a text")
+# Prediction(label=..., score=..., exit_layer=..., layers={layers}, truncated=False)
+```
+
+It is an ordinary {architecture} checkpoint: everything that reads those loads it, and runs all {layers} layers.
+
+```python
+from transformers import pipeline
+
+pipeline("text-classification", model="this/folder")("a text")
+```
+
+## Task
+
+{task}
+
+Texts are read up to {max_length} tokens; the rest is cut off.
+
+## Scores by layer
+
+{metric} on {dev_rows} dev texts ({dev_name}), had every text left at that layer:
+
+| layer | {metric} | loss weight |
+|---:|---:|---:|
+{rows}
+
+## Training
+
+- data: {train_rows} texts ({train_name})
+- start: {start}
+- loss scheme: `{scheme}` ({citation}){options}
+- weights kept: those of step {best_step} of {steps}, best by the {best_by}
+- {settings}
+
+The log of every step is `training_log.jsonl`.
+
+## Exits
+
+Policies saved with the model: {policies}. {calibration}
+"""
+
+
+def model_card(backbone: Any, elbert: dict[str, Any]) -> str:
+    """Return the text of `README.md`, front matter included.
+
+    Args:
+        backbone: the transformers classifier that was trained.
+        elbert: content of `elbert.json`.
+    """
+    config = backbone.config
+    return f"---\n{_front_matter(config, elbert)}\n---\n{_body(config, elbert, type(backbone).__name__)}"
+
+
+def _front_matter(config: Any, elbert: dict[str, Any]) -> str:
+    training = elbert["training"]
+    data = training["data"]["evaluation"]
+    result = EvalResult(
+        task_type="text-classification",
+        dataset_type=_slug(data["name"]),
+        dataset_name=f"{_short(data['name'])} (dev)",
+        metric_type=training["metric"],
+        metric_value=round(training["layer_scores"][-1], 6),
+        metric_name=f"{training['metric']} at the last of {config.num_hidden_layers} layers",
+    )
+    # Only what is surely on the hub may be linked to; a local folder's name would be a dead link.
+    hub_data = [_slug(data["name"])] if data["name"].startswith("hub:") else None
+    card = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["elbert", "early-exit", config.model_type],
+        datasets=hub_data,
+        metrics=[training["metric"]],
+        model_name=f"{config.model_type}-early-exit",
+        eval_results=[result],
+    )
+    text: str = card.to_yaml()
+    return text
+
+
+def _body(config: Any, elbert: dict[str, Any], architecture: str) -> str:
+    training, scheme = elbert["training"], elbert["scheme"]
+    scores = enumerate(zip(training["layer_scores"], training["scheme_weights"], strict=True), start=1)
+    data, settings = training["data"], training["settings"]
+    shown = ("epochs", "batch_size", "learning_rate", "warmup", "weight_decay", "dtype", "seed")
+    options = ", ".join(f"{key} {value:g}" for key, value in scheme["options"].items())
+    return _BODY.format(
+        opening=_opening(config),
+        layers=config.num_hidden_layers,
+        architecture=architecture,
+        task=_task(config),
+        max_length=elbert["max_length"],
+        metric=training["metric"],
+        dev_rows=training["dev_rows"],
+        dev_name=_short(data["evaluation"]["name"]),
+        rows="\n".join(f"| {layer} | {score:.4f} | {weight:.3f} |" for layer, (score, weight) in scores),
+        train_rows=training["train_rows"],
+        train_name=_short(data["train"]["name"]),
+        start=_short(training["model"]) if training["model"] else "a model made in code",
+        scheme=scheme["name"],
+        citation=scheme["citation"],
+        options=f"; {options}" if options else "",
+        best_step=training["best_step"],
+        steps=training["steps"],
+        best_by="last layer's score" if settings["metric_for_best"] == "final" else "mean score over layers",
+        settings=", ".join(f"{key.replace('_', ' ')} {settings[key]}" for key in shown),
+        policies=", ".join(f"`{name}`" for name in elbert["policies"]),
+        calibration="None is calibrated yet: measure them on texts of your own before you choose a threshold."
+        if not elbert["calibration"]
+        else "",
+    )
+
+
+def _opening(config: Any) -> str:
+    kind = {
+        "single_label_classification": "one label a text",
+        "multi_label_classification": "any number of labels a text",
+        "regression": "a number a text",
+    }[config.problem_type]
+    return (
+        f"Gives {kind}. Trained with `elbert` so that each of its {config.num_hidden_layers} layers can answer: a text "
+        "leaves at the first layer that is sure of it."
+    )
+
+
+def _task(config: Any) -> str:
+    if config.problem_type == "regression":
+        return "Regression: one number."
+    names = [f"`{config.id2label[index]}`" for index in sorted(config.id2label)]
+    more = f" and {len(names) - _MOST_LABELS} more" if len(names) > _MOST_LABELS else ""
+    kind = "one of" if config.problem_type == "single_label_classification" else "any of"
+    return f"{kind.capitalize()} {len(names)} labels: {', '.join(names[:_MOST_LABELS])}{more}."
+
+
+def _short(name: str) -> str:
+    """Return a source's name without the path to it, which is nobody's business but the maker's."""
+    path = PurePath(name)
+    if name.startswith("hub:") or not path.name:
+        return name
+    # "train.csv" alone says nothing: its folder is what people call the data set.
+    return f"{path.parent.name}/{path.name}" if path.suffix and path.parent.name else path.name
+
+
+def _slug(name: str) -> str:
+    """Return a source's name as the hub wants data set ids; a local one gets no slash, or it would link somewhere."""
+    if name.startswith("hub:"):
+        return name.removeprefix("hub:").split(":")[0]
+    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in _short(name))

@@ -1,0 +1,143 @@
+"""Everything before the first step: the data checked and split, the run's identity, the trainer. Trains nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
+from transformers.trainer_callback import PrinterCallback
+
+from elbert.data import Labels, TextDataset, check_trainable, split
+from elbert.errors import UsageError
+from elbert.modeling import MultiExitModel
+from elbert.training import schemes
+from elbert.training.encoding import EncodedDataset
+from elbert.training.folder import RunFolder
+from elbert.training.settings import WITHOUT_EFFECT, TrainSettings
+from elbert.training.trainer import EarlyExitTrainer
+
+logger = logging.getLogger(__name__)
+
+DEV_FRACTION = 0.1
+DEV_SEED = 0
+
+
+def check_datasets(
+    model: MultiExitModel, train: TextDataset, evaluation: TextDataset | None
+) -> tuple[TextDataset, TextDataset]:
+    """Check the data against the model, and take a dev split where none is given."""
+    check_trainable(train)
+    if evaluation is None:
+        train, evaluation = split(train, DEV_FRACTION, DEV_SEED)
+        logger.info(
+            "no --eval: %d of %d rows, drawn class by class with seed %d, are kept aside as dev split",
+            len(evaluation),
+            len(train) + len(evaluation),
+            DEV_SEED,
+        )
+        check_trainable(train)
+    space = Labels.from_id2label(model.config.id2label, model.problem_type)
+    for dataset in (train, evaluation):
+        if dataset.label_space is None or dataset.labels is None:
+            raise UsageError(f"{dataset.name} has no labels; give a data set that has")
+        if (dataset.label_space.problem_type, dataset.label_space.num_labels) != (space.problem_type, space.num_labels):
+            raise UsageError(
+                f"{dataset.name} is {dataset.label_space.problem_type} with {dataset.label_space.num_labels} labels, "
+                f"the model {space.problem_type} with {space.num_labels}; load the model for this data"
+            )
+    return train, evaluation
+
+
+def run_record(
+    model: MultiExitModel, train: TextDataset, evaluation: TextDataset, settings: TrainSettings, name: str | None
+) -> dict[str, Any]:
+    """Return what decides the run's outcome, for `run.json`."""
+    shapes = [(key, list(tensor.shape)) for key, tensor in model.state_dict().items()]
+    parts = {"train": train, "evaluation": evaluation}
+    return {
+        "format": 1,
+        "model": {"name": name, "shape": _digest([shapes, model.config.id2label, model.heads])},
+        "data": {
+            key: {"name": part.name, "rows": len(part), "digest": _digest([list(part.texts), part.labels])}
+            for key, part in parts.items()
+        },
+        "settings": {key: value for key, value in settings.to_dict().items() if key not in WITHOUT_EFFECT},
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def make_trainer(
+    model: MultiExitModel, tokenizer: Any, sets: list[EncodedDataset], settings: TrainSettings, folder: RunFolder
+) -> EarlyExitTrainer:
+    """Return a fresh trainer, without transformers' own progress output.
+
+    Args:
+        model: what to train, in place.
+        tokenizer: the model's.
+        sets: what to learn from and what to score on.
+        settings: with nothing automatic left.
+        folder: where checkpoints and log go.
+    """
+    scheme = schemes.make(settings.scheme, model.num_layers, **settings.scheme_options)
+    trainer = EarlyExitTrainer(
+        model,
+        scheme,
+        training_arguments(settings, folder.checkpoints, len(sets[0])),
+        tokenizer=tokenizer,
+        train_dataset=sets[0],
+        eval_dataset=sets[1],
+        metric=settings.metric,
+        log_file=folder.log,
+    )
+    for noisy in (DEFAULT_PROGRESS_CALLBACK, PrinterCallback):
+        trainer.remove_callback(noisy)
+    return trainer
+
+
+def training_arguments(settings: TrainSettings, checkpoints: Path, rows: int) -> TrainingArguments:
+    """Return transformers' arguments for resolved settings: evaluate and save once an epoch, quietly.
+
+    Args:
+        settings: with nothing automatic left.
+        checkpoints: where checkpoints go.
+        rows: rows to learn from.
+
+    Raises:
+        UsageError: transformers refuses a value, such as an experiment tracker it does not know.
+    """
+    steps = settings.epochs * math.ceil(rows / settings.batch_size)
+    try:
+        return TrainingArguments(
+            output_dir=str(checkpoints),
+            num_train_epochs=settings.epochs,
+            per_device_train_batch_size=settings.batch_size,
+            per_device_eval_batch_size=2 * settings.batch_size,
+            learning_rate=settings.learning_rate,
+            warmup_steps=round(steps * settings.warmup),
+            weight_decay=settings.weight_decay,
+            seed=settings.seed,
+            use_cpu=not torch.accelerator.is_available(),
+            bf16=settings.dtype == "bfloat16",
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            logging_steps=50,
+            logging_nan_inf_filter=False,
+            metric_for_best_model=settings.metric_for_best,
+            greater_is_better=True,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            disable_tqdm=True,
+            log_level="critical",
+            report_to=settings.report_to,
+        )
+    except ValueError as error:
+        raise UsageError(f"transformers refuses these settings: {str(error).splitlines()[0]}") from error

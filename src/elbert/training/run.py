@@ -1,0 +1,188 @@
+"""`train`: one fine-tuning run from texts to a finished model folder, never left half made.
+
+Joins data, model, scheme and trainer. What a run is decided by stands in `TrainSettings`; everything else here must not
+change what comes out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerState
+
+from elbert.data import TextDataset
+from elbert.errors import ElbertError
+from elbert.exits import make as make_policy
+from elbert.modeling import MultiExitModel
+from elbert.modeling.quiet import quiet_transformers
+from elbert.training import checkpoint
+from elbert.training.callbacks import EarlyStop, Interruption, Progress, TrainingInterruptedError
+from elbert.training.card import model_card
+from elbert.training.disk import FREE_SPACE, write_errors
+from elbert.training.encoding import encode
+from elbert.training.folder import CHECKPOINT, LOG, RunFolder, open_run
+from elbert.training.prepare import check_datasets, make_trainer, run_record
+from elbert.training.settings import TrainSettings
+from elbert.training.start import set_dropout
+from elbert.training.summary import TrainSummary
+from elbert.training.trainer import FINAL, TRAINER_STATE, EarlyExitTrainer
+
+DEFAULT_POLICY = "elbert"
+
+
+def train(
+    model: MultiExitModel,
+    tokenizer: Any,
+    train: TextDataset,
+    evaluation: TextDataset | None,
+    settings: TrainSettings,
+    out: str | Path,
+    resume: bool = False,
+    *,
+    overwrite: bool = False,
+    progress: bool = True,
+    model_name: str | None = None,
+) -> TrainSummary:
+    """Fine-tune a model with an exit after every layer, and write its folder.
+
+    Ctrl-C and SIGTERM save a checkpoint; `resume=True` with the same arguments then ends in the very model that an
+    unbroken run would have given.
+
+    Args:
+        model: as `start_model` gives it.
+        tokenizer: the model's.
+        train: labelled texts to learn from.
+        evaluation: labelled texts to score on after each epoch; None takes a stratified tenth of `train`.
+        settings: everything the outcome depends on.
+        out: the model folder to be; `OUT.partial` beside it holds the run until then.
+        resume: go on with the unfinished run in `OUT.partial`.
+        overwrite: replace a model or an unfinished run at `out`.
+        progress: show bars on stderr.
+        model_name: what `model` was loaded as, for the model card.
+
+    Returns:
+        The scores of every layer and where the model lies.
+
+    Raises:
+        UsageError: `out` is taken, there is nothing to resume, or the run to resume is another one.
+        DataError: nothing can be learnt from the data.
+        TrainingInterruptedError: a signal came; the message says how to go on.
+        ElbertError: the loss diverged, or memory or disk is full.
+    """
+    started = time.perf_counter()
+    train, evaluation = check_datasets(model, train, evaluation)
+    settings = settings.resolved(model.config)
+    record = run_record(model, train, evaluation, settings, model_name)
+    with write_errors(f"the run's folder beside {out}", "free some space or name another folder"):
+        folder = open_run(Path(out), record, resume=resume, overwrite=overwrite)
+    max_length = min(settings.max_length, model.family.max_length(model.config))
+    set_dropout(model, settings.dropout, settings.classifier_dropout)
+    try:
+        sets = [encode(part, tokenizer, max_length, progress=progress) for part in (train, evaluation)]
+        with quiet_transformers():
+            trainer = make_trainer(model, tokenizer, sets, settings, folder)
+            _run(trainer, settings, folder, resume=resume, progress=progress)
+            _take_best(trainer, folder)
+    except BaseException:
+        folder.drop_if_empty()
+        raise
+    summary = _summary(trainer, settings, folder, time.perf_counter() - started)
+    content = _elbert_json(trainer, max_length, record, summary)
+    with write_errors(f"the model {folder.out}", FREE_SPACE):
+        folder.finish(lambda fresh: _write(fresh, trainer, content, folder))
+    return summary
+
+
+def _run(
+    trainer: EarlyExitTrainer, settings: TrainSettings, folder: RunFolder, *, resume: bool, progress: bool
+) -> None:
+    """Train from the start or the newest checkpoint, ready for signals."""
+    interruption, bar = Interruption(settings.save_steps, str(folder.partial)), Progress(progress)
+    trainer.add_callback(interruption)
+    trainer.add_callback(bar)
+    latest = folder.latest() if resume else None
+    if settings.early_stopping is not None:
+        early_stop = EarlyStop(settings.early_stopping, f"eval_{settings.metric_for_best}")
+        trainer.add_callback(early_stop)
+        if latest is not None and early_stop.spent(_read_state(latest).log_history):
+            # It was killed between its last evaluation and its end: one more step would be one too many.
+            trainer.state = _read_state(latest)
+            checkpoint.load_weights(latest, trainer.model)
+            return
+    try:
+        with interruption, write_errors(f"the run's folder {folder.partial}", FREE_SPACE):
+            trainer.train(None if latest is None else str(latest))
+    except KeyboardInterrupt:
+        kept = folder.latest()
+        saved = "nothing was saved yet" if kept is None else f"run the same command with --resume to go on from {kept}"
+        raise TrainingInterruptedError(f"stopped at once; {saved}") from None
+    except torch.OutOfMemoryError as error:
+        size = f"batch_size {settings.batch_size}, max_length {settings.max_length}"
+        raise ElbertError(f"out of GPU memory at {size}; lower either") from error
+    finally:
+        bar.close()
+
+
+def _read_state(folder: Path) -> TrainerState:
+    return TrainerState.load_from_json(str(folder / TRAINER_STATE))
+
+
+def _take_best(trainer: EarlyExitTrainer, folder: RunFolder) -> None:
+    """Put the weights of the best step back, model and scheme."""
+    best = trainer.state.best_global_step
+    if best is not None and best != trainer.state.global_step:
+        checkpoint.load_weights(folder.checkpoints / f"{CHECKPOINT}{best}", trainer.model)
+    trainer.model.eval()
+
+
+def _summary(trainer: EarlyExitTrainer, settings: TrainSettings, folder: RunFolder, seconds: float) -> TrainSummary:
+    state = trainer.state
+    best = state.best_global_step or state.global_step
+    scored = [entry for entry in state.log_history if FINAL in entry and entry["step"] <= best][-1]
+    layers = range(1, trainer.multi_exit.num_layers + 1)
+    return TrainSummary(
+        out=folder.out,
+        scheme=settings.scheme,
+        metric=trainer.metric,
+        layer_scores=tuple(scored[f"eval_layer_{layer}"] for layer in layers),
+        best_step=best,
+        steps=state.global_step,
+        epochs=round(state.epoch or 0.0, 4),
+        seconds=round(seconds, 3),
+        train_rows=len(trainer.train_dataset),
+        dev_rows=len(trainer.eval_dataset),
+        scheme_weights=tuple(trainer.scheme.weights().tolist()),
+        learning_rate=float(settings.learning_rate or 0.0),
+        dtype=settings.dtype,
+    )
+
+
+def _elbert_json(
+    trainer: EarlyExitTrainer, max_length: int, record: dict[str, Any], summary: TrainSummary
+) -> dict[str, Any]:
+    """Return the content of `elbert.json`: what the model needs to be used, and how it came about."""
+    outcome = {key: value for key, value in summary.to_dict().items() if key not in ("out", "scheme")}
+    return {
+        "scheme": {**trainer.scheme.to_dict(), "citation": trainer.scheme.citation},
+        "max_length": max_length,
+        "policies": {DEFAULT_POLICY: make_policy(DEFAULT_POLICY).to_dict()},
+        "default_policy": DEFAULT_POLICY,
+        "calibration": [],
+        "training": {
+            "model": record["model"]["name"],
+            "data": record["data"],
+            "settings": record["settings"],
+            **outcome,
+            "device": trainer.args.device.type,
+        },
+    }
+
+
+def _write(fresh: Path, trainer: EarlyExitTrainer, content: dict[str, Any], folder: RunFolder) -> None:
+    card = model_card(trainer.multi_exit.backbone, content)
+    trainer.multi_exit.save_pretrained(fresh, trainer.tokenizer, content, card)
+    shutil.copyfile(folder.log, fresh / LOG)

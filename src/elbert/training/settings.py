@@ -1,0 +1,168 @@
+"""Everything a fine-tuning run is decided by, in one frozen record. Holds values and rules, trains nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from elbert.errors import UsageError, did_you_mean
+from elbert.training import schemes
+
+METRIC_FOR_BEST = ("final", "mean-exit")
+DTYPES = ("auto", "float32", "bfloat16")
+
+# Widths from here up are those of real pretrained checkpoints, fine-tuned at the paper's rate; narrower models have
+# more to learn and take ten times as much.
+WIDE = 512
+LEARNING_RATE_WIDE, LEARNING_RATE_NARROW = 3e-5, 3e-4
+
+# Settings that change how a run is watched or saved, never what comes out of it: a resumed run may change them.
+WITHOUT_EFFECT = ("report_to", "save_steps")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One run's settings; the defaults are the paper's where it says.
+
+    Attributes:
+        scheme: name of the loss scheme.
+        scheme_options: its options, such as `{"pull": 2.0}`.
+        epochs: passes over the training data, at least 1.
+        batch_size: texts a step.
+        learning_rate: peak of the model's rate; None takes 3e-5 for models at least 512 wide, 3e-4 for narrower ones.
+        warmup: share of the steps over which the rate rises from 0; it then falls linearly to 0.
+        weight_decay: AdamW's, on matrices.
+        dropout: of hidden states and attention; None takes 0 for ALBERT (as in the paper) and the checkpoint's own
+            elsewhere.
+        classifier_dropout: before the classifier.
+        max_length: tokens read of a text, special tokens included.
+        seed: of every random choice.
+        dtype: of the matrix products; `auto` takes bfloat16 where the machine computes it, else float32. The weights
+            are float32 always.
+        metric: scored on the dev split; None takes accuracy, micro F1 or Pearson's correlation.
+        metric_for_best: which exit decides the best checkpoint: the `final` one, or the mean over all (`mean-exit`).
+        early_stopping: epochs without a new best after which to stop; None for never.
+        save_steps: steps between checkpoints within an epoch (there is always one at its end).
+        report_to: transformers' name of an experiment tracker, or `none`.
+    """
+
+    scheme: str = "elbert"
+    scheme_options: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 3
+    batch_size: int = 32
+    learning_rate: float | None = None
+    warmup: float = 0.06
+    weight_decay: float = 0.01
+    dropout: float | None = None
+    classifier_dropout: float = 0.1
+    max_length: int = 128
+    seed: int = 0
+    dtype: str = "auto"
+    metric: str | None = None
+    metric_for_best: str = "final"
+    early_stopping: int | None = None
+    save_steps: int = 500
+    report_to: str = "none"
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            UsageError: one is out of range; the message says what is allowed.
+        """
+        schemes.check_options(schemes.get(self.scheme), self.scheme_options)
+        for name in ("epochs", "batch_size", "save_steps"):
+            self._check_range(name, 1)
+        self._check_range("early_stopping", 1)
+        self._check_range("max_length", 3)
+        self._check_range("seed", 0, 2**32 - 1)
+        self._check_range("weight_decay", 0)
+        for name in ("warmup", "dropout", "classifier_dropout"):
+            self._check_range(name, 0, 1)
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise UsageError(f"learning_rate is {self.learning_rate}; allowed: more than 0")
+        for name, allowed in (("metric_for_best", METRIC_FOR_BEST), ("dtype", DTYPES)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise UsageError(f"unknown {name} {value!r}{did_you_mean(str(value), allowed)}")
+
+    def _check_range(self, name: str, low: float, high: float = float("inf")) -> None:
+        value = getattr(self, name)
+        if value is not None and not low <= value <= high:
+            allowed = f"at least {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
+            raise UsageError(f"{name} is {value}; allowed: {allowed}")
+
+    def resolved(self, config: Any) -> TrainSettings:
+        """Return the settings with everything automatic decided, for one model and this machine.
+
+        Args:
+            config: the model's transformers configuration.
+
+        Raises:
+            UsageError: bfloat16 was asked for and the GPU has none.
+        """
+        rate = LEARNING_RATE_WIDE if config.hidden_size >= WIDE else LEARNING_RATE_NARROW
+        dropout = 0.0 if config.model_type == "albert" else None
+        return dataclasses.replace(
+            self,
+            learning_rate=self.learning_rate or rate,
+            dropout=dropout if self.dropout is None else self.dropout,
+            dtype=_choose_dtype(self.dtype),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainSettings:
+        """Make settings from a dictionary; what it leaves out keeps its default.
+
+        Raises:
+            UsageError: an unknown key (the message names the closest) or a value of the wrong type.
+        """
+        hints = typing.get_type_hints(cls)
+        for key, value in values.items():
+            if key not in hints:
+                raise UsageError(f"unknown training setting {key!r}{did_you_mean(key, hints)}")
+            if not _fits(value, hints[key]):
+                raise UsageError(f"training setting {key} is {value!r}; allowed: {_type_name(hints[key])}")
+        return cls(**values)
+
+
+def computes_bfloat16() -> bool:
+    """Say whether this machine multiplies bfloat16 matrices in hardware: a GPU that can, AVX512-bf16, or AMX."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _choose_dtype(asked: str) -> str:
+    if asked == "auto":
+        return "bfloat16" if computes_bfloat16() else "float32"
+    if asked == "bfloat16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        raise UsageError("dtype is bfloat16 but this GPU cannot compute it; use float32 or auto")
+    return asked
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kinds = tuple(typing.get_origin(member) or member for member in _members(hint))
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+
+
+def _type_name(hint: Any) -> str:
+    return " or ".join(
+        "null" if member is types.NoneType else str(getattr(member, "__name__", member)) for member in _members(hint)
+    )

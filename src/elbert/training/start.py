@@ -1,0 +1,92 @@
+"""How a fine-tune begins: the seed, the model with a head for the data's classes, and the paper's dropout.
+
+Trains nothing.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import set_seed
+
+from elbert.data import TextDataset, check_trainable
+from elbert.errors import UsageError
+from elbert.modeling import MultiExitModel, load_model
+from elbert.modeling.heads import HeadKind
+from elbert.modeling.metadata import read_json
+from elbert.modeling.sources import CHECKPOINTS, bundled_names
+from elbert.training.settings import TrainSettings
+
+# What is trained where nothing pretrained is bundled.
+_RANDOM = "random-small"
+
+
+def default_model() -> str:
+    """Return the bundled checkpoint to fine-tune: the first that is pretrained and not yet a classifier."""
+    for name in bundled_names():
+        architectures = read_json(CHECKPOINTS / name / "config.json").get("architectures") or [""]
+        if not str(architectures[0]).endswith("ForSequenceClassification"):
+            return name
+    return _RANDOM
+
+
+def start_model(
+    name_or_path: str | Path, dataset: TextDataset, settings: TrainSettings, *, heads: HeadKind = "shared"
+) -> tuple[MultiExitModel, Any]:
+    """Load a model to fine-tune on a data set; the same seed gives the same fresh head.
+
+    Args:
+        name_or_path: a folder, a bundled checkpoint, a hub id, or a random-weight configuration, whose tokenizer is
+            then learned from the texts.
+        dataset: says which classes the head is for.
+        settings: the seed.
+        heads: kind of exit heads.
+
+    Returns:
+        (model, tokenizer).
+
+    Raises:
+        UsageError: there is no such model.
+        ModelError: it cannot be used.
+        DataError: nothing can be learnt from the data set.
+    """
+    check_trainable(dataset)
+    if dataset.label_space is None:
+        raise UsageError(f"{dataset.name} has no label space")
+    set_seed(settings.seed)
+    texts = chain.from_iterable((text,) if isinstance(text, str) else text for text in dataset.texts)
+    space = dataset.label_space
+    model, tokenizer, _ = load_model(
+        name_or_path, labels=space.names, problem_type=space.problem_type, heads=heads, texts=texts
+    )
+    return model, tokenizer
+
+
+def set_dropout(model: MultiExitModel, dropout: float | None, classifier_dropout: float) -> None:
+    """Set dropout in the modules, and in the configuration as far as its family names it.
+
+    Args:
+        model: changed in place.
+        dropout: of hidden states and attention; None leaves the checkpoint's own.
+        classifier_dropout: of what the classifier reads.
+    """
+    head = model.family.head(model.backbone)[1]
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and module is not head and dropout is not None:
+            module.p = dropout
+    head.p = classifier_dropout
+    values = {
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+        "dropout": dropout,
+        "attention_dropout": dropout,
+        "classifier_dropout_prob": classifier_dropout,
+        "classifier_dropout": classifier_dropout,
+        "seq_classif_dropout": classifier_dropout,
+    }
+    for field, value in values.items():
+        if value is not None and hasattr(model.config, field):
+            setattr(model.config, field, value)

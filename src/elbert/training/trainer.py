@@ -1,0 +1,243 @@
+"""`EarlyExitTrainer`: transformers' Trainer for a model with an exit after every layer.
+
+Adds what the Trainer cannot know: every exit's loss and the scheme that weighs them, scores per layer, an order of
+batches that a resumed run meets again, and checkpoints of safetensors and JSON. Reads no data, writes no model card.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainingArguments
+
+from elbert.evaluation.metrics import metric_name, score
+from elbert.modeling import MultiExitModel, MultiExitOutput, layer_losses
+from elbert.results import ProblemType
+from elbert.training import checkpoint
+from elbert.training.disk import FREE_SPACE, whole_folder, write_errors
+from elbert.training.encoding import EncodedDataset, LengthGroupedBatches, LongestFirst, collator_for
+from elbert.training.folder import CHECKPOINT, step_of
+from elbert.training.schemes import LossScheme
+from elbert.training.steplog import StepLog
+
+TRAINER_STATE = "trainer_state.json"
+FINAL, MEAN_EXIT = "eval_final", "eval_mean-exit"
+
+
+class ModelWithScheme(nn.Module):
+    """Model and scheme as one module, so that both are moved, optimised and saved together; runs the model alone."""
+
+    def __init__(self, model: MultiExitModel, scheme: LossScheme) -> None:
+        super().__init__()
+        self.model = model
+        self.scheme = scheme
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> MultiExitOutput:
+        """Return the model's output, without a loss: that is the trainer's, in fp32."""
+        output: MultiExitOutput = self.model(input_ids, attention_mask, token_type_ids)
+        return output
+
+
+class EarlyExitTrainer(Trainer):
+    """A Trainer whose loss is a scheme's sum over the exits; everything else it does is transformers'.
+
+    The scheme's own parameters are optimised at their own rate, without weight decay and outside the clipping of the
+    model's gradient, and lie in every checkpoint. `eval_final`, `eval_mean-exit` and `eval_layer_1` … `eval_layer_M`
+    are the metrics, so `metric_for_best_model` may name any of them.
+
+    Args:
+        model: the model to train.
+        scheme: how the exits' losses are weighed; made for as many layers.
+        args: transformers' own arguments. Evaluate and save once an epoch, so that resuming is exact.
+        tokenizer: saved with the model; says what to pad with.
+        train_dataset: what to learn from.
+        eval_dataset: what to score on.
+        metric: its name; None takes accuracy, micro F1 or Pearson.
+        log_file: where to log every step, or None.
+        callbacks: transformers' own kind.
+    """
+
+    def __init__(
+        self,
+        model: MultiExitModel,
+        scheme: LossScheme,
+        args: TrainingArguments,
+        *,
+        tokenizer: Any,
+        train_dataset: EncodedDataset,
+        eval_dataset: EncodedDataset | None = None,
+        metric: str | None = None,
+        log_file: Path | None = None,
+        callbacks: list[Any] | None = None,
+    ) -> None:
+        self.multi_exit, self.scheme, self.tokenizer = model, scheme, tokenizer
+        self.metric = metric_name(model.problem_type, metric)
+        self.step_log = StepLog(None)
+        self._log_file = log_file
+        args.remove_unused_columns = False
+        args.label_names = ["labels"]
+        args._n_gpu = min(args.n_gpu, 1)  # transformers would else wrap the model in DataParallel
+        self.optimizer: Any
+        super().__init__(
+            model=ModelWithScheme(model, scheme),
+            args=args,
+            data_collator=collator_for(tokenizer, model.problem_type),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            compute_metrics=partial(layer_scores, problem_type=model.problem_type, metric=self.metric),
+            callbacks=callbacks,
+        )
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train, from the start or from a checkpoint folder; see transformers' `Trainer.train`."""
+        resumed = step_of(Path(resume_from_checkpoint)) if isinstance(resume_from_checkpoint, str) else 0
+        self.step_log = StepLog(self._log_file, resumed)
+        result = super().train(resume_from_checkpoint, *args, **kwargs)
+        self.step_log.flush()
+        return result
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:  # noqa: ARG002
+        """Return the optimiser over the model's matrices (with decay), its other parameters, and the scheme's own."""
+        optimizer: torch.optim.Optimizer | None = self.optimizer
+        if optimizer is None:
+            decayed = set(self.get_decay_parameter_names(self.multi_exit))
+            trained = [(name, p) for name, p in self.multi_exit.named_parameters() if p.requires_grad]
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args)
+            groups = [
+                {"params": [p for name, p in trained if name in decayed], "weight_decay": self.args.weight_decay},
+                {"params": [p for name, p in trained if name not in decayed], "weight_decay": 0.0},
+                *self.scheme.parameter_groups(self.args.learning_rate),
+            ]
+            optimizer = self.optimizer = kind(groups, **options)
+        return optimizer
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,  # noqa: ARG002
+    ) -> Any:
+        """Return the scheme's loss of one batch, and note it in the log."""
+        inputs = dict(inputs)
+        labels = inputs.pop("labels")
+        output = model(**inputs)
+        losses = layer_losses(output.logits, labels, self.multi_exit.problem_type)
+        loss = self.scheme(losses, output=output, labels=labels, step=self.state.global_step)
+        if model.training:
+            rate = self.lr_scheduler.get_last_lr()[0]
+            self.step_log.step(self.state.global_step + 1, rate, loss, losses, self.scheme.weights())
+        return (loss, output) if return_outputs else loss
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the mean loss of the exits, every exit's decision, and the labels; logits are not kept."""
+        inputs = dict(self._prepare_inputs(inputs))
+        labels = inputs.pop("labels")
+        with torch.no_grad():
+            logits = model(**inputs).logits
+        loss = layer_losses(logits, labels, self.multi_exit.problem_type).mean()
+        if prediction_loss_only:
+            return loss, None, None
+        return loss, decisions(logits, self.multi_exit.problem_type), labels
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as transformers does, with the scheme's weights beside the loss."""
+        if "loss" in logs:
+            logs = {**logs, **self.scheme.log()}
+        if FINAL in logs:
+            scores = [logs[f"eval_layer_{layer + 1}"] for layer in range(self.multi_exit.num_layers)]
+            self.step_log.scores(self.state.global_step, scores, self.metric)
+        super().log(logs, start_time)
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:  # noqa: ARG002
+        """Clip the model's gradient; the scheme's few scalars neither count nor shrink."""
+        return self.accelerator.clip_grad_norm_(self.multi_exit.parameters(), self.args.max_grad_norm)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
+        dataset = train_dataset or self.train_dataset
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return LengthGroupedBatches(dataset.lengths, self.args.train_batch_size, seed)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> LongestFirst:
+        return LongestFirst(eval_dataset.lengths)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002
+        """Write a model folder, not a checkpoint."""
+        folder = Path(output_dir or self.args.output_dir)
+        self.multi_exit.save_pretrained(folder, self.tokenizer, {"scheme": self.scheme.to_dict()})
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any = None) -> None:  # noqa: ARG002
+        """Write a checkpoint that is whole or not there, then drop all but it and the best one."""
+        self.step_log.flush()
+        folder = Path(self.args.output_dir) / f"{CHECKPOINT}{self.state.global_step}"
+        with write_errors(f"checkpoint {folder}", FREE_SPACE), whole_folder(folder) as fresh:
+            checkpoint.save(fresh, self.model, self.optimizer, self.lr_scheduler)
+            self.state.save_to_json(str(fresh / TRAINER_STATE))
+        self._drop_checkpoints({self.state.global_step, self.state.best_global_step})
+
+    def _drop_checkpoints(self, kept: set[int | None]) -> None:
+        for path in Path(self.args.output_dir).glob(f"{CHECKPOINT}*"):
+            if step_of(path) not in kept:
+                checkpoint.remove(path)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        checkpoint.load_weights(Path(resume_from_checkpoint), self.model if model is None else model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint_folder: str | None) -> None:
+        if checkpoint_folder is not None:
+            checkpoint.load_optimizer(Path(checkpoint_folder), self.optimizer, self.lr_scheduler)
+
+    def _load_rng_state(self, checkpoint_folder: str | None) -> None:
+        if checkpoint_folder is not None:
+            checkpoint.load_generators(Path(checkpoint_folder))
+
+
+def decisions(logits: Tensor, problem_type: ProblemType) -> Tensor:
+    """Return what every exit decides, from logits [B, M, C].
+
+    Returns:
+        Class ids [B, M] (single label), zeros and ones [B, M, C] (multi-label, at probability 0.5), values [B, M, C]
+        (regression).
+    """
+    if problem_type == "single_label_classification":
+        return logits.argmax(-1)
+    if problem_type == "multi_label_classification":
+        return (logits >= 0).to(torch.uint8)
+    return logits.float()
+
+
+def layer_scores(evaluated: Any, *, problem_type: ProblemType, metric: str) -> dict[str, float]:
+    """Score every exit's decisions.
+
+    Args:
+        evaluated: transformers' `EvalPrediction` with decisions as `decisions` returns them, and labels.
+        problem_type: how to read them.
+        metric: full name of the metric.
+
+    Returns:
+        `layer_1` … `layer_M`, `final` (the last) and `mean-exit` (the mean over all).
+    """
+    given, labels = evaluated.predictions, evaluated.label_ids
+    scores = []
+    for layer in range(given.shape[1]):
+        one = given[:, layer]
+        shaped = one.reshape(labels.shape) if problem_type == "regression" else one
+        scores.append(score(problem_type, shaped, labels.astype(one.dtype), metric)[1])
+    named = {f"layer_{layer}": value for layer, value in enumerate(scores, start=1)}
+    return {**named, "final": scores[-1], "mean-exit": float(np.mean(scores))}
