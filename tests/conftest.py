@@ -68,8 +68,8 @@ def tiny_texts() -> list[str]:
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Any:
-    """A WordPiece tokenizer of 200 entries, [PAD] 0, [CLS] 2, [SEP] 3, for texts of up to 64 tokens."""
-    return train_tokenizer(TEXTS, vocab_size=200, max_length=64)
+    """A WordPiece tokenizer of up to 260 entries, [PAD] 0, [CLS] 2, [SEP] 3, for texts of up to 64 tokens."""
+    return train_tokenizer(TEXTS, vocab_size=260, max_length=64)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def check_heads(kind: str) -> HeadKind:
     for known in get_args(HeadKind):
         if kind == known:
             return known  # type: ignore[no-any-return]
-    raise UsageError(f"unknown kind of exit heads {kind!r}{did_you_mean(kind, get_args(HeadKind))}")
+    raise UsageError(f"unknown kind of exit heads {kind!r}{did_you_mean(str(kind), get_args(HeadKind))}")
 
 
 class ExitHeads(nn.Module):

@@ -6,11 +6,13 @@ warn and go on with random weights, this raises.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AlbertForSequenceClassification, AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
@@ -89,9 +91,10 @@ def _from_folder(folder: Path, task: Task | None, heads: HeadKind) -> Loaded:
     saved: HeadKind = content["heads"]
     kind = saved if task is None and heads == "shared" else heads
     model = MultiExitModel(backbone, kind)
-    if kept and kind == saved:
-        _read_exit_heads(folder, model)
-    return model.eval(), tokenizer, {**content, "heads": kind}
+    if not kept or kind != saved:
+        return model.eval(), tokenizer, metadata(None, kind)  # what was calibrated is no longer this model's
+    _read_exit_heads(folder, model)
+    return model.eval(), tokenizer, content
 
 
 def _read_config(folder: Path) -> Any:
@@ -102,7 +105,7 @@ def _read_config(folder: Path) -> Any:
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         raise ModelError(f"{path} is no usable configuration: {_one_line(error)}") from error
     family_of(config)
     return config
@@ -212,5 +215,5 @@ def _more(entries: Sequence[Any]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    words = " ".join(str(error).split())
+    return textwrap.shorten(words, 300) if words else type(error).__name__

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import ModelOutput
 
+from elbert.modeling.activations import fuse_activations
 from elbert.modeling.families import family_of
 from elbert.modeling.heads import ExitHeads, HeadKind, check_heads, head_weights, read_out
 from elbert.modeling.losses import layer_losses
@@ -56,6 +57,7 @@ class MultiExitModel(nn.Module):
         self.family = family_of(backbone.config)
         self.heads: HeadKind = check_heads(heads)
         self.backbone = backbone
+        fuse_activations(backbone)
         self.exit_heads: ExitHeads | None = None
         if backbone.config.problem_type is None:
             backbone.config.problem_type = _guess_problem_type(backbone.config.num_labels)
@@ -107,7 +109,7 @@ class MultiExitModel(nn.Module):
             logits [B, M, C], pooled [B, M, H] and, with labels, the plain mean of the exits' losses.
         """
         hidden = self.family.embed(self.backbone, input_ids, token_type_ids)  # [B, S, H]
-        mask = create_bidirectional_mask(config=self.config, inputs_embeds=hidden, attention_mask=attention_mask)
+        mask = create_bidirectional_mask(self.config, hidden, attention_mask)
         states = []
         for step in self.family.steps(self.backbone):
             hidden = step(hidden, mask)

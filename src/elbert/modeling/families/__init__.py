@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from elbert.errors import ModelError
+from elbert.modeling.activations import activation
 from elbert.modeling.families.albert import Albert
 from elbert.modeling.families.base import Family
 from elbert.modeling.families.bert import Bert
@@ -40,9 +41,14 @@ def family_of(config: Any) -> Family:
 
     Raises:
         ModelError: the family is not supported, or the configuration makes the encoder something else than a plain
-            bidirectional one with absolute positions.
+            bidirectional one with absolute positions, at least one layer, a known activation and classes 0 to C - 1.
     """
     family = check_family(getattr(config, "model_type", None))
+    activation(family.feed_forward_activation(config))
+    if config.num_hidden_layers < 1:
+        raise ModelError(f"the model's configuration asks for {config.num_hidden_layers} layers; an exit needs one")
+    if sorted(config.id2label) != list(range(len(config.id2label))):
+        raise ModelError(f"id2label must name the classes 0 to C - 1, not {', '.join(map(str, config.id2label))}")
     if getattr(config, "is_decoder", False):
         raise ModelError("the model's configuration says is_decoder: true; only bidirectional encoders have exits here")
     positions = getattr(config, "position_embedding_type", None) or "absolute"
