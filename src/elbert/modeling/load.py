@@ -149,7 +149,7 @@ def _read_backbone(folder: Path, config: Any, *, fresh_head: bool) -> Any:
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
         raise ModelError(f"the weights in {folder} cannot be read: {_one_line(error)}") from error
     _check_report(folder, backbone, report, fresh_head=fresh_head)
     if fresh_head:
