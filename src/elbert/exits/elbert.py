@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elbert.exits import scores
 from elbert.exits.base import ExitPolicy, State
-from elbert.exits.parameters import choice, count, number
+from elbert.exits.parameters import choice, count, fitting, number
 from elbert.exits.state import unseen, widened
 from elbert.exits.window import CRITERIA
 from elbert.results import ExitOutput
@@ -79,8 +79,8 @@ class Elbert(ExitPolicy):
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds from 1 down, each with windows of 4, 6 and 8 that fit and without; tolerances for regression."""
-        windows = [window for window in (4, 6, 8) if window < num_layers]
+        """Thresholds from 1 down, each with the windows that fit and without one; tolerances for regression."""
+        windows = fitting((3, 4, 6, 8), num_layers)
         if num_labels == 1:
             return [cls(0.0, window, "range", step) for window in windows for step in scores.TOLERANCE_GRID]
         return [cls(threshold, window) for threshold in scores.PUZZLEMENT_GRID for window in (*windows, None)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elbert.exits import scores
 from elbert.exits.base import ExitPolicy, State
-from elbert.exits.parameters import count, number
+from elbert.exits.parameters import count, fitting, number
 from elbert.exits.state import no_streak, unseen, widened
 from elbert.results import ExitOutput
 
@@ -73,7 +73,7 @@ class Epee(ExitPolicy):
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Thresholds from 1 down, each with patience 3 and 6 where it fits; for regression tolerances instead."""
-        patiences = [patience for patience in (3, 6) if patience < num_layers]
+        patiences = fitting((3, 6), num_layers - 1)
         if num_labels == 1:
             return [cls(0.0, patience, step) for patience in patiences for step in scores.TOLERANCE_GRID]
         return [cls(threshold, patience) for threshold in scores.PUZZLEMENT_GRID for patience in patiences]

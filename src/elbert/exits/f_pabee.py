@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elbert.exits import scores
 from elbert.exits.base import ExitPolicy, State
-from elbert.exits.parameters import count, number
+from elbert.exits.parameters import count, fitting, number
 from elbert.exits.state import no_streak, unseen, widened
 from elbert.results import ExitOutput
 
@@ -32,8 +32,8 @@ class FPabee(ExitPolicy):
         "leave when the probabilities moved less than `threshold` for `patience` layers running (F-PABEE)"
     )
     citation: ClassVar[str] = (
-        "Gao et al., F-PABEE: Flexible-patience-based Early Exiting for Single-label and Multi-label Text Classification "
-        "Tasks, ICASSP 2023, arXiv:2305.11916"
+        "Gao et al., F-PABEE: Flexible-patience-based Early Exiting for Single-label and Multi-label Text "
+        "Classification Tasks, ICASSP 2023, arXiv:2305.11916"
     )
 
     threshold: float = number(0.01, "a step moves nothing when its divergence (in nats) is below this")
@@ -68,5 +68,5 @@ class FPabee(ExitPolicy):
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Thresholds from loose to tight, each with patience 1, 2, 3 and 4 where it fits."""
         thresholds = scores.TOLERANCE_GRID if num_labels == 1 else (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
-        patiences = [patience for patience in (1, 2, 3, 4) if patience + 1 < num_layers]
+        patiences = fitting((1, 2, 3, 4), num_layers - 1)
         return [cls(threshold, patience) for threshold in thresholds for patience in patiences]

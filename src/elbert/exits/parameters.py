@@ -97,6 +97,12 @@ def per_layer(about: str) -> Any:
     return dataclasses.field(default=None, metadata={SPEC: spec})
 
 
+def fitting(counts: Iterable[int], num_layers: int) -> list[int]:
+    """Return the counts of layers below `num_layers`, for a grid; the smallest where none is."""
+    known = sorted(counts)
+    return [value for value in known if value < num_layers] or known[:1]
+
+
 def specs(policy: Any) -> dict[str, Spec]:
     """Return name -> description of every described field of a policy or policy class."""
     return {field.name: field.metadata[SPEC] for field in dataclasses.fields(policy) if SPEC in field.metadata}

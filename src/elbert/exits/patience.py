@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from elbert.exits.base import ExitPolicy, State
-from elbert.exits.parameters import count, number
+from elbert.exits.parameters import count, fitting, number
 from elbert.exits.scores import TOLERANCE_GRID, describe_label, same_label
 from elbert.exits.state import no_streak, unseen, widened
 from elbert.results import ExitOutput
@@ -61,4 +61,8 @@ class Patience(ExitPolicy):
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Patience 1 … M − 2; for regression also a few tolerances, loosest first."""
         tolerances = TOLERANCE_GRID if num_labels == 1 else (0.05,)
-        return [cls(patience, tolerance) for patience in range(1, max(2, num_layers - 1)) for tolerance in tolerances]
+        return [
+            cls(patience, tolerance)
+            for patience in fitting(range(1, num_layers + 1), num_layers - 1)
+            for tolerance in tolerances
+        ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elbert.exits import scores
 from elbert.exits.base import ExitPolicy, State
-from elbert.exits.parameters import count, number
+from elbert.exits.parameters import count, fitting, number
 from elbert.results import ExitOutput
 
 
@@ -68,5 +68,5 @@ class Pcee(ExitPolicy):
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Thresholds from 1 down, each with patience 2, 3 and 4 where it fits."""
         del num_labels
-        patiences = [patience for patience in (2, 3, 4) if patience < num_layers]
+        patiences = fitting((2, 3, 4), num_layers)
         return [cls(threshold, patience) for threshold in scores.PUZZLEMENT_GRID for patience in patiences]

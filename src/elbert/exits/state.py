@@ -32,8 +32,8 @@ def unseen(*shape: int, device: torch.device | str | None) -> Tensor:
 
 
 def widened(remembered: Tensor, width: int) -> Tensor:
-    """Return `remembered` [rows, ..., 0] as unseen outputs of `width`; as it is where it has a width already."""
-    if remembered.shape[-1] == 0 and width:
+    """Return `remembered` [rows, ..., 0] as unseen outputs of `width`; as it is where it has a width or needs none."""
+    if remembered.dim() > 1 and remembered.shape[-1] == 0 and width:
         return unseen(*remembered.shape[:-1], width, device=remembered.device)
     return remembered
 

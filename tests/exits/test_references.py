@@ -1,0 +1,240 @@
+"""Every policy against a slow, obvious reference: one row, plain Python floats, the whole history in a list.
+
+A reference gets the parameters `p`, the history `h` of outputs up to layer i (a list of lists of C floats, h[-1] the
+current one) and the problem type, and says whether the row leaves at i.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from elbert.exits import ExitPolicy, make, names, replay
+from elbert.results import LayerOutputs
+
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+History = list[list[float]]
+
+
+def nats(probs: list[float]) -> float:
+    return sum(-p * math.log(p) for p in probs if p > 0)
+
+
+def puzzlement(probs: list[float], kind: str) -> float:
+    if kind == MULTI:
+        return max(nats([p, 1 - p]) / math.log(2) for p in probs)
+    return nats(probs) / math.log(len(probs))
+
+
+def confidence(probs: list[float], kind: str) -> float:
+    return min(max(p, 1 - p) for p in probs) if kind == MULTI else max(probs)
+
+
+def label(probs: list[float], kind: str) -> Any:
+    return [p >= 0.5 for p in probs] if kind == MULTI else probs.index(max(probs))
+
+
+def same(a: list[float], b: list[float], kind: str, tolerance: float) -> bool:
+    if kind == REGRESSION:
+        return all(abs(x - y) < tolerance for x, y in zip(a, b, strict=True))
+    return label(a, kind) == label(b, kind)
+
+
+def repeats(h: History, kind: str, tolerance: float) -> int:
+    times = 0
+    while times + 1 < len(h) and same(h[-1 - times], h[-2 - times], kind, tolerance):
+        times += 1
+    return times
+
+
+def divergence(a: list[float], b: list[float], kind: str) -> float:
+    if kind == REGRESSION:
+        return max(abs(x - y) for x, y in zip(a, b, strict=True))
+    if kind == MULTI:
+        return max(divergence([x, 1 - x], [y, 1 - y], SINGLE) for x, y in zip(a, b, strict=True))
+    return nats([(x + y) / 2 for x, y in zip(a, b, strict=True)]) - (nats(a) + nats(b)) / 2
+
+
+def never_falls(values: list[float]) -> bool:
+    return all(late >= early for early, late in pairwise(values))
+
+
+def steady(p: dict[str, Any], h: History, kind: str) -> bool:
+    if p["window"] is None or len(h) < p["window"]:
+        return False
+    window = h[-p["window"] :]
+    labels = [] if kind == REGRESSION else [label(probs, kind) for probs in window]
+    columns = list(zip(*window, strict=True))
+    if p["criterion"] == "agreement":
+        if kind == REGRESSION:
+            return all(abs(b - a) <= p["tolerance"] for column in columns for a, b in pairwise(column))
+        return all(each == labels[-1] for each in labels)
+    if p["criterion"] == "range":
+        watched = [[max(probs) for probs in window]] if kind == SINGLE else columns
+        return all(max(v) - min(v) <= p["tolerance"] for v in watched) and all(each == labels[-1] for each in labels)
+    if kind == REGRESSION or labels[0] != labels[-1]:
+        return False
+    if kind == SINGLE:
+        return never_falls([probs[labels[-1]] for probs in window])
+    return all(never_falls([v if yes else -v for v in column]) for column, yes in zip(columns, labels[-1], strict=True))
+
+
+def elbert(p: dict[str, Any], h: History, kind: str) -> bool:
+    return (kind != REGRESSION and puzzlement(h[-1], kind) < p["threshold"]) or steady(p, h, kind)
+
+
+def entropy(p: dict[str, Any], h: History, kind: str) -> bool:
+    if kind == REGRESSION:
+        return False
+    in_nats = max(nats([q, 1 - q]) for q in h[-1]) if kind == MULTI else nats(h[-1])
+    return (puzzlement(h[-1], kind) if p["normalized"] else in_nats) < p["threshold"]
+
+
+def max_prob(p: dict[str, Any], h: History, kind: str) -> bool:
+    return kind != REGRESSION and confidence(h[-1], kind) > p["threshold"]
+
+
+def patience(p: dict[str, Any], h: History, kind: str) -> bool:
+    return repeats(h, kind, p["tolerance"]) >= p["patience"]
+
+
+def pcee(p: dict[str, Any], h: History, kind: str) -> bool:
+    recent = h[-p["patience"] :]
+    if kind == REGRESSION or len(recent) < p["patience"]:
+        return False
+    return all(puzzlement(probs, kind) < p["threshold"] for probs in recent)
+
+
+def f_pabee(p: dict[str, Any], h: History, kind: str) -> bool:
+    recent = h[-p["patience"] - 1 :]
+    if len(recent) < p["patience"] + 1:
+        return False
+    return all(divergence(a, b, kind) < p["threshold"] for a, b in pairwise(recent))
+
+
+def epee(p: dict[str, Any], h: History, kind: str) -> bool:
+    return (kind != REGRESSION and puzzlement(h[-1], kind) < p["threshold"]) or patience(p, h, kind)
+
+
+def beem(p: dict[str, Any], h: History, kind: str) -> bool:
+    if kind == REGRESSION:
+        return False
+    agreeing = h[len(h) - 1 - repeats(h, kind, 0.0) :]
+    return sum(confidence(probs, kind) for probs in agreeing) >= p["threshold"]
+
+
+def fixed(p: dict[str, Any], h: History, kind: str) -> bool:
+    return len(h) >= p["layer"]
+
+
+def full(p: dict[str, Any], h: History, kind: str) -> bool:
+    return False
+
+
+REFERENCES: dict[str, Callable[[dict[str, Any], History, str], bool]] = {
+    "elbert": elbert,
+    "entropy": entropy,
+    "max_prob": max_prob,
+    "patience": patience,
+    "pcee": pcee,
+    "f_pabee": f_pabee,
+    "epee": epee,
+    "beem": beem,
+    "fixed": fixed,
+    "full": full,
+}
+
+CRITERIA = st.sampled_from(["monotone", "range", "agreement"])
+UNIT = st.one_of(st.just(0.0), st.floats(0.001, 0.999), st.just(1.0))
+STEP = st.one_of(st.just(0.0), st.floats(0.001, 0.5))
+COUNT = st.integers(1, 6)
+PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "elbert": st.fixed_dictionaries(
+        {"threshold": UNIT, "window": st.sampled_from([0, 2, 3, 4, 8]), "criterion": CRITERIA, "tolerance": STEP}
+    ),
+    "entropy": st.one_of(
+        st.fixed_dictionaries({"threshold": UNIT, "normalized": st.just(True)}),
+        st.fixed_dictionaries({"threshold": st.floats(0.001, 3), "normalized": st.just(False)}),
+    ),
+    "max_prob": st.fixed_dictionaries({"threshold": UNIT}),
+    "patience": st.fixed_dictionaries({"patience": COUNT, "tolerance": STEP}),
+    "pcee": st.fixed_dictionaries({"threshold": UNIT, "patience": COUNT}),
+    "f_pabee": st.fixed_dictionaries({"threshold": STEP, "patience": COUNT}),
+    "epee": st.fixed_dictionaries({"threshold": UNIT, "patience": COUNT, "tolerance": STEP}),
+    "beem": st.fixed_dictionaries({"threshold": st.floats(0.001, 8)}),
+    "fixed": st.fixed_dictionaries({"layer": st.integers(1, 20)}),
+    "full": st.just({}),
+}
+
+
+def exit_layers(policy: ExitPolicy, outputs: LayerOutputs, nudge: float = 0.0) -> list[int]:
+    """Return the reference's exit layers, its score parameters moved by `nudge`."""
+    p = dataclasses.asdict(policy)
+    p |= {key: p[key] + nudge for key in ("threshold", "tolerance") if p.get(key)}
+    decide = REFERENCES[policy.name]
+    kind = REGRESSION if outputs.probs.shape[-1] == 1 and outputs.problem_type == SINGLE else outputs.problem_type
+    exits = []
+    for rows in outputs.probs.tolist():
+        fired = (i for i in range(1, len(rows)) if decide(p, rows[:i], kind))
+        exits.append(next(fired, len(rows)))
+    return exits
+
+
+def test_every_built_in_policy_has_a_reference() -> None:
+    assert set(REFERENCES) == set(PARAMETERS) == set(names())
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_replay_and_rows_in_flight_leave_where_the_one_row_reference_does(
+    name: str, data: st.DataObject, seed: int, make_outputs: Any, run_in_flight: Any
+) -> None:
+    policy = make(name, **data.draw(PARAMETERS[name], label="parameters"))
+    shape = {"layers": data.draw(st.integers(1, 13)), "classes": data.draw(st.integers(1, 5))}
+    outputs = make_outputs(seed, problem_type=data.draw(st.sampled_from([SINGLE, MULTI, REGRESSION])), **shape)
+    expected = exit_layers(policy, outputs)
+    # fp32 and Python's floats may round a score to different sides of a threshold; such examples say nothing.
+    assume(expected == exit_layers(policy, outputs, 1e-5) == exit_layers(policy, outputs, -1e-5))
+    assert replay(policy, outputs).tolist() == expected
+    assert run_in_flight(policy, outputs, seed) == expected
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32),
+    threshold=st.floats(0.05, 0.95),
+    temperature=st.lists(st.floats(0.2, 5), min_size=1, max_size=8),
+    multi=st.booleans(),
+)
+def test_max_prob_divides_the_logits_of_each_layer_by_its_temperature(
+    seed: int, threshold: float, temperature: list[float], multi: bool, make_outputs: Any, run_in_flight: Any
+) -> None:
+    outputs = make_outputs(seed, layers=6, problem_type=MULTI if multi else SINGLE)
+    policy = make("max_prob", threshold=threshold, temperature=temperature)
+    scale = torch.tensor([temperature[min(i, len(temperature) - 1)] for i in range(6)])[:, None]
+    cooled = outputs.logits / scale
+    expected = exit_layers(
+        make("max_prob", threshold=threshold),
+        dataclasses.replace(outputs, probs=cooled.sigmoid() if multi else cooled.softmax(-1)),
+    )
+    assert replay(policy, outputs).tolist() == expected
+    assert run_in_flight(policy, outputs, seed) == expected
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types_are_scored_in_fp32(name: str, dtype: torch.dtype, make_outputs: Any) -> None:
+    for problem_type in (SINGLE, MULTI, REGRESSION):
+        outputs = make_outputs(11, texts=64, problem_type=problem_type)
+        coarse = dataclasses.replace(outputs, probs=outputs.probs.to(dtype), logits=outputs.logits.to(dtype))
+        in_fp32 = dataclasses.replace(coarse, probs=coarse.probs.float(), logits=coarse.logits.float())
+        assert replay(make(name), coarse).equal(replay(make(name), in_fp32))
