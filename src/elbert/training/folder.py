@@ -65,6 +65,12 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name[len(CHECKPOINT) :])
 
 
+def run_folder(out: Path) -> RunFolder:
+    """Return the folders of a run that is to end at `out`."""
+    out = out.expanduser().resolve()
+    return RunFolder(out, out.with_name(f"{out.name}.partial"))
+
+
 def open_run(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> RunFolder:
     """Check that the run may write to `out`, and make or find its folder.
 
@@ -77,8 +83,7 @@ def open_run(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool
     Raises:
         UsageError: `out` is taken, there is nothing to resume, or the unfinished run is another one.
     """
-    out = Path(out).expanduser().resolve()
-    folder = RunFolder(out, out.with_name(f"{out.name}.partial"))
+    folder = run_folder(out)
     check_free(folder, resume=resume, overwrite=overwrite)
     if resume:
         _check_same(folder, record)

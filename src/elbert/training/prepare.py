@@ -87,18 +87,27 @@ def make_trainer(
         sets: what to learn from and what to score on.
         settings: with nothing automatic left.
         folder: where checkpoints and log go.
+
+    Raises:
+        UsageError: an experiment tracker that is unknown or not installed, or a metric that does not fit.
     """
     scheme = schemes.make(settings.scheme, model.num_layers, **settings.scheme_options)
-    trainer = EarlyExitTrainer(
-        model,
-        scheme,
-        training_arguments(settings, folder.checkpoints, len(sets[0])),
-        tokenizer=tokenizer,
-        train_dataset=sets[0],
-        eval_dataset=sets[1],
-        metric=settings.metric,
-        log_file=folder.log,
-    )
+    try:
+        trainer = EarlyExitTrainer(
+            model,
+            scheme,
+            training_arguments(settings, folder.checkpoints, len(sets[0])),
+            tokenizer=tokenizer,
+            train_dataset=sets[0],
+            eval_dataset=sets[1],
+            metric=settings.metric,
+            log_file=folder.log,
+        )
+    except (ValueError, RuntimeError) as error:
+        # With a tracker asked for, transformers looks it up here: it may not know it, or it is not installed.
+        if settings.report_to == "none":
+            raise
+        raise UsageError(f"report_to is {settings.report_to!r}: {str(error).splitlines()[0]}") from error
     for noisy in (DEFAULT_PROGRESS_CALLBACK, PrinterCallback):
         trainer.remove_callback(noisy)
     return trainer
@@ -111,33 +120,27 @@ def training_arguments(settings: TrainSettings, checkpoints: Path, rows: int) ->
         settings: with nothing automatic left.
         checkpoints: where checkpoints go.
         rows: rows to learn from.
-
-    Raises:
-        UsageError: transformers refuses a value, such as an experiment tracker it does not know.
     """
     steps = settings.epochs * math.ceil(rows / settings.batch_size)
-    try:
-        return TrainingArguments(
-            output_dir=str(checkpoints),
-            num_train_epochs=settings.epochs,
-            per_device_train_batch_size=settings.batch_size,
-            per_device_eval_batch_size=2 * settings.batch_size,
-            learning_rate=settings.learning_rate,
-            warmup_steps=round(steps * settings.warmup),
-            weight_decay=settings.weight_decay,
-            seed=settings.seed,
-            use_cpu=not torch.accelerator.is_available(),
-            bf16=settings.dtype == "bfloat16",
-            eval_strategy="epoch",
-            save_strategy="epoch",
-            logging_steps=50,
-            logging_nan_inf_filter=False,
-            metric_for_best_model=settings.metric_for_best,
-            greater_is_better=True,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            disable_tqdm=True,
-            log_level="critical",
-            report_to=settings.report_to,
-        )
-    except ValueError as error:
-        raise UsageError(f"transformers refuses these settings: {str(error).splitlines()[0]}") from error
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=2 * settings.batch_size,
+        learning_rate=settings.learning_rate,
+        warmup_steps=round(steps * settings.warmup),
+        weight_decay=settings.weight_decay,
+        seed=settings.seed,
+        use_cpu=not torch.accelerator.is_available(),
+        bf16=settings.dtype == "bfloat16",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_steps=50,
+        logging_nan_inf_filter=False,
+        metric_for_best_model=settings.metric_for_best,
+        greater_is_better=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        log_level="critical",
+        report_to=settings.report_to,
+    )

@@ -1,0 +1,173 @@
+"""`elbert train`: labelled texts to a model every layer of which can answer. The training is `elbert.training`'s."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elbert.cli import options
+from elbert.cli.console import json_line
+from elbert.errors import UsageError
+
+if TYPE_CHECKING:
+    from elbert.training import TrainSettings, TrainSummary
+
+_DATA_HELP = "A CSV, TSV, JSONL or Parquet file (also .gz), a GLUE-style folder, or hub:NAME[:CONFIG[:SPLIT]]."
+
+
+def train(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The model folder to be; until then DIR.partial.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="A folder, hub id, bundled checkpoint or random-… shape.  [default: the bundled one]"),
+    ] = None,
+    eval: Annotated[
+        str | None, typer.Option(metavar="DATA", help="What to score on.  [default: a stratified tenth of DATA]")
+    ] = None,
+    scheme: Annotated[str, typer.Option(help="How the layers' losses are weighed (see elbert schemes).")] = "elbert",
+    scheme_option: Annotated[
+        list[str] | None,
+        typer.Option("--scheme-option", "-o", metavar="NAME=VALUE", help="Of the scheme; repeatable."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 3,
+    batch_size: Annotated[int, typer.Option(help="Texts a step.")] = 32,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak rate.  [default: 3e-5; 3e-4 for models under 512 wide]")
+    ] = None,
+    max_length: Annotated[int, typer.Option(help="Tokens read of a text; the rest is cut off.")] = 128,
+    seed: Annotated[int, typer.Option(help="Of every random choice: the same seed gives the same model.")] = 0,
+    dtype: Annotated[str, typer.Option(help="Of the matrix products: auto, float32 or bfloat16.")] = "auto",
+    metric: Annotated[str | None, typer.Option(help="accuracy, f1_micro, f1_macro, matthews, pearson, …")] = None,
+    metric_for_best: Annotated[str, typer.Option(help="What the best epoch is best by: final or mean-exit.")] = "final",
+    early_stopping: Annotated[int | None, typer.Option(metavar="N", help="Stop after N epochs without a best.")] = None,
+    text_column: options.TextColumn = None,
+    text_pair_column: options.TextPairColumn = None,
+    label_column: options.LabelColumn = None,
+    problem_type: Annotated[
+        str | None,
+        typer.Option(help="single_label_classification, multi_label_classification or regression, if guessed wrong."),
+    ] = None,
+    report_to: Annotated[str, typer.Option(help="An experiment tracker by transformers' name.")] = "none",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in DIR.partial.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model or an unfinished run at DIR.")
+    ] = False,
+    json: options.JsonLine = False,
+) -> None:
+    """Fine-tune a model so that every layer can answer; DIR appears when it is whole.
+
+    Ctrl-C saves; the same command with --resume goes on and ends in the same model. The best epoch's weights are kept.
+
+    Example:
+        elbert train train.csv --out runs/mine
+        elbert train data/sst2 --eval data/sst2/dev.tsv --out runs/sst2 --model albert/albert-base-v2 --epochs 5
+        elbert train train.jsonl --out runs/mine --scheme elbert_balanced --resume
+    """
+    from elbert.training import TrainSettings
+
+    settings = TrainSettings(
+        scheme=scheme,
+        scheme_options=_parse(scheme_option or []),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_length=max_length,
+        seed=seed,
+        dtype=dtype,
+        metric=metric,
+        metric_for_best=metric_for_best,
+        early_stopping=early_stopping,
+        report_to=report_to,
+    )
+    columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
+    with _log_on_stderr():
+        summary = _run(data, eval, model, settings, out, columns, problem_type, resume=resume, overwrite=overwrite)
+    _show(summary, eval, as_json=json)
+
+
+def _run(
+    data: str,
+    evaluation: str | None,
+    model: str | None,
+    settings: TrainSettings,
+    out: Path,
+    columns: dict[str, Any],
+    problem_type: Any,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> TrainSummary:
+    """Load data and model, and train."""
+    from elbert.data import load_data
+    from elbert.training import default_model, start_model
+    from elbert.training import train as run
+    from elbert.training.folder import check_free, run_folder
+
+    check_free(run_folder(out), resume=resume, overwrite=overwrite)  # before anything slow
+    rows = load_data(data, split="train", problem_type=problem_type, **columns)
+    dev = None if evaluation is None else load_data(evaluation, split="dev", labels=rows.label_space, **columns)
+    name = model or default_model()
+    loaded, tokenizer = start_model(name, rows, settings)
+    return run(loaded, tokenizer, rows, dev, settings, out, resume, overwrite=overwrite, model_name=name)
+
+
+def _show(summary: TrainSummary, evaluation: str | None, *, as_json: bool) -> None:
+    """Print the scores of every layer and what to do next; for programs one JSON line alone on stdout."""
+    lines = [f"layer  {summary.metric:>10}  loss weight"]
+    rows = enumerate(zip(summary.layer_scores, summary.scheme_weights, strict=True), start=1)
+    lines += [f"{layer:>5}  {score:>10.4f}  {weight:>11.3f}" for layer, (score, weight) in rows]
+    place = shlex.quote(str(summary.out))
+    lines += [
+        f"on {summary.dev_rows} dev texts, after step {summary.best_step} of {summary.steps}; {summary.seconds:.0f} s",
+        "",
+        "next:",
+        f"  elbert evaluate {place} {shlex.quote(evaluation) if evaluation else 'TEST_DATA'}",
+        f'  elbert predict {place} "a text"',
+    ]
+    typer.echo("\n".join(lines), err=as_json)
+    if as_json:
+        typer.echo(json_line(summary.to_dict()))
+
+
+def _parse(words: list[str]) -> dict[str, Any]:
+    """Read `name=value` words of --scheme-option; every option is a number.
+
+    Raises:
+        UsageError: a word is something else.
+    """
+    parsed: dict[str, Any] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            parsed[name.replace("-", "_")] = float(value)
+        except ValueError:
+            raise UsageError(
+                f"--scheme-option {word!r} is not NAME=NUMBER, for example --scheme-option pull=2"
+            ) from None
+    return parsed
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Show the library's own log lines on stderr while the block runs, without tearing the progress bar."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    logger, handler = logging.getLogger("elbert"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with logging_redirect_tqdm([logger]):
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
