@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -58,6 +59,14 @@ def test_the_names_are_those_of_the_documents() -> None:
     assert names() == [
         "elbert", "entropy", "max_prob", "patience", "pcee", "f_pabee", "epee", "beem", "fixed", "full",
     ]  # fmt: skip
+
+
+def test_the_page_of_policies_names_every_policy_and_parameter() -> None:
+    page = (Path(__file__).parents[2] / "docs/policies.md").read_text(encoding="utf-8")
+    rules = page[page.index("## Rules") : page.index("**ELBERT's second stage**")]
+    for name in names():
+        row = next(line for line in rules.splitlines() if line.startswith(f"| `{name}` |"))
+        assert all(f"`{field.name}`" in row for field in fields(get(name)))
 
 
 def test_defaults_are_the_papers() -> None:
