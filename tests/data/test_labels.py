@@ -51,6 +51,16 @@ def test_a_score_column_means_regression_even_when_whole():
     assert load([1, 2], column="score").label_space.problem_type == "regression"
 
 
+def test_a_score_column_of_words_is_single_label():
+    assert load(["good", "bad"], column="score").label_space.names == ("bad", "good")
+
+
+def test_a_label_column_with_nothing_in_it_is_no_error_where_labels_are_not_needed():
+    assert load([None, ""], require_labels=False).labels is None
+    with pytest.raises(DataError, match="row 2: the label is missing"):
+        load(["a", None], require_labels=False)
+
+
 def test_a_labels_column_of_strings_is_split_at_semicolons_and_may_be_empty():
     data = load(["joy;love", "", " love "], column="labels")
     assert data.label_space == Labels("multi_label_classification", ("joy", "love"))
@@ -98,9 +108,9 @@ def test_an_unknown_problem_type_names_the_closest():
         ([["a"], None], "row 2: the label is missing"),
         ([["a"], [None]], "row 2: the label is missing"),
         ([["a"], "a"], r"row 2: label 'a' beside \['a'\] in row 1"),
-        ([["a"], [["a"]]], r"row 2: label \['a'\] is a list"),
+        ([["a"], [["a"]]], r"row 2: label \['a'\] is of type list"),
         ([[0, 1], [1, 1]], r"row 2: label set \[1, 1\] names a label twice"),
-        ([b"a"], "is a bytes"),
+        ([b"a"], "is of type bytes"),
     ],
 )
 def test_unusable_labels_are_refused_with_their_row(values, message):

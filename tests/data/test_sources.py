@@ -30,7 +30,7 @@ def test_a_list_of_mixed_items_is_refused(items):
 def test_a_list_item_that_is_no_text_is_refused():
     with pytest.raises(DataError, match="list: row 2, column 'text': the text is missing"):
         load_data(["a", None], require_labels=False)
-    with pytest.raises(DataError, match="list: row 1, column 'text': 5 is a int"):
+    with pytest.raises(DataError, match="list: row 1, column 'text': 5 is of type int"):
         load_data([5], require_labels=False)
 
 
@@ -157,12 +157,19 @@ def test_an_unknown_extension_is_refused(write, name):
         load_data(write(name, ROW))
 
 
+@pytest.mark.parametrize("source", ["so good " * 1000, "a\0b"])
+def test_a_text_given_as_a_source_is_refused_in_one_line(source):
+    with pytest.raises(UsageError, match=r"(cannot look for|no file or folder) .*; allowed: a \.csv") as caught:
+        load_data(source)
+    assert len(str(caught.value)) < 400
+
+
 def test_an_upper_case_extension_is_known(write):
     assert len(load_data(write("A.CSV", ROW))) == 1
 
 
 def test_a_source_of_another_kind_is_refused():
-    with pytest.raises(UsageError, match="cannot read data from a int"):
+    with pytest.raises(UsageError, match="cannot read data from type int"):
         load_data(5)
 
 

@@ -153,7 +153,7 @@ def _read_cell(table: Table, row: Row, column: str) -> str:
     elif value is None or (isinstance(value, float) and value != value):
         problem = "the text is missing; give a text (an empty one is allowed), or drop the row"
     else:
-        problem = f"{shorten(value)} is a {type(value).__name__}, not a text; put it in quotes"
+        problem = f"{shorten(value)} is of type {type(value).__name__}, not a text; give a string"
     raise DataError(f"{Where(table.name, row.number, row.line)}, column {column!r}: {problem}")
 
 

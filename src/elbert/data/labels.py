@@ -109,11 +109,12 @@ class Labels:
         if self.problem_type == SINGLE:
             return self._id(value, where)
         ids = [self._id(item, where) for item in split_set(value, where)]
-        if len(set(ids)) != len(ids):
+        present = set(ids)
+        if len(present) != len(ids):
             raise DataError(
                 f"{where}: label set {shorten(value)} names a label twice; list the labels present, not zeros and ones"
             )
-        return [float(position in ids) for position in range(len(self.names))]
+        return [float(position in present) for position in range(len(self.names))]
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -180,10 +181,9 @@ def _guess(values: Sequence[Any], column: str, declared: bool) -> ProblemType:
         return SINGLE
     if name == "labels" and isinstance(values[0], str):
         return MULTI
-    if name == "score":
-        return REGRESSION
-    numbers = all(is_number(value) for value in values)
-    return REGRESSION if numbers and any(not float(value).is_integer() for value in values) else SINGLE
+    if not all(is_number(value) for value in values):
+        return SINGLE
+    return REGRESSION if name == "score" or any(not float(value).is_integer() for value in values) else SINGLE
 
 
 def check_shapes(values: Sequence[Any], where: Callable[[int], object]) -> None:
@@ -236,7 +236,9 @@ def label_name(value: Any, where: object) -> str:
     """
     check_present(value, where)
     if not isinstance(value, (str, bool, int, float)):
-        raise DataError(f"{where}: label {shorten(value)} is a {type(value).__name__}; allowed: one string or number")
+        raise DataError(
+            f"{where}: label {shorten(value)} is of type {type(value).__name__}; allowed: one string or number"
+        )
     return _spell(str(value))
 
 
@@ -274,12 +276,18 @@ def read_number(value: Any, where: object) -> float:
     return float(value)
 
 
+def is_missing(value: Any) -> bool:
+    """Say whether a value is None, NaN, or a string that is blank or spells NaN."""
+    if isinstance(value, str):
+        return value.strip().casefold() in ("", "nan")
+    return value is None or (isinstance(value, float) and value != value)
+
+
 def check_present(value: Any, where: object) -> None:
     """Refuse a label that is not there.
 
     Raises:
-        DataError: None, NaN, or a string that is empty or spells NaN.
+        DataError: `is_missing`.
     """
-    blank = isinstance(value, str) and value.strip().casefold() in ("", "nan")
-    if value is None or blank or (isinstance(value, float) and value != value):
+    if is_missing(value):
         raise DataError(f"{where}: the label is missing ({shorten(value)}); give one, or drop the row")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from elbert.data.columns import Columns, find_columns, read_text
 from elbert.data.dataset import Text, TextDataset
-from elbert.data.labels import Labels, check_shapes, infer_labels
+from elbert.data.labels import Labels, check_shapes, infer_labels, is_missing
 from elbert.data.readers import open_table
 from elbert.data.table import Table, Where
 from elbert.errors import DataError, UsageError
@@ -41,7 +41,7 @@ def load_data(
         text_pair_column: the same for its pair.
         label_column: the same for the label.
         labels: a trained model's labels, to encode with; without, the label space is made from the data.
-        require_labels: whether a source without a label column is an error.
+        require_labels: whether a source without a label column, or with nothing in it, is an error.
         problem_type: overrules the guess from the label values.
 
     Raises:
@@ -60,7 +60,7 @@ def load_data(
         texts, values, lines = _read_rows(table, columns)
     if not texts:
         raise DataError(f"{table.name}: no rows under the header; give at least one")
-    if columns.label is None:
+    if columns.label is None or (not require_labels and all(is_missing(value) for value in values)):
         return TextDataset(texts, None, None, table.name)
 
     def where(row: int) -> Where:

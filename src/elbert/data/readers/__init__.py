@@ -6,6 +6,7 @@ A reader of a file format is a function `(name, stream of bytes) -> Table`; to a
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from elbert.data.readers.parquet import read_parquet
 from elbert.data.readers.rows import read_rows
 from elbert.data.readers.tsv import read_tsv
 from elbert.data.readers.txt import read_txt
-from elbert.data.table import Table
+from elbert.data.table import Table, shorten
 from elbert.errors import UsageError, did_you_mean
 
 FORMATS: dict[str, Callable[[str, BinaryIO], Table]] = {
@@ -68,7 +69,9 @@ def open_table(source: Any, split: str = "train", input_format: str | None = Non
         yield read_rows(source)
     elif not isinstance(source, (str, Path)):
         kind = type(source).__name__
-        raise UsageError(f"cannot read data from a {kind}; allowed: {ALLOWED}, a list, a DataFrame, a datasets.Dataset")
+        raise UsageError(
+            f"cannot read data from type {kind}; allowed: {ALLOWED}, a list, a DataFrame, a datasets.Dataset"
+        )
     elif str(source) == "-":
         yield _reader(input_format or "txt")("standard input", sys.stdin.buffer)
     elif str(source).startswith(HUB_PREFIX):
@@ -100,17 +103,19 @@ def _reader(input_format: str) -> Callable[[str, BinaryIO], Table]:
 
 def _find_path(path: Path, split: str) -> Path:
     """Return the file to read: `path` itself, or the file of `split` in it where it is a folder."""
-    if path.is_dir():
-        return find_file(path, split, tuple(EXTENSIONS))
-    if not path.exists():
+    try:
+        if path.is_dir():
+            return find_file(path, split, tuple(EXTENSIONS))
+        found = path.exists()
+    except OSError as error:  # for example a text given as a path: too long
+        raise UsageError(f"cannot look for {shorten(str(path))} ({error.strerror}); allowed: {ALLOWED}") from None
+    if not found:
         raise UsageError(f"no file or folder {str(path)!r}{_neighbour(path)}; allowed: {ALLOWED}")
     return path
 
 
 def _neighbour(path: Path) -> str:
     """Return a hint at a file of nearly that name beside the missing one."""
-    import difflib
-
     beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, beside, n=1)
     return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""

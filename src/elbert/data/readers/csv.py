@@ -16,6 +16,12 @@ from elbert.data.lines import read_lines
 from elbert.data.table import BrokenRowError, Table, check_columns, number_rows
 from elbert.errors import DataError
 
+# What Python's csv says of the two commonest mistakes, in words about the file.
+PROBLEMS = {
+    "unexpected end of data": "a quote opened here never closes",
+    "new-line character seen in unquoted field": "a carriage return outside quotes; save with LF or CRLF line ends",
+}
+
 
 class _LongCells:
     """Lifts `csv`'s process-wide cell limit while any reader is inside, and puts it back when the last one leaves."""
@@ -72,7 +78,7 @@ def to_cells(columns: Sequence[str], records: Iterator[tuple[int, list[str]]]) -
         if len(cells) != len(columns):
             raise BrokenRowError(
                 line,
-                f"{len(cells)} cells where the header names {len(columns)}; "
+                f"cells: {len(cells)}, where the header names {len(columns)}; "
                 "a text that holds the separator or a line end needs quotes in a CSV file",
             )
         yield line, dict(zip(columns, cells, strict=True))
@@ -89,6 +95,7 @@ def _records(stream: BinaryIO) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise BrokenRowError(line, f"not valid CSV ({error}); quote the cell and double the quotes in it") from None
+            problem = next((words for start, words in PROBLEMS.items() if str(error).startswith(start)), str(error))
+            raise BrokenRowError(line, f"not valid CSV ({problem}); quote the cell, double the quotes in it") from None
         if cells:
             yield line, cells
