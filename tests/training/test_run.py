@@ -1,0 +1,201 @@
+"""One run from texts to a model folder: what it writes, that it learns, and that a seed fixes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from tests.training.conftest import make_dataset, same_weights, weights
+from transformers import pipeline
+
+from elbert.data import Labels, TextDataset
+from elbert.errors import DataError, ElbertError, UsageError
+from elbert.modeling import load_model
+from elbert.training import run as run_module
+from elbert.training import schemes
+from elbert.training.steplog import read_log
+
+
+def test_a_run_learns_and_reports_every_layer(fine_tune, settings, tmp_path):
+    summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, epochs=6))
+    assert summary.out == tmp_path / "model"
+    assert (summary.metric, len(summary.layer_scores), summary.train_rows, summary.dev_rows) == ("accuracy", 3, 54, 6)
+    assert summary.layer_scores[-1] == 1.0
+    assert summary.steps == 6 * 7
+    assert summary.best_step <= summary.steps
+    json.dumps(summary.to_dict())
+
+
+def test_the_folder_is_a_plain_checkpoint_with_elbert_json_beside(fine_tune, tmp_path):
+    summary = fine_tune(tmp_path / "model", model_name="tiny")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert names == {
+        "README.md",
+        "config.json",
+        "elbert.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training_log.jsonl",
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    (answer,) = pipeline("text-classification", model=str(tmp_path / "model"))("a warm story")
+    assert answer["label"] in {"good", "bad"}
+    _, _, elbert = load_model(tmp_path / "model")
+    assert elbert["default_policy"] in elbert["policies"]
+    assert elbert["max_length"] == 32
+    assert elbert["training"]["model"] == "tiny"
+    assert elbert["training"]["layer_scores"] == list(summary.layer_scores)
+
+
+def test_the_scheme_is_saved_with_what_it_learned(fine_tune, tmp_path):
+    summary = fine_tune(tmp_path / "model")
+    saved = json.loads((tmp_path / "model" / "elbert.json").read_text())["scheme"]
+    assert schemes.from_dict(saved).weights().tolist() == pytest.approx(list(summary.scheme_weights))
+    fresh = schemes.make("elbert", 3).weights().tolist()
+    assert max(abs(now - then) for now, then in zip(summary.scheme_weights, fresh, strict=True)) > 1e-4
+
+
+def test_the_log_has_every_step_with_weights_and_losses(fine_tune, tmp_path):
+    summary = fine_tune(tmp_path / "model")
+    entries = read_log(tmp_path / "model" / "training_log.jsonl")
+    steps = [entry for entry in entries if "loss" in entry]
+    assert [entry["step"] for entry in steps] == list(range(1, summary.steps + 1))
+    first = steps[0]
+    assert first["weights"] == pytest.approx(schemes.make("elbert", 3).weights().tolist(), abs=1e-4)
+    dot = sum(weight * loss for weight, loss in zip(first["weights"], first["layer_losses"], strict=True))
+    assert first["loss"] == pytest.approx(dot, rel=1e-3)
+    assert [len(entry["scores"]) for entry in entries if "scores" in entry] == [3, 3]
+
+
+@pytest.mark.parametrize("scheme", schemes.names())
+def test_every_scheme_trains(fine_tune, settings, tmp_path, scheme):
+    summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, scheme=scheme, epochs=1))
+    assert all(weight > 0 for weight in summary.scheme_weights)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra"])
+def test_every_family_trains(fine_tune, settings, tmp_path, family):
+    summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, epochs=1), family=family)
+    assert len(summary.layer_scores) == 3
+    load_model(tmp_path / "model")
+
+
+def test_extra_exit_heads_are_trained_and_saved(fine_tune, settings, tmp_path):
+    fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, epochs=1), heads="full")
+    assert (tmp_path / "model" / "exit_heads.safetensors").is_file()
+    assert load_model(tmp_path / "model")[0].heads == "full"
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "metric"), [("multi_label_classification", "f1_micro"), ("regression", "pearson")]
+)
+def test_other_problems_train_with_their_own_metric(fine_tune, tiny_texts, tmp_path, problem_type, metric):
+    summary = fine_tune(tmp_path / "model", dataset=make_dataset(tiny_texts, 40, problem_type))
+    assert summary.metric == metric
+    assert load_model(tmp_path / "model")[0].problem_type == problem_type
+
+
+def test_pairs_train_with_token_types(fine_tune, tiny_texts, tmp_path):
+    pairs = [(tiny_texts[row % 8], tiny_texts[(row + row % 2) % 8]) for row in range(40)]
+    same = TextDataset(pairs, [row % 2 for row in range(40)], Labels("single_label_classification", ("yes", "no")))
+    assert fine_tune(tmp_path / "model", dataset=same).steps == 10
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(fine_tune, settings, tmp_path):
+    for name in ("one", "two"):
+        torch.rand(7)  # whatever happened to the generators before a run must not matter
+        fine_tune(tmp_path / name)
+    fine_tune(tmp_path / "three", settings=dataclasses.replace(settings, seed=1))
+    assert same_weights(tmp_path / "one", tmp_path / "two")
+    assert not same_weights(tmp_path / "one", tmp_path / "three")
+
+
+def test_bfloat16_trains_on_this_machine_and_keeps_float32_weights(fine_tune, settings, tmp_path):
+    summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, dtype="bfloat16"))
+    assert summary.dtype == "bfloat16"
+    assert {tensor.dtype for tensor in weights(tmp_path / "model").values()} == {torch.float32}
+
+
+def test_a_given_dev_set_is_what_is_scored_on(fine_tune, reviews, tmp_path):
+    summary = fine_tune(tmp_path / "model", evaluation=reviews.select(range(20)))
+    assert (summary.train_rows, summary.dev_rows) == (60, 20)
+
+
+def scripted(monkeypatch, scores):
+    """Make the dev scores of the epochs what a test says; each is the score of every layer."""
+    remaining = iter(scores)
+
+    def layer_scores(evaluated, **_):
+        layers = next(remaining)
+        named = {f"layer_{layer}": value for layer, value in enumerate(layers, start=1)}
+        return {**named, "final": layers[-1], "mean-exit": sum(layers) / len(layers)}
+
+    monkeypatch.setattr("elbert.training.trainer.layer_scores", layer_scores)
+
+
+@pytest.mark.parametrize(("by", "best_epoch"), [("final", 1), ("mean-exit", 2)])
+def test_the_best_epoch_is_kept_by_the_metric_asked_for(fine_tune, settings, tmp_path, monkeypatch, by, best_epoch):
+    scripted(monkeypatch, [(0.1, 0.1, 0.9), (0.8, 0.8, 0.8), (0.2, 0.2, 0.2)])
+    wanted = dataclasses.replace(settings, epochs=3, metric_for_best=by)
+    summary = fine_tune(tmp_path / "model", settings=wanted)
+    assert summary.best_step == 7 * best_epoch
+    assert summary.layer_scores[-1] == (0.9, 0.8)[best_epoch - 1]
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch(fine_tune, settings, tmp_path, monkeypatch):
+    saved = []
+    take_best = run_module._take_best
+
+    def spy(trainer, folder):
+        best = folder.checkpoints / f"checkpoint-{trainer.state.best_global_step}"
+        saved.append({name.removeprefix("model.backbone."): value for name, value in weights(best).items()})
+        take_best(trainer, folder)
+
+    monkeypatch.setattr(run_module, "_take_best", spy)
+    scripted(monkeypatch, [(0.9,) * 3, (0.5,) * 3])
+    fine_tune(tmp_path / "model")
+    kept = weights(tmp_path / "model")
+    assert all(torch.equal(saved[0][name], value) for name, value in kept.items())
+
+
+def test_early_stopping_ends_a_run_that_stands_still(fine_tune, settings, tmp_path, monkeypatch):
+    scripted(monkeypatch, [(score,) * 3 for score in (0.5, 0.6, 0.6, 0.4, 0.9)])
+    wanted = dataclasses.replace(settings, epochs=5, early_stopping=2)
+    summary = fine_tune(tmp_path / "model", settings=wanted)
+    assert (summary.epochs, summary.best_step) == (4.0, 14)
+
+
+def test_one_class_only_is_refused_before_anything_is_written(fine_tune, reviews, tmp_path):
+    with pytest.raises(DataError, match="at least two different labels"):
+        fine_tune(tmp_path / "model", dataset=reviews.select(range(0, 60, 2)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_for_another_model_is_refused(fine_tune, reviews, tiny_texts, tmp_path):
+    three = Labels("single_label_classification", ("a", "b", "c"))
+    other = TextDataset(list(tiny_texts), [0, 1, 2, 0, 1, 2, 0, 1], three, "other")
+    with pytest.raises(UsageError, match="other is single_label_classification with 3 labels"):
+        fine_tune(tmp_path / "model", evaluation=other)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_metric_that_does_not_fit_leaves_nothing_behind(fine_tune, settings, tmp_path):
+    with pytest.raises(UsageError, match="does not fit"):
+        fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, metric="pearson"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_diverges_says_so(fine_tune, settings, tmp_path):
+    with pytest.raises(ElbertError, match=r"loss is (nan|inf) at step \d+: .* lower --learning-rate"):
+        fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, learning_rate=1e30))
+    assert not (tmp_path / "model").exists()
+
+
+def test_training_is_quiet(fine_tune, tmp_path, capfd):
+    fine_tune(tmp_path / "model")
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err == ""
