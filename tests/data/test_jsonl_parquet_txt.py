@@ -60,7 +60,7 @@ def test_an_empty_json_file_is_refused(write):
         ('{"text": "b", "label": ""}', r"row 2 \(line 2\): the label is missing \(''\)"),
         ('{"text": "b", "label": {"a": 1}}', r"row 2 \(line 2\): label \{'a': 1\} is of type dict"),
         ('{"text": "b", "label": [1]}', r"row 2 \(line 2\): label \[1\] beside 0 in row 1"),
-        ('{"text": "b", "label": "good"}', r"row 2 \(line 2\): some labels are words \('good'\), some numbers \('0'\)"),
+        ('{"text": "b", "label": "good"}', r"row 2 \(line 2\): labels are part words \('good'\), part numbers \('0'\)"),
         ('{"text": "b", "text_pair": "c", "label": 1}', "has 'text_pair', which the first row has not"),
     ],
 )

@@ -98,8 +98,8 @@ def test_an_unknown_problem_type_names_the_closest():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([0, "good"], r"row 2: some labels are words \('good'\), some numbers \('0'\)"),
-        ([0.5, float("inf")], "row 2: some labels are words"),
+        ([0, "good"], r"row 2: labels are part words \('good'\), part numbers \('0'\)"),
+        ([0.5, float("inf")], "row 2: label inf is not a finite number"),
         (["a", None], r"row 2: the label is missing \(None\)"),
         (["a", float("nan")], r"row 2: the label is missing \(nan\)"),
         (["a", "  "], "row 2: the label is missing"),

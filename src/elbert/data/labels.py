@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,7 @@ class Labels:
 def infer_labels(
     values: Sequence[Any],
     column: str,
-    where: Callable[[int], object],
+    places: Sequence[object],
     problem_type: ProblemType | None = None,
     declared: tuple[str, ...] = (),
 ) -> Labels:
@@ -152,7 +152,7 @@ def infer_labels(
     Args:
         values: one per row, as read.
         column: name of the label column.
-        where: says where row `i`, counted from 0, stands.
+        places: where each value stands; its `str()` starts an error line.
         problem_type: set where the guess should not be taken.
         declared: class names the source itself declares; taken in its order over the ones that happen to occur.
 
@@ -165,10 +165,10 @@ def infer_labels(
         return Labels(kind, () if kind == REGRESSION else declared)
     first_rows: dict[str, int] = {}
     for row, value in enumerate(values):
-        items = split_set(value, where(row)) if kind == MULTI else [value]
+        items = split_set(value, places[row]) if kind == MULTI else [value]
         for item in items:
-            first_rows.setdefault(label_name(item, where(row)), row)
-    _check_one_kind(first_rows, where)
+            first_rows.setdefault(label_name(item, places[row]), row)
+    _check_one_kind(first_rows, places)
     return Labels(kind, tuple(sorted(first_rows, key=_sort_key)))
 
 
@@ -186,7 +186,7 @@ def _guess(values: Sequence[Any], column: str, declared: bool) -> ProblemType:
     return REGRESSION if name == "score" or any(not float(value).is_integer() for value in values) else SINGLE
 
 
-def check_shapes(values: Sequence[Any], where: Callable[[int], object]) -> None:
+def check_shapes(values: Sequence[Any], places: Sequence[object]) -> None:
     """Refuse lists of labels beside single labels.
 
     Raises:
@@ -197,19 +197,19 @@ def check_shapes(values: Sequence[Any], where: Callable[[int], object]) -> None:
     if any(listed) and not all(listed):
         first, odd = present[0], present[listed.index(not listed[0])]
         raise DataError(
-            f"{where(odd)}: label {shorten(values[odd])} beside {shorten(values[first])} in row {first + 1}; "
+            f"{places[odd]}: label {shorten(values[odd])} beside {shorten(values[first])} in row {first + 1}; "
             "give every row a list of labels, or every row one label"
         )
 
 
-def _check_one_kind(first_rows: Mapping[str, int], where: Callable[[int], object]) -> None:
+def _check_one_kind(first_rows: Mapping[str, int], places: Sequence[object]) -> None:
     numbers = [name for name in first_rows if is_number(name)]
     words = [name for name in first_rows if not is_number(name)]
     if numbers and words:
         word, number = words[0], numbers[0]
         row = max(first_rows[word], first_rows[number])
         raise DataError(
-            f"{where(row)}: some labels are words ({quote_names(words, 3)}), some numbers ({quote_names(numbers, 3)}); "
+            f"{places[row]}: labels are part words ({quote_names(words, 3)}), part numbers ({quote_names(numbers, 3)}); "
             "write every label as a word, or every one as a number"
         )
 
@@ -239,6 +239,8 @@ def label_name(value: Any, where: object) -> str:
         raise DataError(
             f"{where}: label {shorten(value)} is of type {type(value).__name__}; allowed: one string or number"
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"{where}: label {value} is not a finite number; correct it, or drop the row")
     return _spell(str(value))
 
 

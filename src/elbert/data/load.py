@@ -54,22 +54,18 @@ def load_data(
             f"problem_type {problem_type!r} but the model's labels are for {labels.problem_type!r}; leave it"
         )
     with open_table(source, split) as table:
-        columns = find_columns(
-            _not_empty(table), text_column, text_pair_column, label_column, require_labels=require_labels
-        )
+        named = (text_column, text_pair_column, label_column)
+        columns = find_columns(_not_empty(table), *named, require_labels=require_labels)
         texts, values, lines = _read_rows(table, columns)
     if not texts:
         raise DataError(f"{table.name}: no rows under the header; give at least one")
     if columns.label is None or (not require_labels and all(is_missing(value) for value in values)):
         return TextDataset(texts, None, None, table.name)
-
-    def where(row: int) -> Where:
-        return Where(table.name, row + 1, lines[row])
-
-    check_shapes(values, where)
+    places = [Where(table.name, number, line) for number, line in enumerate(lines, start=1)]
+    check_shapes(values, places)
     declared = table.class_names.get(columns.label, ())
-    space = labels or infer_labels(values, columns.label, where, problem_type, declared)
-    encoded: Any = [space.encode(value, where(row)) for row, value in enumerate(values)]
+    space = labels or infer_labels(values, columns.label, places, problem_type, declared)
+    encoded: Any = [space.encode(value, place) for value, place in zip(values, places, strict=True)]
     return TextDataset(texts, encoded, space, table.name)
 
 
