@@ -52,7 +52,7 @@ def evaluate(
         elbert evaluate runs/mine test.csv --policy patience --patience 3 --report page.html
     """
     if report is not None:
-        check_output(report, overwrite=overwrite)
+        _check_report(report, overwrite=overwrite)
     classifier = options.load_classifier(
         model,
         policy=policy,
@@ -72,6 +72,13 @@ def evaluate(
     if report is not None:
         _write_report(report, model, classifier, dataset, result)
     _show(result, report, as_json=json)
+
+
+def _check_report(path: Path, *, overwrite: bool) -> None:
+    from elbert.evaluation.plots import check_installed
+
+    check_output(path, overwrite=overwrite)
+    check_installed()
 
 
 def _load(data: str, split: str, classifier: Classifier, columns: dict[str, Any]) -> TextDataset:

@@ -1,4 +1,4 @@
-"""Writes the page of all help pages: `python -m elbert.cli.reference > docs/cli.md`. A test keeps page and program alike."""
+"""Writes the page of all help pages: `python -m elbert.cli.reference > docs/cli.md`; a test keeps both alike."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _PREFACE = """\
 
 <!-- Made by `python -m elbert.cli.reference > docs/cli.md`; a test fails where the two differ. -->
 
-Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the request was wrong, 130 interrupted.
-An error is one line that says what was given, what is allowed and how to mend it. Set `ELBERT_DEBUG=1` to see the
-traceback of a bug.
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the request was wrong, 130
+interrupted. An error is one line that says what was given, what is allowed and how to mend it. Set `ELBERT_DEBUG=1` to
+see the traceback of a bug.
 """
 
 

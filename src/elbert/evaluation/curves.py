@@ -6,7 +6,8 @@ N texts, M exits, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import sqrt
 from typing import Any
 
 import torch
@@ -26,15 +27,19 @@ class OperatingPoint:
         policy: the policy.
         score: what the texts scored at the exits it chose.
         mean_exit_layer: layers a text ran on average, 1 .. M.
+        changed: share of the texts whose answer differs from the one at full depth.
+        n: texts behind these numbers.
     """
 
     policy: ExitPolicy
     score: float
     mean_exit_layer: float
+    changed: float
+    n: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return {"policy": self.policy.to_dict(), "score": self.score, "mean_exit_layer": self.mean_exit_layer}
+        return {**asdict(self), "policy": self.policy.to_dict()}
 
 
 def answers(probs: Tensor, problem_type: ProblemType) -> Tensor:
@@ -76,25 +81,45 @@ def operating_points(
         policies: what to replay.
         metric: its name; None takes the problem type's own.
     """
-    rows = torch.arange(len(outputs.probs))
+    texts = len(outputs.probs)
+    rows = torch.arange(texts)
+    full_depth = answers(outputs.probs[:, -1], outputs.problem_type).view(texts, -1)
     points = []
     for policy in policies:
         exit_layer = replay(policy, outputs)
-        value = _score(outputs, outputs.probs[rows, exit_layer - 1], labels, metric)
-        points.append(OperatingPoint(policy, value, float(exit_layer.double().mean())))
+        probs = outputs.probs[rows, exit_layer - 1]
+        differs = (answers(probs, outputs.problem_type).view(texts, -1) != full_depth).any(-1)
+        value = _score(outputs, probs, labels, metric)
+        points.append(
+            OperatingPoint(policy, value, float(exit_layer.double().mean()), float(differs.double().mean()), texts)
+        )
     return points
 
 
 def fastest_within(
-    points: Sequence[OperatingPoint], full_depth_score: float, tolerance: float
+    points: Sequence[OperatingPoint], full_depth_score: float, max_drop: float, *, margin: float = 1.0
 ) -> OperatingPoint | None:
-    """Return the point with the fewest layers that scores at least `full_depth_score - tolerance`; None if none does.
+    """Return the point with the fewest layers whose drop from full depth, with a margin, is at most `max_drop`.
 
-    Of equally deep points the better one is taken. The choice holds for the texts it was made on, without any guarantee
-    for others: choose on held-out texts, report on others.
+    The drop of an accuracy can't be known better than by its standard error, at most sqrt(changed / n): each changed
+    answer is one right answer lost, one won, or neither. A point must keep within `max_drop` with `margin` times that
+    added. This is caution, not a guarantee: choose on held-out texts, report on others.
+
+    Args:
+        points: from `operating_points`.
+        full_depth_score: an accuracy.
+        max_drop: accuracy that may be given up, >= 0.
+        margin: standard errors added; 0 takes the numbers as they are.
+
+    Returns:
+        The point, of equally deep ones the better; None where no point is good enough.
     """
-    # Scores are ratios of counts: a hair of rounding must not turn "exactly at the limit" into "below".
-    good = [point for point in points if point.score >= full_depth_score - tolerance - 1e-9]
+
+    def drop(point: OperatingPoint) -> float:
+        return full_depth_score - point.score + margin * sqrt(point.changed / point.n)
+
+    # Accuracies are ratios of counts: a hair of rounding must not turn "exactly at the limit" into "beyond".
+    good = [point for point in points if drop(point) <= max_drop + 1e-9]
     return min(good, key=lambda point: (point.mean_exit_layer, -point.score), default=None)
 
 

