@@ -9,14 +9,6 @@ import pytest
 
 
 @pytest.fixture
-def shared_data() -> Path:
-    folder = Path(__file__).parents[2] / "../shared/data"
-    if not folder.is_dir():
-        pytest.skip("the real corpora are not beside this checkout (../shared/data)")
-    return folder
-
-
-@pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
     """Write a file of that name and content, text as UTF-8 without touching its line ends."""
 

@@ -209,8 +209,8 @@ def _check_one_kind(first_rows: Mapping[str, int], places: Sequence[object]) -> 
         word, number = words[0], numbers[0]
         row = max(first_rows[word], first_rows[number])
         raise DataError(
-            f"{places[row]}: labels are part words ({quote_names(words, 3)}), part numbers ({quote_names(numbers, 3)}); "
-            "write every label as a word, or every one as a number"
+            f"{places[row]}: labels are part words ({quote_names(words, 3)}), "
+            f"part numbers ({quote_names(numbers, 3)}); write every label as a word, or every one as a number"
         )
 
 
