@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from tests.evaluation.conftest import KINDS, make_classifier, make_dataset
+
+from elbert.classifier import Classifier
+from elbert.data import TextDataset
+from elbert.errors import DataError, UsageError
+from elbert.evaluation import evaluate as module
+from elbert.evaluation.evaluate import encode_answer, evaluate
+from elbert.evaluation.metrics import score
+from elbert.exits import make, replay
+
+
+def test_scores_layers_and_histogram_are_those_of_predict_and_replay(
+    classifier: Classifier, dataset: TextDataset
+) -> None:
+    policy = make("patience", patience=1)
+    result = evaluate(classifier, dataset, policy, repeats=1)
+    layers = replay(policy, classifier.record(dataset.texts)).tolist()
+    assert result.exit_histogram == tuple(layers.count(layer) for layer in range(1, 5))
+    assert result.mean_exit_layer == sum(layers) / len(layers)
+    assert result.layer_speedup == 4 / result.mean_exit_layer
+    for policy_used, value in ((policy, result.score), (make("full"), result.full_depth_score)):
+        predictions = classifier.predict(dataset.texts, policy=policy_used)
+        assert isinstance(predictions, list)
+        given = [encode_answer(prediction.label, classifier) for prediction in predictions]
+        assert value == score("single_label_classification", given, dataset.labels or [])[1]
+
+
+@pytest.mark.parametrize("problem_type", KINDS)
+def test_every_problem_type_gives_finite_numbers_that_json_takes(problem_type: str, tiny_texts: list[str]) -> None:
+    result = evaluate(make_classifier(problem_type, tiny_texts), make_dataset(problem_type, tiny_texts), repeats=1)
+    line = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert line["n"] == 8
+    assert line["metric"] == {KINDS[0]: "accuracy", KINDS[1]: "f1_micro", KINDS[2]: "pearson"}[problem_type]
+    assert sum(line["exit_histogram"]) == 8
+    assert math.isclose(line["engine_efficiency"], line["speedup"] / line["layer_speedup"])
+
+
+def test_the_median_round_counts_and_the_two_sides_take_turns(
+    classifier: Classifier, dataset: TextDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    stream = classifier.stream
+
+    def spy(texts, *, policy, batch_size):  # type: ignore[no-untyped-def]
+        order.append(policy.name)
+        return stream(texts, policy=policy, batch_size=batch_size)
+
+    # Seconds of the rounds: (full depth, exits), (exits, full depth), (full depth, exits).
+    clock = iter([0, 0, 10, 10, 12, 12, 16, 16, 36, 36, 66, 66, 72])
+    monkeypatch.setattr(classifier, "stream", spy)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(clock)))
+    result = evaluate(classifier, dataset, make("fixed", layer=1), repeats=3)
+    assert order[2:] == ["full", "fixed", "fixed", "full", "full", "fixed"]
+    assert (result.full_depth_seconds, result.seconds, result.repeats) == (20.0, 4.0, 3)
+    assert result.speedup == 5.0
+    assert result.engine_efficiency == 5.0 / 4.0
+
+
+def test_slow_data_is_timed_fewer_times_unless_a_number_is_given(
+    classifier: Classifier, dataset: TextDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", -1.0)
+    assert evaluate(classifier, dataset).repeats == 1
+    assert evaluate(classifier, dataset, repeats=2).repeats == 2
+
+
+def test_the_classifiers_own_policy_is_the_default(classifier: Classifier, dataset: TextDataset) -> None:
+    classifier.policy = make("fixed", layer=3)
+    assert evaluate(classifier, dataset, repeats=1).policy == {"name": "fixed", "layer": 3}
+
+
+def test_progress_hears_of_every_text_of_every_pass(classifier: Classifier, dataset: TextDataset) -> None:
+    heard: list[None] = []
+    evaluate(classifier, dataset, repeats=2, on_text=lambda: heard.append(None))
+    assert len(heard) == 2 * 2 * 8
+
+
+def test_another_metric_can_be_asked_for(classifier: Classifier, dataset: TextDataset) -> None:
+    assert evaluate(classifier, dataset, metric="f1", repeats=1).metric == "f1_macro"
+
+
+def test_no_labels_and_no_texts_are_refused(classifier: Classifier, dataset: TextDataset) -> None:
+    with pytest.raises(DataError, match="at least one text"):
+        evaluate(classifier, replace(dataset, labels=None, label_space=None))
+    with pytest.raises(DataError, match="at least one text"):
+        evaluate(classifier, dataset.select([]))
+
+
+def test_no_rounds_are_refused(classifier: Classifier, dataset: TextDataset) -> None:
+    with pytest.raises(UsageError, match="repeats is 0"):
+        evaluate(classifier, dataset, repeats=0)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from elbert.errors import MissingExtraError
+from elbert.evaluation import plots
+
+pytest.importorskip("matplotlib")
+
+
+def texts_of(svg: bytes) -> list[str]:
+    return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_score_by_depth_names_both_axes_and_every_line() -> None:
+    svg = plots.score_by_depth([0.5, 0.7, 0.8], metric="accuracy", exits=(1.5, 0.8), curve=[(1, 0.5), (3, 0.8)])
+    words = texts_of(svg)
+    for word in ("accuracy", "layers run (mean)", "1", "3", "exits, this setting", "same depth for all"):
+        assert word in words
+
+
+def test_exit_layers_shows_shares() -> None:
+    words = texts_of(plots.exit_layers([1, 3, 0, 4]))
+    for word in ("exit layer", "texts, %", "1", "4"):
+        assert word in words
+
+
+def test_no_texts_at_all_can_be_drawn() -> None:
+    assert plots.exit_layers([0, 0]).startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("layers", [1, 12, 13, 24, 48])
+def test_at_most_a_dozen_layers_are_labelled_and_always_the_last(layers: int) -> None:
+    ticks = plots._layer_ticks(layers)
+    assert len(ticks) <= 12
+    assert ticks[-1] == layers
+
+
+def test_png_is_png() -> None:
+    assert plots.exit_layers([1, 2], picture="png").startswith(b"\x89PNG")
+
+
+def test_the_same_numbers_give_the_same_bytes_and_leave_the_global_style_alone() -> None:
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    assert plots.exit_layers([1, 2]) == plots.exit_layers([1, 2])
+    assert dict(mpl.rcParams) == before
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'elbert\[plots\]'"):
+        plots.exit_layers([1])
