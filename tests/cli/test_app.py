@@ -97,6 +97,8 @@ def test_an_option_value_of_the_wrong_type_is_one_line(refused: Callable[..., st
         (UsageError("no such thing"), 2, "elbert: no such thing\n"),
         (DataError("row 3 is\nbroken"), 1, "elbert: row 3 is broken\n"),
         (MissingExtraError("matplotlib", "plots"), 1, "pip install 'elbert[plots]'"),
+        (ModuleNotFoundError("No module named 'sklearn.metrics'", name="sklearn.metrics"), 1, "sklearn is needed"),
+        (ModuleNotFoundError("No module named 'elbert.oops'", name="elbert.oops"), 1, "bug"),
         (OSError(28, "No space left on device", "out.csv"), 1, "elbert: No space left on device: 'out.csv'\n"),
         (PermissionError(13, "Permission denied"), 1, "elbert: Permission denied\n"),
         (MemoryError(), 1, "--batch-size"),

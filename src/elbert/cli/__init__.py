@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 
-from elbert.errors import ElbertError
+from elbert.errors import ElbertError, MissingExtraError
 
 DEBUG_VARIABLE = "ELBERT_DEBUG"
 INTERRUPTED = 130
@@ -46,6 +46,11 @@ def main(argv: list[str] | None = None) -> int:
         _close_stdout()
     except MemoryError:
         return _say("out of memory: give a smaller --batch-size or --max-length", 1)
+    except ModuleNotFoundError as error:
+        package = (error.name or "elbert").partition(".")[0]
+        if package == "elbert":
+            return _report_bug(error)
+        return _say(str(MissingExtraError(package, "all")), 1)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a user sees a line, not a traceback
         return _report_bug(error)
     return status
