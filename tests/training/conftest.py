@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,15 @@ def fine_tune(
         return train(model, tiny_tokenizer, dataset, evaluation, settings, out, progress=False, **options)
 
     return run
+
+
+def train_command(folder: Path, texts: list[str], epochs: int) -> list[str]:
+    """The command line of a small run on a file it writes, to be started as a process."""
+    rows = [json.dumps({"text": text, "label": ("good", "bad")[row % 2]}) for row, text in enumerate(texts * 3)]
+    (folder / "data.jsonl").write_text("\n".join(rows))
+    main = "import sys; from elbert.cli import main; sys.exit(main())"
+    flags = ["--model", "random-tiny", "--epochs", str(epochs), "--dtype", "float32"]
+    return [sys.executable, "-c", main, "train", str(folder / "data.jsonl"), "--out", str(folder / "out"), *flags]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

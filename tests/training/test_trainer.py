@@ -1,0 +1,104 @@
+"""EarlyExitTrainer as a user of transformers would hold it: its optimiser, its loss, its scores."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+import torch
+from transformers import TrainingArguments
+
+from elbert.modeling import load_model
+from elbert.training import EarlyExitTrainer, schemes
+from elbert.training.encoding import encode
+from elbert.training.settings import TrainSettings
+from elbert.training.start import default_model, set_dropout, start_model
+from elbert.training.trainer import decisions, layer_scores
+
+
+@pytest.fixture
+def trainer(tiny_model, tiny_tokenizer, reviews, tmp_path):
+    encoded = encode(reviews, tiny_tokenizer, 32, progress=False)
+    args = TrainingArguments(str(tmp_path / "run"), use_cpu=True, max_steps=3, learning_rate=1e-3, weight_decay=0.1)
+    model = tiny_model()
+    scheme = schemes.make("elbert", model.num_layers)
+    return EarlyExitTrainer(model, scheme, args, tokenizer=tiny_tokenizer, train_dataset=encoded, eval_dataset=encoded)
+
+
+def test_the_scheme_has_its_own_rate_without_decay_and_every_parameter_is_in_one_group(trainer):
+    groups = trainer.create_optimizer().param_groups
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(1e-3, 0.1), (1e-3, 0.0), (1e-2, 0.0)]
+    assert [parameter is trainer.scheme.logits for parameter in groups[2]["params"]] == [True]
+    ids = [id(parameter) for group in groups for parameter in group["params"]]
+    wanted = [id(parameter) for parameter in trainer.model.parameters()]
+    assert sorted(ids) == sorted(wanted)
+    assert all(parameter.ndim > 1 for parameter in groups[0]["params"])
+
+
+def test_the_loss_is_the_schemes_over_the_exits(trainer, tiny_model):
+    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(6)])
+    trainer.model.eval()
+    loss, output = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    targets = batch["labels"]
+    losses = [torch.nn.functional.cross_entropy(output.logits[:, layer], targets) for layer in range(3)]
+    assert loss.item() == pytest.approx(trainer.scheme(torch.stack(losses)).item(), rel=1e-5)
+
+
+def test_clipping_leaves_the_schemes_gradient_alone(trainer):
+    trainer.create_optimizer()
+    for parameter in trainer.model.parameters():
+        parameter.grad = torch.full_like(parameter, 5.0)
+    trainer._clip_grad_norm(trainer.model)
+    assert torch.equal(trainer.scheme.logits.grad, torch.full((2,), 5.0))
+    total = torch.cat([parameter.grad.flatten() for parameter in trainer.multi_exit.parameters()]).norm()
+    assert total.item() == pytest.approx(1.0, rel=1e-3)
+
+
+def test_it_trains_evaluates_and_saves_by_itself(trainer, tmp_path):
+    trainer.train()
+    metrics = trainer.evaluate()
+    assert {"eval_final", "eval_mean-exit", "eval_layer_1", "eval_layer_2", "eval_layer_3"} <= metrics.keys()
+    trainer.save_model(str(tmp_path / "model"))
+    _, _, elbert = load_model(tmp_path / "model")
+    assert elbert["scheme"]["name"] == "elbert"
+
+
+def test_decisions_by_problem():
+    logits = torch.tensor([[[0.1, 0.9], [2.0, -1.0]]])
+    assert decisions(logits, "single_label_classification").tolist() == [[1, 0]]
+    assert decisions(logits, "multi_label_classification").tolist() == [[[1, 1], [1, 0]]]
+    assert torch.equal(decisions(logits, "regression"), logits)
+
+
+def test_scores_name_every_layer_the_last_and_the_mean():
+    given, labels = np.array([[0, 1], [0, 0], [1, 1], [1, 0]]), np.array([1, 0, 1, 0])
+    evaluated = types.SimpleNamespace(predictions=given, label_ids=labels)
+    scores = layer_scores(evaluated, problem_type="single_label_classification", metric="accuracy")
+    assert scores == {"layer_1": 0.5, "layer_2": 1.0, "final": 1.0, "mean-exit": 0.75}
+
+
+@pytest.mark.parametrize("family", ["albert", "bert", "roberta", "distilbert", "electra"])
+def test_dropout_is_set_in_modules_and_configuration_of_every_family(tiny_model, family):
+    model = tiny_model(family)
+    set_dropout(model, 0.3, 0.4)
+    head = model.family.head(model.backbone)[1]
+    rates = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout) and module is not head}
+    assert rates == {0.3}
+    assert head.p == 0.4
+    again = type(model.backbone)(model.config)
+    assert sorted(m.p for m in again.modules() if isinstance(m, torch.nn.Dropout)) == sorted(
+        m.p for m in model.backbone.modules() if isinstance(m, torch.nn.Dropout)
+    )
+
+
+def test_the_seed_fixes_the_fresh_model(reviews):
+    models = [start_model("random-tiny", reviews, TrainSettings(seed=seed))[0] for seed in (0, 0, 1)]
+    first, again, other = [model.state_dict()["backbone.classifier.weight"] for model in models]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_default_model_can_be_started_from(reviews):
+    model, _ = start_model(default_model(), reviews, TrainSettings())
+    assert model.num_labels == 2
