@@ -11,7 +11,7 @@ import torch
 from tests.training.conftest import same_weights
 from tests.training.test_run import scripted
 
-from elbert.errors import UsageError
+from elbert.errors import ModelError, UsageError
 from elbert.training import EarlyExitTrainer, TrainingInterruptedError
 from elbert.training.steplog import read_log
 
@@ -244,3 +244,15 @@ class TestRefusals:
         (tmp_path / "model").mkdir()
         fine_tune(tmp_path / "model")
         assert (tmp_path / "model" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "generators.safetensors", "resume.json"]
+)
+def test_a_damaged_checkpoint_is_named(fine_tune, tmp_path, break_at, name):
+    break_at(3, press_ctrl_c)
+    with pytest.raises(TrainingInterruptedError):
+        fine_tune(tmp_path / "model")
+    (tmp_path / "model.partial" / "checkpoints" / "checkpoint-3" / name).write_bytes(b"{")
+    with pytest.raises(ModelError, match=rf"checkpoint .*{name} cannot be read: .*; train again with --overwrite"):
+        fine_tune(tmp_path / "model", resume=True)

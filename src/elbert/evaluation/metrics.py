@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.errors import UsageError, did_you_mean
+from elbert.errors import MissingExtraError, UsageError, did_you_mean
 from elbert.results import ProblemType
 
 Array = NDArray[Any]
@@ -46,9 +46,8 @@ def f1_macro(predictions: ArrayLike, labels: ArrayLike) -> float:
 
 def matthews(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Return Matthews' correlation of class indices [N], in [-1, 1]; the metric of CoLA."""
-    from sklearn.metrics import matthews_corrcoef
-
-    return float(matthews_corrcoef(np.asarray(labels), np.asarray(predictions)))
+    value = _scikit_learn().matthews_corrcoef(np.asarray(labels), np.asarray(predictions))
+    return float(value)
 
 
 def pearson(predictions: ArrayLike, labels: ArrayLike) -> float:
@@ -58,8 +57,10 @@ def pearson(predictions: ArrayLike, labels: ArrayLike) -> float:
 
 def spearman(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Return the rank correlation of values [N] or [N, C] (the mean over C), in [-1, 1]."""
-    from scipy.stats import rankdata
-
+    try:
+        from scipy.stats import rankdata
+    except ImportError as error:
+        raise MissingExtraError("scipy", "train") from error
     return _correlation(rankdata(_columns(predictions), axis=0), rankdata(_columns(labels), axis=0))
 
 
@@ -122,9 +123,21 @@ def score(
 
 
 def _f1(predictions: ArrayLike, labels: ArrayLike, average: str) -> float:
-    from sklearn.metrics import f1_score
+    value = _scikit_learn().f1_score(np.asarray(labels), np.asarray(predictions), average=average, zero_division=0.0)
+    return float(value)
 
-    return float(f1_score(np.asarray(labels), np.asarray(predictions), average=average, zero_division=0.0))
+
+def _scikit_learn() -> Any:
+    """Return `sklearn.metrics`, which only some metrics need.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        from sklearn import metrics
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", "train") from error
+    return metrics
 
 
 def _columns(values: ArrayLike) -> Array:

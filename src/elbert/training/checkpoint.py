@@ -23,6 +23,7 @@ WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 GENERATORS = "generators.safetensors"
 STATE = "resume.json"
+_AGAIN = "train again with --overwrite"
 
 
 def save(folder: Path, model: nn.Module, optimizer: Any, scheduler: Any) -> None:
@@ -57,16 +58,16 @@ def load_weights(folder: Path, model: nn.Module) -> None:
     """
     path = folder / WEIGHTS
     try:
-        model.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ModelError(f"checkpoint {path} cannot be used: {str(error).splitlines()[0]}; train again") from error
+        model.load_state_dict(_read_tensors(path))
+    except RuntimeError as error:
+        raise ModelError(f"checkpoint {path} is of another model: {str(error).splitlines()[0]}") from error
 
 
 def load_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
     """Put optimiser and schedule back."""
     content = _read_state(folder)
     state: dict[int, dict[str, Any]] = {int(index): dict(own) for index, own in content["optimizer"]["state"].items()}
-    for name, tensor in load_file(folder / OPTIMIZER).items():
+    for name, tensor in _read_tensors(folder / OPTIMIZER).items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": content["optimizer"]["param_groups"]})
@@ -75,7 +76,7 @@ def load_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
 
 def load_generators(folder: Path) -> None:
     """Put Python's, numpy's and torch's random generators back."""
-    content, tensors = _read_state(folder), load_file(folder / GENERATORS)
+    content, tensors = _read_state(folder), _read_tensors(folder / GENERATORS)
     version, numbers, gauss = content["python"]
     random.setstate((version, tuple(numbers), gauss))
     kind, keys, *rest = content["numpy"]
@@ -85,12 +86,19 @@ def load_generators(folder: Path) -> None:
         torch.cuda.set_rng_state(tensors["cuda"])
 
 
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}; {_AGAIN}") from error
+
+
 def _read_state(folder: Path) -> dict[str, Any]:
     path = folder / STATE
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"checkpoint {path} cannot be read: {error}; train again") from error
+        raise ModelError(f"checkpoint {path} cannot be read: {error}; {_AGAIN}") from error
     return content
 
 

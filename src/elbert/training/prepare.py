@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 
 from elbert.data import Labels, TextDataset, check_trainable, split
-from elbert.errors import UsageError
+from elbert.errors import MissingExtraError, UsageError
 from elbert.modeling import MultiExitModel
 from elbert.training import schemes
 from elbert.training.encoding import EncodedDataset
@@ -89,8 +90,11 @@ def make_trainer(
         folder: where checkpoints and log go.
 
     Raises:
+        MissingExtraError: accelerate, which transformers trains with, is not installed.
         UsageError: an experiment tracker that is unknown or not installed, or a metric that does not fit.
     """
+    if find_spec("accelerate") is None:
+        raise MissingExtraError("accelerate", "train")
     scheme = schemes.make(settings.scheme, model.num_layers, **settings.scheme_options)
     try:
         trainer = EarlyExitTrainer(
