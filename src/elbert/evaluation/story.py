@@ -45,7 +45,7 @@ def pictures_of(result: Evaluation, scores: Sequence[float], curve: Sequence[Ope
     return [
         Picture(
             score_by_depth(scores, metric=result.metric, exits=here, curve=edge),
-            f"{result.metric} by depth: one depth for all texts (line), and each text at its own depth (diamond).",
+            f"{result.metric.capitalize()} by depth: one depth for all texts (line), each text at its own (diamond).",
             "depth",
         ),
         Picture(
