@@ -8,6 +8,15 @@ from functools import cache
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+)
+
 from elbert.engine import Engine
 from elbert.engine.engine import by_length
 from elbert.engine.packed import Layout
@@ -17,14 +26,6 @@ from elbert.exits import ExitPolicy, make, replay
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import LayerOutputs
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from transformers import (
-    AlbertConfig,
-    AlbertForSequenceClassification,
-    BertConfig,
-    BertForSequenceClassification,
-)
 
 LAYERS = 6
 CLASSES = 3

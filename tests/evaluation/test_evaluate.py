@@ -5,7 +5,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from tests.evaluation.conftest import KINDS, make_classifier, make_dataset
 
 from elbert.classifier import Classifier
 from elbert.data import TextDataset
@@ -14,6 +13,7 @@ from elbert.evaluation import evaluate as module
 from elbert.evaluation.evaluate import encode_answer, evaluate
 from elbert.evaluation.metrics import score
 from elbert.exits import make, replay
+from tests.evaluation.conftest import KINDS, make_classifier, make_dataset
 
 
 def test_scores_layers_and_histogram_are_those_of_predict_and_replay(

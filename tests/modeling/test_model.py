@@ -7,8 +7,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.conftest import FAMILIES
-from tests.modeling.reference import ACTIVATIONS, assert_same_logits
 from transformers import AutoModelForSequenceClassification
 from transformers.activations import NewGELUActivation
 
@@ -16,6 +14,8 @@ from elbert.errors import ModelError, UsageError
 from elbert.modeling import MultiExitModel, layer_losses
 from elbert.modeling.activations import activation
 from elbert.modeling.families import family_of
+from tests.conftest import FAMILIES
+from tests.modeling.reference import ACTIVATIONS, assert_same_logits
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
+
 from tests.conftest import FAMILIES
 from tests.modeling.reference import assert_same_logits, naive_logits
-from transformers import AutoModelForSequenceClassification
 
 SHAPES: dict[str, list[dict[str, Any]]] = {
     "albert": [

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.conftest import FAMILIES
-from tests.modeling.reference import assert_same_logits
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from transformers.utils import logging as transformers_logging
 
-from elbert.errors import UsageError
+from elbert.errors import ElbertError, UsageError
 from elbert.modeling import load_model, saving
+from tests.conftest import FAMILIES
+from tests.modeling.reference import assert_same_logits
 
 PLAIN_FILES = {
     "config.json",
@@ -137,7 +137,7 @@ def test_saving_again_replaces_the_model_and_leaves_other_files_alone(tiny_model
 
 def test_a_save_that_fails_half_way_leaves_nothing_behind(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "write_metadata", full_disk)
-    with pytest.raises(UsageError, match="No space left on device"):
+    with pytest.raises(ElbertError, match="No space left on device"):
         tiny_model("albert").save_pretrained(tmp_path / "model", tiny_tokenizer)
     assert list(tmp_path.iterdir()) == []
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from tests.training.conftest import make_dataset
 
 from elbert.training.card import model_card
+from tests.training.conftest import make_dataset
 
 
 @pytest.fixture

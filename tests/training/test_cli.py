@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.training.conftest import train_command
 
 from elbert.cli import main
 from elbert.training import schemes
+from tests.training.conftest import train_command
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
-from tests.training.conftest import same_weights, train_command
 
 from elbert.errors import ElbertError, UsageError
+from elbert.modeling.disk import whole_folder, write_errors
 from elbert.training import checkpoint
-from elbert.training.disk import whole_folder, write_errors
+from tests.training.conftest import same_weights, train_command
 
 
 def full(*_args, **_kwargs):

@@ -8,12 +8,12 @@ import signal
 
 import pytest
 import torch
-from tests.training.conftest import same_weights
-from tests.training.test_run import scripted
 
 from elbert.errors import ModelError, UsageError
 from elbert.training import EarlyExitTrainer, TrainingInterruptedError
 from elbert.training.steplog import read_log
+from tests.training.conftest import same_weights
+from tests.training.test_run import scripted
 
 STEPS_PER_EPOCH = 7  # 54 rows in batches of 8
 

@@ -7,7 +7,6 @@ import json
 
 import pytest
 import torch
-from tests.training.conftest import make_dataset, same_weights, weights
 from transformers import pipeline
 
 from elbert.data import Labels, TextDataset
@@ -16,6 +15,7 @@ from elbert.modeling import load_model
 from elbert.training import run as run_module
 from elbert.training import schemes
 from elbert.training.steplog import read_log
+from tests.training.conftest import make_dataset, same_weights, weights
 
 
 def test_a_run_learns_and_reports_every_layer(fine_tune, settings, tmp_path):

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from elbert.errors import UsageError
+from elbert.modeling.disk import FREE_SPACE, write_errors
 from elbert.modeling.metadata import metadata, write_metadata
 from elbert.modeling.quiet import quiet_transformers
 
@@ -69,19 +70,19 @@ def save_model(
         `folder`.
 
     Raises:
-        UsageError: `folder` is a file, or cannot be written.
+        UsageError: `folder` is a file.
+        ElbertError: the disk is full, or does not let us write.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"cannot save the model to {folder}: a file of that name exists; name a folder")
-    try:
+    with write_errors(f"the model {folder}", FREE_SPACE):
         home = folder if folder.exists() else folder.parent
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".elbert-", dir=home) as temporary:
             fresh = Path(temporary) / "model"
             _write(fresh, backbone, exit_heads, heads, tokenizer, elbert, card)
+            _open_to_readers(fresh)
             _move(fresh, folder)
-    except OSError as error:
-        raise UsageError(f"cannot save the model to {folder}: {error.strerror or error}") from error
     return folder
 
 
@@ -111,6 +112,12 @@ def _short_card(config: Any) -> str:
     return _CARD.format(
         architecture=(config.architectures or ["transformers"])[0], layers=config.num_hidden_layers, labels=shown
     )
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Give every file the mode that `open` would have given it: safetensors writes for its owner only."""
+    for path in folder.iterdir():
+        path.chmod((folder / "README.md").stat().st_mode)
 
 
 def _move(fresh: Path, folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from elbert.errors import UsageError
-from elbert.training.disk import whole_folder
+from elbert.modeling.disk import whole_folder
 
 RECORD = "run.json"
 LOG = "training_log.jsonl"

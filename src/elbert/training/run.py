@@ -18,11 +18,11 @@ from elbert.data import TextDataset
 from elbert.errors import ElbertError
 from elbert.exits import make as make_policy
 from elbert.modeling import MultiExitModel
+from elbert.modeling.disk import FREE_SPACE, write_errors
 from elbert.modeling.quiet import quiet_transformers
 from elbert.training import checkpoint
 from elbert.training.callbacks import EarlyStop, Interruption, Progress, TrainingInterruptedError
 from elbert.training.card import model_card
-from elbert.training.disk import FREE_SPACE, write_errors
 from elbert.training.encoding import encode
 from elbert.training.folder import CHECKPOINT, LOG, RunFolder, open_run
 from elbert.training.prepare import check_datasets, make_trainer, run_record

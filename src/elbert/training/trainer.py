@@ -17,9 +17,9 @@ from transformers import Trainer, TrainingArguments
 
 from elbert.evaluation.metrics import metric_name, score
 from elbert.modeling import MultiExitModel, MultiExitOutput, layer_losses
+from elbert.modeling.disk import FREE_SPACE, whole_folder, write_errors
 from elbert.results import ProblemType
 from elbert.training import checkpoint
-from elbert.training.disk import FREE_SPACE, whole_folder, write_errors
 from elbert.training.encoding import EncodedDataset, LengthGroupedBatches, LongestFirst, collator_for
 from elbert.training.folder import CHECKPOINT, step_of
 from elbert.training.schemes import LossScheme

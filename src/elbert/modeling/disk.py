@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from elbert.errors import ElbertError, UsageError
+from elbert.errors import ElbertError
 
 FREE_SPACE = "free some space, then run it again (with --resume where an unfinished run is left)"
 
@@ -57,8 +57,6 @@ def write_errors(what: str, advice: str) -> Iterator[None]:
 
 def _disk_reason(error: Exception) -> str | None:
     """Return why the disk refused, or None where the error is another kind."""
-    if isinstance(error, UsageError) and isinstance(error.__cause__, OSError):
-        error = error.__cause__  # saving a model folder has turned it into its own kind already
     if isinstance(error, OSError):
         return error.strerror or str(error)
     # safetensors wraps the system's error in its own kind, the Rust tokenizer in a bare Exception.

@@ -1,0 +1,188 @@
+"""The object a user holds: one in, one out; pairs, long texts, three problem types, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import pipeline
+
+from elbert import Classifier, Prediction
+from elbert.errors import UsageError
+from elbert.exits import make, replay
+
+Build = Callable[..., Classifier]
+
+
+@pytest.fixture(scope="session")
+def build(tiny_model: Callable[..., Any], tiny_tokenizer: Any) -> Build:
+    """`build(family="albert", elbert=None, **config)`: a classifier over random weights."""
+
+    def make_classifier(family: str = "albert", elbert: dict[str, Any] | None = None, **config: Any) -> Classifier:
+        names = config.pop("names", ["bad", "good"])
+        config.setdefault("problem_type", "single_label_classification")
+        model = tiny_model(family, num_labels=len(names), id2label=dict(enumerate(names)), **config)
+        return Classifier(model, tiny_tokenizer, elbert)
+
+    return make_classifier
+
+
+def test_one_text_gives_one_prediction_and_a_list_gives_a_list_in_order(build: Build, tiny_texts: list[str]) -> None:
+    classifier = build()
+    alone = [classifier.predict(text) for text in tiny_texts]
+    together = classifier.predict(tiny_texts, batch_size=3)
+    assert all(isinstance(prediction, Prediction) for prediction in alone)
+    assert [p.label for p in together] == [p.label for p in alone]  # type: ignore[union-attr]
+    assert [p.exit_layer for p in together] == [p.exit_layer for p in alone]  # type: ignore[union-attr]
+    assert classifier.predict([]) == []
+
+
+def test_a_pair_is_a_tuple_and_a_list_of_two_strings_is_two_texts(build: Build) -> None:
+    classifier = build()
+    assert isinstance(classifier.predict(("a warm film", "a dull film")), Prediction)
+    assert len(classifier.predict(["a warm film", "a dull film"])) == 2  # type: ignore[arg-type]
+
+
+def test_the_second_half_of_a_pair_changes_the_answer(build: Build) -> None:
+    classifier = build()
+    recorded = classifier.record([("a warm film", "a dull film"), ("a warm film", "great acting"), "a warm film"])
+    assert not torch.allclose(recorded.logits[0], recorded.logits[1])
+    assert not torch.allclose(recorded.logits[0], recorded.logits[2])
+
+
+@pytest.mark.parametrize("family", ["albert", "bert", "distilbert"])
+def test_full_depth_equals_the_transformers_pipeline(
+    build: Build, tiny_texts: list[str], tmp_path: Path, family: str
+) -> None:
+    classifier = build(family)
+    classifier.save_pretrained(tmp_path / "model")
+    peer = pipeline("text-classification", model=str(tmp_path / "model"), device="cpu")
+    for ours, theirs in zip(classifier.predict(tiny_texts, policy="full"), peer(tiny_texts), strict=True):  # type: ignore[arg-type]
+        assert ours.label == theirs["label"]
+        assert ours.score == pytest.approx(theirs["score"], abs=1e-5)
+        assert ours.exit_layer == ours.layers == classifier.num_layers
+
+
+def test_predict_leaves_where_replay_over_the_recording_says(build: Build, tiny_texts: list[str]) -> None:
+    classifier = build()
+    policy = make("elbert", threshold=0.6, window=2)
+    expected = replay(policy, classifier.record(tiny_texts)).tolist()
+    assert [p.exit_layer for p in classifier.stream(tiny_texts, policy=policy)] == expected
+    assert len(set(expected)) > 1, "the fixture must let texts leave at different layers"
+
+
+def test_texts_of_no_and_of_100_000_characters_are_answered_and_the_cut_is_reported(build: Build) -> None:
+    classifier = build()
+    empty, long, cut = classifier.predict(["", "a" * 100_000, "a warm film " * 8_000])  # type: ignore[misc]
+    assert not empty.truncated
+    assert not long.truncated  # one unknown word
+    assert cut.truncated
+
+
+@pytest.mark.parametrize("bad", [None, 7, ("a", "b", "c"), ("a", None), ["a"], b"bytes"])
+def test_what_is_no_text_is_refused_with_its_place(build: Build, bad: Any) -> None:
+    with pytest.raises(UsageError, match="text 2 is"):
+        build().predict(["fine", bad])
+
+
+def test_multi_label_gives_every_label_at_one_half_or_more(build: Build, tiny_texts: list[str]) -> None:
+    names = ["joy", "anger", "fear", "love"]
+    classifier = build(names=names, problem_type="multi_label_classification")
+    outputs = classifier.record(tiny_texts)
+    predictions = classifier.predict(tiny_texts, policy="full")
+    for prediction, probs in zip(predictions, outputs.probs[:, -1].tolist(), strict=True):  # type: ignore[arg-type]
+        assert prediction.label == tuple(name for name, p in zip(names, probs, strict=True) if p >= 0.5)
+        assert len(prediction.score) == len(prediction.label)
+
+
+def test_regression_gives_the_value_and_no_score(build: Build, tiny_texts: list[str]) -> None:
+    classifier = build(names=["score"], problem_type="regression")
+    expected = classifier.record(tiny_texts).logits[:, -1, 0].tolist()
+    predictions = classifier.predict(tiny_texts, policy="full")
+    assert [p.label for p in predictions] == pytest.approx(expected, abs=1e-5)  # type: ignore[union-attr]
+    assert all(p.score is None for p in predictions)  # type: ignore[union-attr]
+
+
+def test_save_and_load_give_the_same_answers_and_policies(build: Build, tiny_texts: list[str], tmp_path: Path) -> None:
+    saved = {"fast": make("elbert", threshold=0.9, window=None).to_dict()}
+    classifier = build(elbert={"policies": saved, "default_policy": "fast", "max_length": 20})
+    classifier.save_pretrained(tmp_path / "model")
+    again = Classifier.from_pretrained(tmp_path / "model")
+    assert again.policy == make("elbert", threshold=0.9, window=None)
+    assert again.max_length == 20
+    assert again.predict(tiny_texts) == classifier.predict(tiny_texts)
+
+
+def test_trace_tells_every_layer_and_where_the_text_leaves(build: Build, tiny_texts: list[str]) -> None:
+    classifier = build()
+    policy = make("elbert", threshold=0.6, window=2)
+    trace = classifier.trace(tiny_texts[0], policy=policy)
+    assert trace.exit_layer == classifier.predict(tiny_texts[0], policy=policy).exit_layer  # type: ignore[union-attr]
+    assert trace.probs.shape == (classifier.num_layers, 2)
+    assert trace.puzzlement.shape == (classifier.num_layers,)
+    assert len(trace.reasons) == classifier.num_layers
+    assert trace.tokens[0] == "[CLS]"
+    assert trace.labels == ("bad", "good")
+
+
+def test_stream_reads_only_as_far_ahead_as_its_window(build: Build) -> None:
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield "a warm and witty story"
+
+    stream = build().stream(endless(), batch_size=2)
+    for _ in range(600):
+        next(stream)
+    assert read <= 600 + 2 * 64 * 2 + 256
+
+
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [
+        ({"backend": "tensorrt"}, "tensorrt"),
+        ({"dtype": "int3"}, "int3"),
+        ({"dtype": "float16", "device": "cpu"}, "CUDA"),
+        ({"device": "abacus"}, "abacus"),
+        ({"policy": "elbrt"}, "did you mean 'elbert'"),
+    ],
+)
+def test_unknown_options_are_refused_in_one_line(
+    tiny_model: Callable[..., Any], tiny_tokenizer: Any, option: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(UsageError, match=word) as caught:
+        Classifier(tiny_model(), tiny_tokenizer, **option)
+    assert "\n" not in str(caught.value)
+
+
+def test_bfloat16_agrees_with_float32_on_nearly_every_label(
+    tiny_model: Callable[..., Any], tiny_tokenizer: Any, tiny_texts: list[str]
+) -> None:
+    exact = Classifier(tiny_model(), tiny_tokenizer).record(tiny_texts).probs
+    rounded = Classifier(tiny_model(), tiny_tokenizer, dtype="bfloat16").record(tiny_texts).probs
+    assert (exact - rounded).abs().max() < 0.05
+
+
+def test_push_to_hub_uploads_the_whole_model_folder(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: dict[str, Any] = {}
+
+    class Api:
+        def create_repo(self, repo_id: str, **options: Any) -> Any:
+            sent["repo"] = (repo_id, options)
+            return type("Repo", (), {"repo_id": repo_id})
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> str:
+            sent["files"] = {path.name for path in folder_path.iterdir()}
+            sent["message"] = commit_message
+            return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    assert build().push_to_hub("me/model", private=True) == "https://hub/me/model"
+    assert sent["repo"] == ("me/model", {"private": True, "exist_ok": True})
+    assert {"config.json", "model.safetensors", "tokenizer.json", "elbert.json", "README.md"} <= sent["files"]
