@@ -146,7 +146,7 @@ def test_a_save_that_fails_half_way_leaves_the_model_that_was_there(tiny_model, 
     first = tiny_model("albert")
     folder = first.save_pretrained(tmp_path / "model", tiny_tokenizer)
     monkeypatch.setattr(saving, "write_metadata", full_disk)
-    with pytest.raises(UsageError, match="No space left on device"):
+    with pytest.raises(ElbertError, match="No space left on device"):
         tiny_model("albert", seed=1).save_pretrained(folder, tiny_tokenizer)
     assert names(folder) == PLAIN_FILES
     again, _, _ = load_model(folder)
