@@ -1,0 +1,126 @@
+"""`elbert pretrain`: plain text to an ALBERT encoder. The work is `elbert.pretraining`'s."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elbert.cli.console import json_line
+from elbert.errors import UsageError
+
+if TYPE_CHECKING:
+    from elbert.pretraining import Report
+
+
+def pretrain(
+    corpus: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CORPUS…", help="Plain text: .txt (blank line between documents) or .jsonl, also .gz, .xz."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The encoder folder to be; until then DIR.partial.")],
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Learn from this encoder: a folder, hub id or bundled name.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Go on with this ALBERT; shape and tokenizer are its own.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A .toml or .json file of settings; flags go before it.")
+    ] = None,
+    hours: Annotated[float | None, typer.Option(help="End after so many hours of training.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="End after so many training tokens.")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="End after so many passes over the corpus.  [default: 1]")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate.  [default: 1e-3]")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest sequence, in tokens.  [default: 128]")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="Entries of a new tokenizer.  [default: 16000]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every random choice.  [default: 0]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  [default: auto]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in DIR.partial.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an encoder or an unfinished run at DIR.")
+    ] = False,
+) -> None:
+    """Pretrain a small ALBERT from plain text; DIR appears when it is whole, and one JSON line says what it came to.
+
+    Without a teacher it learns masked words and sentence order, with a tokenizer trained on the corpus. With one, each
+    layer learns to look like the teacher's. Ctrl-C saves; the same command with --resume goes on.
+
+    Example:
+        elbert pretrain wiki.txt.xz reviews.jsonl.gz --out runs/encoder --hours 8
+        elbert pretrain corpus.txt --out runs/small --teacher sentence-transformers/all-MiniLM-L6-v2
+        elbert pretrain corpus.txt --out runs/small --settings recipe.toml --set batch_tokens=8192
+        elbert train DATA --model runs/encoder --out runs/mine
+    """
+    from elbert.pretraining import PretrainSettings, read_settings
+    from elbert.pretraining import pretrain as run
+
+    flags = {
+        "hours": hours,
+        "tokens": tokens,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "max_length": max_length,
+        "vocabulary": vocabulary,
+        "seed": seed,
+        "dtype": dtype,
+    }
+    values = read_settings(settings) if settings else {}
+    values |= _parse(set_ or [])
+    values |= {name: value for name, value in flags.items() if value is not None}
+    summary = run(
+        corpus,
+        out,
+        PretrainSettings.from_dict(values, teacher=teacher is not None),
+        teacher=teacher,
+        start=start,
+        resume=resume,
+        overwrite=overwrite,
+        on_report=_say,
+        show_progress=None,
+    )
+    typer.echo(json_line(summary.to_dict()))
+
+
+def _say(report: Report) -> None:
+    """Write one line about where the run stands, above the progress bar."""
+    from tqdm import tqdm
+
+    losses = "  ".join(
+        f"{name} {value:.3f} (held out {report.held_out[name]:.3f})" for name, value in report.loss.items()
+    )
+    where = f"{report.done:4.0%}  step {report.progress.step}  {report.progress.tokens:,} tokens"
+    tqdm.write(f"{where}  {report.tokens_per_second:,.0f}/s  {losses}", file=sys.stderr)
+
+
+def _parse(words: list[str]) -> dict[str, Any]:
+    """Read NAME=VALUE words of --set: a number where it is one, else text.
+
+    Raises:
+        UsageError: a word holds no `=`.
+    """
+    parsed: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"--set {word!r} is not NAME=VALUE, for example --set batch_tokens=8192")
+        parsed[name.replace("-", "_")] = _value(value)
+    return parsed
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

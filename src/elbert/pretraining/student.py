@@ -1,0 +1,117 @@
+"""The network in training: transformers' ALBERT, its two heads, a readout towards the teacher, and one loss.
+
+It runs transformers' own modules; only the order of things is decided here, so that the masked-word head sees masked
+places alone and the teacher is asked once a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AlbertConfig, AlbertForPreTraining
+
+from elbert.pretraining.batches import Batch
+from elbert.pretraining.objectives import layer_pairs, masked_word_loss, sentence_distance, token_distance
+from elbert.pretraining.settings import PretrainSettings
+from elbert.pretraining.teacher import Teacher
+
+# Plain matrices beat fused attention at these lengths: its backward pass is the slower one on a CPU.
+ATTENTION = "eager"
+
+
+def student_config(settings: PretrainSettings, tokenizer: Any, words: int) -> AlbertConfig:
+    """Return the ALBERT configuration of a run.
+
+    Args:
+        settings: the shape.
+        tokenizer: for its special tokens.
+        words: rows of the word table, at least `len(tokenizer)`.
+    """
+    return AlbertConfig(
+        vocab_size=words,
+        embedding_size=settings.embedding_size,
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.attention_heads,
+        intermediate_size=settings.intermediate_size,
+        hidden_act=settings.hidden_act,
+        hidden_dropout_prob=settings.dropout,
+        attention_probs_dropout_prob=settings.dropout,
+        max_position_embeddings=settings.max_positions,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        attn_implementation=ATTENTION,
+    )
+
+
+class Student(nn.Module):
+    """ALBERT with the heads it is trained through.
+
+    Args:
+        network: the ALBERT.
+        settings: weights of the objectives.
+        teacher: whom to learn from, where there is distillation.
+    """
+
+    def __init__(self, network: AlbertForPreTraining, settings: PretrainSettings, teacher: Teacher | None) -> None:
+        super().__init__()
+        self.network, self.settings, self.teacher = network, settings, teacher
+        # The configuration's classifier dropout is meant for fine-tuning; here it would only disturb reproducibility.
+        network.sop_classifier.dropout.p = settings.dropout
+        hidden = network.config.hidden_size
+        width = teacher.hidden_size if teacher else hidden
+        self.readout = nn.Parameter(torch.eye(width, hidden))
+        # Hidden states of another width than the teacher's are compared through one more matrix.
+        self.bridge = None if width == hidden else nn.Parameter(torch.eye(width, hidden))
+
+    @property
+    def encoder(self) -> Any:
+        """Return the `AlbertModel`."""
+        return self.network.albert
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return (loss, parts): parts holds the unweighted loss of each objective, detached.
+
+        The parts are `masked_words`, `sentence_order`, and for distillation `tokens` and `sentence`.
+        """
+        settings = self.settings
+        output = self.encoder(batch.masked_ids, token_type_ids=batch.token_types, output_hidden_states=True)
+        weighted: dict[str, tuple[float, Tensor]] = {}
+        if settings.masked_words:
+            loss = masked_word_loss(self.network.predictions, output.last_hidden_state, batch.labels)
+            weighted["masked_words"] = settings.masked_words, loss
+        if settings.sentence_order:
+            order = self.network.sop_classifier(output.pooler_output)
+            weighted["sentence_order"] = settings.sentence_order, F.cross_entropy(order.float(), batch.swapped)
+        if settings.distillation and self.teacher:
+            tokens, sentence = self._distances(batch, output.hidden_states, self.teacher)
+            weighted["tokens"] = settings.distillation, tokens
+            weighted["sentence"] = settings.distillation * settings.sentence_vector, sentence
+        total = torch.stack([weight * loss for weight, loss in weighted.values()]).sum()
+        return total, {name: loss.detach() for name, (_, loss) in weighted.items()}
+
+    def _distances(self, batch: Batch, hidden: tuple[Tensor, ...], teacher: Teacher) -> tuple[Tensor, Tensor]:
+        """Return the mean token distance over matched layers, embeddings included, and the sentence distance."""
+        target = teacher.hidden_states(batch.ids, batch.token_types)
+        embedded = self._across(self._embed(batch))
+        distances = [token_distance(embedded, teacher.embed(batch.ids, batch.token_types, batch.shift))]
+        # [CLS] is left to the sentence distance, for which every layer answers.
+        first = 1 if self.settings.sentence_vector else 0
+        for mine, theirs in layer_pairs(len(hidden) - 1, len(target) - 1):
+            distances.append(token_distance(self._across(hidden[mine][:, first:]), target[theirs][:, first:]))
+        pooled = [torch.tanh(self.encoder.pooler(state[:, 0])) for state in hidden[1:]]
+        return torch.stack(distances).mean(), sentence_distance(pooled, self.readout, target[-1].mean(dim=1))
+
+    def _embed(self, batch: Batch) -> Tensor:
+        """Return [B, L, H], what the first layer would read if the text stood at position `batch.shift`."""
+        positions = torch.arange(batch.shift, batch.shift + batch.ids.shape[1], device=batch.ids.device)[None]
+        embedded = self.encoder.embeddings(batch.ids, token_type_ids=batch.token_types, position_ids=positions)
+        projected: Tensor = self.encoder.encoder.embedding_hidden_mapping_in(embedded)
+        return projected
+
+    def _across(self, hidden: Tensor) -> Tensor:
+        return hidden if self.bridge is None else F.linear(hidden, self.bridge)
