@@ -135,7 +135,9 @@ def test_a_distilled_folder_holds_the_encoder_alone(
     assert sum(tensor.numel() for tensor in load_file(out / "model.safetensors").values()) == summary.parameters
     ours, theirs = AutoTokenizer.from_pretrained(out), AutoTokenizer.from_pretrained(teacher)
     assert ours.get_vocab() == theirs.get_vocab()
-    assert "bert" in (out / "README.md").read_text()
+    assert "distilled from `bert`" in (out / "README.md").read_text()
+    assert str(teacher.parent) not in (out / "pretraining.json").read_text()  # where it lay is nobody's business
+    assert str(tmp_path) not in (out / "pretraining.json").read_text()
 
 
 def test_a_trained_tokenizer_reloads_lower_cases_and_round_trips(

@@ -116,6 +116,6 @@ def write_story(folder: Path, story: dict[str, Any], config: Any, teacher: str |
         layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
         vocab_size=config.vocab_size,
-        teacher=f", distilled from `{Path(teacher).name}`" if teacher else "",
+        teacher=f", distilled from `{teacher}`" if teacher else "",
     )
     (folder / "README.md").write_text(card, encoding="utf-8")

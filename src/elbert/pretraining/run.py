@@ -139,7 +139,7 @@ def _run(
     if not finished:
         raise TrainingInterruptedError(f"stopped; everything is saved in {run.partial}; go on with --resume")
     summary = _summary(run.out, reports[0], student)
-    _finish(run, student, masters, tokenizer, {**record, "summary": summary.to_dict()})
+    _finish(run, student, masters, tokenizer, {**record, "summary": summary.to_dict() | {"out": run.out.name}})
     return summary
 
 
@@ -177,7 +177,17 @@ def _record(
 ) -> dict[str, Any]:
     """Return what the run is decided by; a resumed run must be asked for the same."""
     decisive = {name: value for name, value in settings.to_dict().items() if name != "checkpoint_minutes"}
-    return {"corpus": [path.name for path in corpus], "teacher": teacher, "start": start, "settings": decisive}
+    return {
+        "corpus": [path.name for path in corpus],
+        "teacher": _public(teacher),
+        "start": _public(start),
+        "settings": decisive,
+    }
+
+
+def _public(name: str | None) -> str | None:
+    """Return what a model is called, without where it lies on this machine."""
+    return Path(name).resolve().name if name and Path(name).is_dir() else name
 
 
 def _prepare(
