@@ -87,12 +87,12 @@ class Loop:
                 bar.update(tokens)
                 bar.set_postfix({name: f"{loss:.3f}" for name, loss in losses.items()}, refresh=False)
                 if stop() or self.progress.seconds - window.start.seconds >= 60 * self.settings.checkpoint_minutes:
-                    report(self._report(window, self.done(plan)))
+                    report(self._report(pool, window, self.done(plan)))
                     if stop():
                         return False
                     self.progress = replace(self.progress, seconds=time.monotonic() - origin)
                     window = Window(self.progress)
-        report(self._report(window, 1.0))
+            report(self._report(pool, window, 1.0))
         return True
 
     def done(self, plan: Plan) -> float:
@@ -107,14 +107,12 @@ class Loop:
         parts.append(progress.seconds / (3600 * settings.hours) if settings.hours else 0.0)
         return min(1.0, max(parts))
 
-    @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """Return the held-out loss of every objective, averaged over tokens."""
+    def evaluate(self, pool: Executor) -> dict[str, float]:
+        """Return the held-out loss of every objective, averaged over tokens; one micro-batch per thread of `pool`."""
         self.student.eval()
         window = Window(self.progress)
-        for index in range(len(self.held_out)):
-            _, losses = self.student(self.batcher.batch(self.held_out, index).to(self.device))
-            window.add(int(self.held_out.sizes[index]), {name: float(loss) for name, loss in losses.items()})
+        for size, losses in zip(self.held_out.sizes, pool.map(self._losses, range(len(self.held_out))), strict=True):
+            window.add(int(size), {name: float(loss) for name, loss in losses.items()})
         self.student.train()
         return window.means()
 
@@ -154,13 +152,18 @@ class Loop:
         loss, losses = self.student(self.batcher.batch(plan, index).to(self.device))
         return torch.autograd.grad(loss * share, list(self.masters.parameters.values()), allow_unused=True), losses
 
+    @torch.no_grad()  # of the thread it runs in
+    def _losses(self, index: int) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.student(self.batcher.batch(self.held_out, index).to(self.device))[1]
+        return losses
+
     def _rate(self, plan: Plan) -> float:
         return rate_at(self.done(plan), self.settings.learning_rate, self.settings.warm_up)
 
-    def _report(self, window: Window, done: float) -> Report:
+    def _report(self, pool: Executor, window: Window, done: float) -> Report:
         seconds = self.progress.seconds - window.start.seconds
         speed = window.tokens / seconds if seconds else 0.0
-        return Report(self.progress, done, window.means(), self.evaluate(), speed)
+        return Report(self.progress, done, window.means(), self.evaluate(pool), speed)
 
     def _bar(self, shown: bool | None) -> tqdm:
         return tqdm(
