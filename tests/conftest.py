@@ -10,6 +10,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub reads it: no test may reach for the network
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: matrices this small only wait for each other
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that `from tests.modeling.reference import ...` works
 
 import pytest
