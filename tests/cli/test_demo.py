@@ -45,7 +45,7 @@ def test_the_demo_tells_its_story_and_ends_with_the_line_of_evaluate(run: Run, t
     page = (out / "report.html").read_text()
     assert "&lt;b&gt;" in page
     assert "<b>0</b>" not in page
-    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "model", "report.html"]
+    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "model", "report.html", "report.png"]
 
 
 def test_the_chosen_policy_is_saved_as_the_models_default(run: Run, tmp_path: Path) -> None:

@@ -10,15 +10,23 @@ from elbert.evaluation import plots
 pytest.importorskip("matplotlib")
 
 
+CURVE = plots.DepthCurve([0.5, 0.7, 0.8], "accuracy", (1.5, 0.8), [(1, 0.5), (3, 0.8)])
+
+
 def texts_of(svg: bytes) -> list[str]:
     return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_score_by_depth_names_both_axes_and_every_line() -> None:
-    svg = plots.score_by_depth([0.5, 0.7, 0.8], metric="accuracy", exits=(1.5, 0.8), curve=[(1, 0.5), (3, 0.8)])
-    words = texts_of(svg)
+    words = texts_of(plots.score_by_depth(CURVE))
     for word in ("accuracy", "layers run (mean)", "1", "3", "exits, this setting", "same depth for all"):
         assert word in words
+
+
+def test_an_overview_holds_both_pictures() -> None:
+    words = texts_of(plots.overview(CURVE, [1, 3, 4], picture="svg"))
+    assert {"accuracy", "layers run (mean)", "exit layer", "texts, %"} <= set(words)
+    assert plots.overview(CURVE, [1, 3, 4]).startswith(b"\x89PNG")
 
 
 def test_exit_layers_shows_shares() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from elbert.evaluation.evaluate import Evaluation
 from elbert.evaluation.report import Example, Picture, Report, render, summary
-from elbert.evaluation.story import pictures_of
+from elbert.evaluation.story import depth_curve, pictures_of
 from elbert.exits import make
 
 pytest.importorskip("matplotlib")
@@ -85,7 +85,7 @@ def report(result: Evaluation) -> Report:
         title="Reviews",
         lead="Some reviews.",
         evaluation=result,
-        pictures=pictures_of(result, [0.7, 0.8, 0.9, 0.91], []),
+        pictures=pictures_of(result, depth_curve(result, [0.7, 0.8, 0.9, 0.91], [])),
         examples=[
             Example("a good film", "pos (0.98)", 1, 4, right=True),
             Example("hm", "neg (0.51)", 4, 4, right=False),

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from elbert.evaluation.report import Example
 
 # What the demo writes into its folder, and may replace there.
-MODEL, PAGE, NUMBERS = "model", "report.html", "evaluation.json"
-_OWN = {MODEL, f"{MODEL}.partial", PAGE, NUMBERS}
+MODEL, PAGE, PICTURE, NUMBERS = "model", "report.html", "report.png", "evaluation.json"
+_OWN = {MODEL, f"{MODEL}.partial", PAGE, PICTURE, NUMBERS}
 
 # Share of the training texts kept aside to choose the best epoch and the exit threshold on.
 _HELD_OUT = 0.2
@@ -188,16 +188,18 @@ class Story:
 
     def report(self) -> None:
         """Write the page and the numbers; print them, and the JSON line last."""
+        from elbert.evaluation.plots import overview
         from elbert.evaluation.report import Report, render, summary
-        from elbert.evaluation.story import curves_of, pictures_of
+        from elbert.evaluation.story import curves_of, depth_curve, pictures_of
 
-        scores, points = curves_of(self.classifier.record(self.test.texts), self.test, self.classifier.policy)
+        outputs = self.classifier.record(self.test.texts)
+        curve = depth_curve(self.result, *curves_of(outputs, self.test, self.classifier.policy))
         examples = self._examples()
         page = Report(
             title="ELBERT demo: news topics",
             lead="Each article leaves the network at the first layer that is sure of its topic.",
             evaluation=self.result,
-            pictures=pictures_of(self.result, scores, points),
+            pictures=pictures_of(self.result, curve),
             examples=examples,
             facts=[*self.facts, ("all in all", f"{time.perf_counter() - self.begun:.0f} s")],
             notes=self.notes,
@@ -206,6 +208,7 @@ class Story:
         for name, content in ((PAGE, render(page)), (NUMBERS, f"{line}\n")):
             with whole_file(self.out / name) as stream:
                 stream.write(content)
+        (self.out / PICTURE).write_bytes(overview(curve, self.result.exit_histogram))
         typer.echo(f"{table(summary(self.result))}\n")
         for example in examples:
             verdict = "" if example.right else " (wrong)"

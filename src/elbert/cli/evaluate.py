@@ -96,15 +96,15 @@ def _run(classifier: Classifier, dataset: TextDataset, *, progress: bool, **sett
 
 def _write_report(path: Path, model: str, classifier: Classifier, dataset: TextDataset, result: Evaluation) -> None:
     from elbert.evaluation.report import Report, render
-    from elbert.evaluation.story import curves_of, pictures_of
+    from elbert.evaluation.story import curves_of, depth_curve, pictures_of
 
     outputs = classifier.record(dataset.texts, batch_size=result.batch_size)
-    scores, curve = curves_of(outputs, dataset, classifier.policy, result.metric)
+    curve = depth_curve(result, *curves_of(outputs, dataset, classifier.policy, result.metric))
     page = Report(
         title=f"{Path(model).name} on {Path(dataset.name).name}",
         lead=f"{result.n:,} texts, each leaving the network at the first layer that is sure of it.",
         evaluation=result,
-        pictures=pictures_of(result, scores, curve),
+        pictures=pictures_of(result, curve),
         facts=[("model", model), ("data", dataset.name)],
     )
     with whole_file(path) as stream:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,42 +40,36 @@ _STYLE: Any = {
 }
 
 
-def score_by_depth(
-    scores: Sequence[float],
-    *,
-    metric: str,
-    exits: tuple[float, float] | None = None,
-    curve: Sequence[tuple[float, float]] = (),
-    picture: PictureFormat = "svg",
-) -> bytes:
+@dataclass(frozen=True, slots=True)
+class DepthCurve:
+    """What the picture of score by depth shows.
+
+    Attributes:
+        scores: [M] the score of each layer's exit, as if every text ran that many layers.
+        metric: what the score is, to label the axis.
+        exits: (mean exit layer, score) of the policy in use.
+        others: the same pair for other settings of the policy, drawn as a line.
+    """
+
+    scores: Sequence[float]
+    metric: str
+    exits: tuple[float, float] | None = None
+    others: Sequence[tuple[float, float]] = ()
+
+
+def score_by_depth(curve: DepthCurve, *, picture: PictureFormat = "svg") -> bytes:
     """Draw the score when every text runs the same number of layers, and where the exits stand beside it.
 
     Args:
-        scores: [M] the score of each layer's exit.
-        metric: what the score is, to label the axis.
-        exits: (mean exit layer, score) of the policy in use.
-        curve: the same pair for other settings of the policy, drawn as a line.
+        curve: what to draw.
         picture: "svg" or "png".
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    with _styled(f"score_by_depth-{metric}"):
-        figure, axes = _axes("layers run (mean)", metric)
-        axes.plot(
-            range(1, len(scores) + 1), scores, marker="o", ms=4, color=COLOURS["depth"], label="same depth for all"
-        )
-        if curve:
-            ordered = sorted(curve)
-            axes.plot(
-                *zip(*ordered, strict=True), ls="--", lw=1.2, color=COLOURS["exits"], label="exits, other settings"
-            )
-        if exits is not None:
-            axes.plot(*exits, marker="D", ms=8, ls="", color=COLOURS["exits"], label="exits, this setting")
-        axes.set_xlim(0.5, len(scores) + 0.5)
-        axes.set_xticks(_layer_ticks(len(scores)))
-        axes.grid(axis="y", lw=0.6)
-        axes.legend(loc="lower right", fontsize=9)
+    with _styled("score_by_depth"):
+        figure = _figure()
+        _draw_depth(figure.subplots(), curve)
         return _rendered(figure, picture)
 
 
@@ -88,16 +83,47 @@ def exit_layers(histogram: Sequence[int], *, picture: PictureFormat = "svg") -> 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    total = max(sum(histogram), 1)
     with _styled("exit_layers"):
-        figure, axes = _axes("exit layer", "texts, %")
-        layers = range(1, len(histogram) + 1)
-        axes.bar(layers, [100 * count / total for count in histogram], color=COLOURS["exits"], width=0.8)
-        axes.set_xlim(0.4, len(histogram) + 0.6)
-        axes.set_xticks(_layer_ticks(len(histogram)))
-        axes.grid(axis="y", lw=0.6)
-        axes.set_axisbelow(True)
+        figure = _figure()
+        _draw_exits(figure.subplots(), histogram)
         return _rendered(figure, picture)
+
+
+def overview(curve: DepthCurve, histogram: Sequence[int], *, picture: PictureFormat = "png") -> bytes:
+    """Draw both pictures side by side, for a README or a slide; arguments as above."""
+    with _styled("overview"):
+        figure = _figure(columns=2)
+        left, right = figure.subplots(1, 2)
+        _draw_depth(left, curve)
+        _draw_exits(right, histogram)
+        return _rendered(figure, picture)
+
+
+def _draw_depth(axes: Any, curve: DepthCurve) -> None:
+    layers = len(curve.scores)
+    axes.plot(range(1, layers + 1), curve.scores, marker="o", ms=4, color=COLOURS["depth"], label="same depth for all")
+    if curve.others:
+        others = zip(*sorted(curve.others), strict=True)
+        axes.plot(*others, ls="--", lw=1.2, color=COLOURS["exits"], label="exits, other settings")
+    if curve.exits is not None:
+        axes.plot(*curve.exits, marker="D", ms=8, ls="", color=COLOURS["exits"], label="exits, this setting")
+    axes.set_xlabel("layers run (mean)")
+    axes.set_ylabel(curve.metric)
+    axes.set_xlim(0.5, layers + 0.5)
+    axes.set_xticks(_layer_ticks(layers))
+    axes.grid(axis="y", lw=0.6)
+    axes.legend(loc="lower right", fontsize=9)
+
+
+def _draw_exits(axes: Any, histogram: Sequence[int]) -> None:
+    total, layers = max(sum(histogram), 1), len(histogram)
+    axes.bar(range(1, layers + 1), [100 * count / total for count in histogram], color=COLOURS["exits"], width=0.8)
+    axes.set_xlabel("exit layer")
+    axes.set_ylabel("texts, %")
+    axes.set_xlim(0.4, layers + 0.6)
+    axes.set_xticks(_layer_ticks(layers))
+    axes.grid(axis="y", lw=0.6)
+    axes.set_axisbelow(True)
 
 
 def check_installed() -> None:
@@ -118,14 +144,11 @@ def _styled(salt: str) -> Any:
     return mpl.rc_context({**_STYLE, "svg.hashsalt": salt})
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Any]:
+def _figure(columns: int = 1) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    return figure, axes
+    width, height = _SIZE
+    return Figure(figsize=(width * columns, height), layout="constrained")
 
 
 def _layer_ticks(layers: int) -> list[int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from elbert.errors import UsageError
 from elbert.evaluation.curves import OperatingPoint, operating_points, scores_by_layer
 from elbert.evaluation.evaluate import Evaluation
-from elbert.evaluation.plots import exit_layers, score_by_depth
+from elbert.evaluation.plots import DepthCurve, exit_layers, score_by_depth
 from elbert.evaluation.report import Picture
 
 if TYPE_CHECKING:
@@ -38,14 +38,24 @@ def curves_of(
     return scores_by_layer(outputs, dataset.labels, metric), points
 
 
-def pictures_of(result: Evaluation, scores: Sequence[float], curve: Sequence[OperatingPoint]) -> list[Picture]:
-    """Draw score by depth, with the best score the grid reaches for its layers, and the histogram of exits."""
-    edge = [(point.mean_exit_layer, point.score) for point in upper_edge(curve)]
-    here = (result.mean_exit_layer, result.score)
+def depth_curve(result: Evaluation, scores: Sequence[float], points: Sequence[OperatingPoint]) -> DepthCurve:
+    """Return what to draw: every layer's score, the policy in use, and the best its grid reaches for its layers.
+
+    Args:
+        result: the evaluation.
+        scores: [M] as `curves_of` gives them.
+        points: likewise.
+    """
+    edge = [(point.mean_exit_layer, point.score) for point in upper_edge(points)]
+    return DepthCurve(scores, result.metric, (result.mean_exit_layer, result.score), edge)
+
+
+def pictures_of(result: Evaluation, curve: DepthCurve) -> list[Picture]:
+    """Draw score by depth and the histogram of exits, for a page."""
     return [
         Picture(
-            score_by_depth(scores, metric=result.metric, exits=here, curve=edge),
-            f"{result.metric.capitalize()} by depth: one depth for all texts (line), each text at its own (diamond).",
+            score_by_depth(curve),
+            f"{curve.metric.capitalize()} by depth: one depth for all texts (line), each text at its own (diamond).",
             "depth",
         ),
         Picture(
