@@ -40,13 +40,13 @@ class Corpus:
 
 
 CORPORA = (
-    Corpus("sst2", epochs=1, max_length=64),
-    Corpus("trec", epochs=4, max_length=64, split="test"),
-    Corpus("clinc150", epochs=5, max_length=64, split="test"),
-    Corpus("rte", epochs=4, max_length=128),
-    Corpus("stsb", epochs=3, max_length=128),
-    Corpus("goemotions", epochs=1, max_length=64, split="test"),
-    Corpus("imdb", epochs=2, max_length=256, split="test", train_rows=3000, test_rows=1000),
+    Corpus("sst2", epochs=1, max_length=64, train_rows=20_000),
+    Corpus("trec", epochs=3, max_length=64, split="test"),
+    Corpus("clinc150", epochs=4, max_length=64, split="test"),
+    Corpus("rte", epochs=2, max_length=128),
+    Corpus("stsb", epochs=2, max_length=128),
+    Corpus("goemotions", epochs=1, max_length=64, split="test", train_rows=12_000),
+    Corpus("imdb", epochs=2, max_length=128, split="test", train_rows=1500, test_rows=1000),
 )
 HELD_OUT = 0.1
 SEED = 0

@@ -51,7 +51,7 @@ class TrainSettings:
         report_to: transformers' name of an experiment tracker, or `none`.
     """
 
-    scheme: str = "elbert"
+    scheme: str = "elbert_balanced"
     scheme_options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 3
     batch_size: int = 32
