@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -240,16 +241,20 @@ class Story:
         typer.echo(line)
 
     def _examples(self) -> list[Example]:
-        """Pick test texts evenly from those that left first to those that left last."""
+        """Pick test texts of as many different exit layers as there are, the shallowest first."""
         from elbert.evaluation.report import Example
 
         predictions = list(self.classifier.stream(self.test.texts))
-        order = sorted(range(len(predictions)), key=lambda row: (predictions[row].exit_layer, row))
-        picked = [order[place * (len(order) - 1) // (_EXAMPLES - 1)] for place in range(_EXAMPLES)]
+        seen: Counter[int] = Counter()
+        order = []  # (texts before it that left at the same layer, layer, row)
+        for row, prediction in enumerate(predictions):
+            order.append((seen[prediction.exit_layer], prediction.exit_layer, row))
+            seen[prediction.exit_layer] += 1
+        picked = sorted((layer, row) for _, layer, row in sorted(order)[:_EXAMPLES])
         names = self.classifier.labels.names
         labels = self.test.labels or []
         examples = []
-        for row in picked:
+        for _, row in picked:
             prediction, text = predictions[row], self.test.texts[row]
             examples.append(
                 Example(
