@@ -32,7 +32,9 @@ def train(
     eval: Annotated[
         str | None, typer.Option(metavar="DATA", help="What to score on.  [default: a stratified tenth of DATA]")
     ] = None,
-    scheme: Annotated[str, typer.Option(help="How the layers' losses are weighed (see elbert schemes).")] = "elbert_balanced",
+    scheme: Annotated[
+        str, typer.Option(help="How the layers' losses are weighed (see elbert schemes).")
+    ] = "elbert_balanced",
     scheme_option: Annotated[
         list[str] | None,
         typer.Option("--scheme-option", "-o", metavar="NAME=VALUE", help="Of the scheme; repeatable."),
