@@ -6,7 +6,7 @@ import torch
 from elbert.classifier import Classifier
 from elbert.data import TextDataset
 from elbert.evaluation.curves import OperatingPoint, answers, fastest_within, operating_points, scores_by_layer
-from elbert.evaluation.story import curves_of, upper_edge
+from elbert.evaluation.story import curves_of
 from elbert.exits import make
 from elbert.results import LayerOutputs
 
@@ -55,11 +55,6 @@ def test_many_changed_answers_among_few_texts_make_the_choice_careful() -> None:
     assert fastest_within([lucky], 0.90, 0.01) is None
     assert fastest_within([lucky], 0.90, 0.01, margin=0) is lucky
     assert fastest_within([point(1, 0.90, changed=0.10, n=10_000)], 0.90, 0.01) is not None
-
-
-def test_the_upper_edge_holds_what_nothing_beats() -> None:
-    points = [point(3, 0.8), point(1, 0.5), point(2, 0.7), point(2, 0.6), point(4, 0.8)]
-    assert [(each.mean_exit_layer, each.score) for each in upper_edge(points)] == [(1, 0.5), (2, 0.7), (3, 0.8)]
 
 
 def test_curves_of_a_data_set_sweep_the_policys_own_grid(classifier: Classifier, dataset: TextDataset) -> None:

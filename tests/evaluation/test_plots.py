@@ -23,6 +23,12 @@ def test_score_by_depth_names_both_axes_and_every_line() -> None:
         assert word in words
 
 
+def test_a_difference_of_a_text_or_two_does_not_fill_the_picture() -> None:
+    words = texts_of(plots.score_by_depth(plots.DepthCurve([0.930, 0.931], "accuracy")))
+    ticks = [float(word) for word in words if word.startswith("0.")]
+    assert max(ticks) - min(ticks) >= 0.06
+
+
 def test_an_overview_holds_both_pictures() -> None:
     words = texts_of(plots.overview(CURVE, [1, 3, 4], picture="svg"))
     assert {"accuracy", "layers run (mean)", "exit layer", "texts, %"} <= set(words)

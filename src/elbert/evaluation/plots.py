@@ -24,6 +24,9 @@ COLOURS = {"ink": "#24292f", "rule": "#d0d7de", "depth": "#0072b2", "exits": "#d
 # A phone shows a picture about this wide at its own size, so that 10 point text stays 10 points.
 _SIZE = (4.8, 3.2)
 
+# The score axis covers at least this much, so that a difference of one text in a hundred doesn't look like a cliff.
+_LEAST_RANGE = 0.1
+
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -48,7 +51,7 @@ class DepthCurve:
         scores: [M] the score of each layer's exit, as if every text ran that many layers.
         metric: what the score is, to label the axis.
         exits: (mean exit layer, score) of the policy in use.
-        others: the same pair for other settings of the policy, drawn as a line.
+        others: the same pair for other settings of the policy, drawn as dots.
     """
 
     scores: Sequence[float]
@@ -103,8 +106,8 @@ def _draw_depth(axes: Any, curve: DepthCurve) -> None:
     layers = len(curve.scores)
     axes.plot(range(1, layers + 1), curve.scores, marker="o", ms=4, color=COLOURS["depth"], label="same depth for all")
     if curve.others:
-        others = zip(*sorted(curve.others), strict=True)
-        axes.plot(*others, ls="--", lw=1.2, color=COLOURS["exits"], label="exits, other settings")
+        others = zip(*curve.others, strict=True)
+        axes.plot(*others, marker=".", ms=5, ls="", alpha=0.5, color=COLOURS["exits"], label="exits, other settings")
     if curve.exits is not None:
         axes.plot(*curve.exits, marker="D", ms=8, ls="", color=COLOURS["exits"], label="exits, this setting")
     axes.set_xlabel("layers run (mean)")
@@ -112,7 +115,10 @@ def _draw_depth(axes: Any, curve: DepthCurve) -> None:
     axes.set_xlim(0.5, layers + 0.5)
     axes.set_xticks(_layer_ticks(layers))
     axes.grid(axis="y", lw=0.6)
-    axes.legend(loc="lower right", fontsize=9)
+    low, high = axes.get_ylim()
+    spare = max(_LEAST_RANGE - (high - low), 0) / 2
+    axes.set_ylim(low - spare, high + spare)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8, columnspacing=1, handletextpad=0.4)
 
 
 def _draw_exits(axes: Any, histogram: Sequence[int]) -> None:

@@ -39,15 +39,15 @@ def curves_of(
 
 
 def depth_curve(result: Evaluation, scores: Sequence[float], points: Sequence[OperatingPoint]) -> DepthCurve:
-    """Return what to draw: every layer's score, the policy in use, and the best its grid reaches for its layers.
+    """Return what to draw: every layer's score, the policy in use, and the other settings of its grid.
 
     Args:
         result: the evaluation.
         scores: [M] as `curves_of` gives them.
         points: likewise.
     """
-    edge = [(point.mean_exit_layer, point.score) for point in upper_edge(points)]
-    return DepthCurve(scores, result.metric, (result.mean_exit_layer, result.score), edge)
+    others = [(point.mean_exit_layer, point.score) for point in points]
+    return DepthCurve(scores, result.metric, (result.mean_exit_layer, result.score), others)
 
 
 def pictures_of(result: Evaluation, curve: DepthCurve) -> list[Picture]:
@@ -64,12 +64,3 @@ def pictures_of(result: Evaluation, curve: DepthCurve) -> list[Picture]:
             "exits",
         ),
     ]
-
-
-def upper_edge(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    """Return the points that no other point beats in both depth and score, fewest layers first."""
-    edge: list[OperatingPoint] = []
-    for point in sorted(points, key=lambda point: (point.mean_exit_layer, -point.score)):
-        if not edge or point.score > edge[-1].score:
-            edge.append(point)
-    return edge
