@@ -44,7 +44,7 @@ def test_train_json_is_one_line_alone_on_stdout(words, tmp_path, capsys):
     ("flags", "said"),
     [
         (["--scheme", "elbrt"], "unknown scheme 'elbrt'; did you mean 'elbert'"),
-        (["-o", "pull=2"], "scheme 'elbert' has no option 'pull'"),
+        (["--scheme", "elbert", "-o", "pull=2"], "scheme 'elbert' has no option 'pull'"),
         (["-o", "pull"], "--scheme-option 'pull' is not NAME=NUMBER"),
         (["--epochs", "0"], "epochs is 0; allowed: at least 1"),
         (["--learning-rate", "-1"], "learning_rate is -1.0; allowed: more than 0"),

@@ -188,7 +188,7 @@ class TestRefusals:
 
     def test_other_settings(self, fine_tune, settings, unfinished):
         other = dataclasses.replace(settings, batch_size=4, scheme="equal")
-        said = r"settings.scheme was 'elbert' and is now 'equal', settings.batch_size was 8 and is now 4"
+        said = r"settings.scheme was 'elbert_balanced' and is now 'equal', settings.batch_size was 8 and is now 4"
         with pytest.raises(UsageError, match=said):
             fine_tune(unfinished, settings=other, resume=True)
 
