@@ -46,7 +46,7 @@ CORPORA = (
     Corpus("rte", epochs=2, max_length=128),
     Corpus("stsb", epochs=1, max_length=128),
     Corpus("goemotions", epochs=1, max_length=64, split="test", train_rows=6000, test_rows=2000),
-    Corpus("imdb", epochs=2, max_length=128, split="test", train_rows=800, test_rows=1000),
+    Corpus("imdb", epochs=2, max_length=128, split="test", train_rows=400, test_rows=500),
 )
 HELD_OUT = 0.1
 SEED = 0
