@@ -11,7 +11,7 @@ import torch
 from transformers import pipeline
 
 from elbert import Classifier, Prediction
-from elbert.errors import UsageError
+from elbert.errors import ModelError, UsageError
 from elbert.exits import make, replay
 
 Build = Callable[..., Classifier]
@@ -150,6 +150,7 @@ def test_stream_reads_only_as_far_ahead_as_its_window(build: Build) -> None:
         ({"dtype": "int3"}, "int3"),
         ({"dtype": "float16", "device": "cpu"}, "CUDA"),
         ({"device": "abacus"}, "abacus"),
+        ({"device": "meta"}, "unknown device 'meta'; allowed: auto, cpu, cuda, cuda:N"),
         ({"policy": "elbrt"}, "did you mean 'elbert'"),
     ],
 )
@@ -186,3 +187,35 @@ def test_push_to_hub_uploads_the_whole_model_folder(build: Build, monkeypatch: p
     assert build().push_to_hub("me/model", private=True) == "https://hub/me/model"
     assert sent["repo"] == ("me/model", {"private": True, "exist_ok": True})
     assert {"config.json", "model.safetensors", "tokenizer.json", "elbert.json", "README.md"} <= sent["files"]
+
+
+@pytest.mark.parametrize(
+    ("elbert", "words"),
+    [
+        ({"policies": {"mine": {"name": "nosuch"}}}, "exit policy 'nosuch' is unknown"),
+        ({"policies": {"mine": {"name": "elbert", "threshold": 7}}}, "threshold is 7"),
+        ({"policies": {"mine": 3}}, "given: 3"),
+        ({"default_policy": "nosuch"}, "unknown policy 'nosuch'"),
+    ],
+)
+def test_a_saved_policy_that_cannot_be_used_is_the_models_fault(
+    build: Build, elbert: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ModelError, match=f"elbert.json: .*{words}"):
+        build(elbert=elbert)
+
+
+def test_a_name_that_is_built_in_and_saved_is_offered_once(build: Build) -> None:
+    classifier = build(elbert={"policies": {"elbert": make("elbert").to_dict()}})
+    with pytest.raises(UsageError, match="allowed: elbert, entropy"):
+        classifier.predict("good", policy="nosuch")
+
+
+@pytest.mark.parametrize("batch_size", [10**6, 10**20])
+def test_a_batch_larger_than_any_input_gives_the_same_answers(
+    build: Build, tiny_texts: list[str], batch_size: int
+) -> None:
+    classifier = build()
+    assert classifier.predict(tiny_texts, batch_size=batch_size) == classifier.predict(
+        tiny_texts, batch_size=len(tiny_texts)
+    )

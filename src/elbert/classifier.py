@@ -17,7 +17,7 @@ import torch
 from elbert.data import Labels
 from elbert.engine import Engine
 from elbert.engine.scheduler import Arrival, Departures
-from elbert.errors import UsageError, did_you_mean
+from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
 from elbert.exits.scores import puzzlement
 from elbert.modeling.load import load_model
@@ -70,8 +70,12 @@ class Classifier:
         self.problem_type: ProblemType = weights.problem_type
         self.labels = Labels.from_id2label(model.config.id2label, self.problem_type)
         self.max_length = min(int(self.elbert.get("max_length") or weights.max_length), weights.max_length)
-        self.policies = {key: ExitPolicy.from_dict(value) for key, value in self.elbert.get("policies", {}).items()}
-        self.policy = self._policy(policy if policy is not None else self.elbert.get("default_policy", "elbert"))
+        try:
+            self.policies = {key: ExitPolicy.from_dict(value) for key, value in self.elbert.get("policies", {}).items()}
+            self.policy = self._policy(self.elbert.get("default_policy", "elbert"))
+        except UsageError as error:
+            raise ModelError(f"{name or 'the model'}: elbert.json: {error}") from None
+        self.policy = self._policy(policy)
         self.engine = Engine(weights, dtype=_DTYPES[self.dtype], device=self.device)
 
     @classmethod
@@ -266,12 +270,16 @@ def trace_of(outputs: LayerOutputs, policy: ExitPolicy, tokens: list[str], label
 def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    device: torch.device | None
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"unknown device {name!r}; allowed: auto, cpu, cuda, cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {name!r} was asked for but torch finds no CUDA device; use cpu, or auto")
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"unknown device {name!r}; allowed: auto, cpu, cuda, cuda:N")
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= found):
+        raise UsageError(f"device {name!r} was asked for but torch finds {found} CUDA devices; use cpu, or auto")
     return name
 
 

@@ -43,9 +43,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     Args:
         name: what was given.
-        known: every allowed value.
+        known: every allowed value; one that comes twice is said once.
     """
-    allowed = list(known)
+    allowed = list(dict.fromkeys(known))
     close = difflib.get_close_matches(name, allowed, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{hint} Allowed: {', '.join(allowed)}" if hint else f"; allowed: {', '.join(allowed)}"

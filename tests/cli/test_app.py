@@ -99,7 +99,7 @@ def test_an_option_value_of_the_wrong_type_is_one_line(refused: Callable[..., st
         (MissingExtraError("matplotlib", "plots"), 1, "pip install 'elbert[plots]'"),
         (ModuleNotFoundError("No module named 'sklearn.metrics'", name="sklearn.metrics"), 1, "sklearn is needed"),
         (ModuleNotFoundError("No module named 'elbert.oops'", name="elbert.oops"), 1, "bug"),
-        (OSError(28, "No space left on device", "out.csv"), 1, "elbert: No space left on device: 'out.csv'\n"),
+        (OSError(28, "No space left on device", "out.csv"), 1, "No space left on device: 'out.csv'; free some space"),
         (PermissionError(13, "Permission denied"), 1, "elbert: Permission denied\n"),
         (MemoryError(), 1, "--batch-size"),
         (KeyboardInterrupt(), 130, "elbert: interrupted\n"),
@@ -188,7 +188,10 @@ def test_a_full_disk_is_one_line() -> None:
     command = [sys.executable, "-c", "import sys; from elbert.cli import main; sys.exit(main())", "--version"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "elbert: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "elbert: No space left on device; free some space, or write the output elsewhere\n",
+    )
 
 
 def test_main_leaves_an_exit_status_for_every_word(run: Callable[..., Any]) -> None:

@@ -166,6 +166,10 @@ def test_half_a_surrogate_pair_in_an_argument_is_refused(refused: Callable[..., 
         (["good", "--backend", "tensorflow"], "allowed: auto, torch"),
         (["good", "--dtype", "int4"], "unknown dtype"),
         (["good", "--device", "tpu7"], "unknown device"),
+        (["good", "--device", "meta"], "unknown device"),
+        (["good", "--threshold", "nan"], "threshold is nan"),
+        (["good", "--window", "1"], "window is 1"),
+        (["good", "--device", "cuda:99"], "CUDA devices"),
         (["good", "--batch-size", "0"], "--batch-size"),
         (["good", "--output", "missing/answers.csv"], "no folder"),
         (["good", "--output", "answers.xml"], "unknown extension"),
@@ -187,3 +191,25 @@ def test_an_unknown_model_names_what_there_is(refused: Callable[..., str]) -> No
 
 def test_an_unknown_column_names_the_closest(refused: Callable[..., str], model_folder: Path, reviews: Path) -> None:
     assert "did you mean 'text'?" in refused("predict", model_folder, "--input", reviews, "--text-column", "txt")
+
+
+def test_a_model_folder_that_cannot_be_written_is_read_and_left_as_it_is(
+    run: Callable[..., Any], model_folder: Path
+) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in model_folder.iterdir()}
+    model_folder.chmod(0o555)
+    try:
+        status, out, _ = run("predict", model_folder, "good")
+    finally:
+        model_folder.chmod(0o755)
+    assert (status, out.count("\n")) == (0, 1)
+    assert {path.name: path.stat().st_mtime_ns for path in model_folder.iterdir()} == before
+
+
+def test_a_folder_called_csv_is_refused_as_a_folder(
+    refused: Callable[..., str], model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "reviews.csv").mkdir()
+    error = refused("predict", model_folder, "--input", tmp_path / "reviews.csv", "--output", tmp_path / "answers.csv")
+    assert "no data in folder" in error
+    assert not (tmp_path / "answers.csv").exists()

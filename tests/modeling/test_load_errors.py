@@ -171,6 +171,27 @@ def test_a_broken_elbert_json(folder, content):
     assert "elbert.json" in refused(ModelError, folder)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("max_length", "x", "a whole number of 3 or more"),
+        ("max_length", -4, "a whole number of 3 or more"),
+        ("policies", [1], "an object of exit policies by name"),
+        ("default_policy", 3, "the name of an exit policy"),
+    ],
+)
+def test_an_elbert_json_with_a_field_of_the_wrong_kind(folder, field, value, allowed):
+    edit_json(folder / "elbert.json", **{field: value})
+    message = refused(ModelError, folder)
+    assert f"elbert.json: {field} is {value!r}; allowed: {allowed}" in message
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_tensor_that_is_not_finite_is_named(folder, value):
+    edit_tensors(folder / "model.safetensors", lambda tensors: tensors["classifier.weight"].fill_(value))
+    assert "tensor classifier.weight holds NaN or infinity" in refused(ModelError, folder)
+
+
 def test_an_elbert_json_of_a_newer_format_asks_for_an_upgrade(folder):
     edit_json(folder / "elbert.json", format=2)
     assert "format 2, this elbert reads up to 1: upgrade elbert" in refused(ModelError, folder)

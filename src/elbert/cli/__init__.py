@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -86,9 +87,11 @@ def _say(message: str, status: int) -> int:
 
 
 def _os_error_line(error: OSError) -> str:
-    """Return what the system said and about which file."""
+    """Return what the system said, about which file, and how to mend it."""
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{reason}: {error.filename!r}" if error.filename is not None else reason
+    about = f"{reason}: {error.filename!r}" if error.filename is not None else reason
+    full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+    return f"{about}; free some space, or write the output elsewhere" if full else about
 
 
 def _report_bug(error: Exception) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -106,6 +107,6 @@ def by_length(arrivals: Iterable[Arrival], window: int) -> Iterator[Arrival]:
     """
     source = iter(arrivals)
     longest_first = True
-    while chunk := list(islice(source, window)):
+    while chunk := list(islice(source, min(window, sys.maxsize))):
         yield from sorted(chunk, key=lambda arrival: len(arrival.ids), reverse=longest_first)
         longest_first = not longest_first

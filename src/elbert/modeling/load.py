@@ -152,6 +152,9 @@ def _read_backbone(folder: Path, config: Any, *, fresh_head: bool) -> Any:
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
         raise ModelError(f"the weights in {folder} cannot be read: {_one_line(error)}") from error
     _check_report(folder, backbone, report, fresh_head=fresh_head)
+    for name, tensor in backbone.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):  # torch's fused attention can turn NaN into a quiet wrong answer
+            raise ModelError(f"{folder}: tensor {name} holds NaN or infinity: restore the checkpoint or train it again")
     if fresh_head:
         out = family_of(config).head(backbone)[2]
         torch.nn.init.normal_(out.weight, std=config.initializer_range)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,13 @@ from elbert.modeling.heads import check_heads
 
 FILE_NAME = "elbert.json"
 FORMAT = 1
+
+# What a reader relies on where the file has it: field, check, what is allowed.
+_FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("max_length", lambda value: type(value) is int and value >= 3, "a whole number of 3 or more"),
+    ("policies", lambda value: isinstance(value, dict), "an object of exit policies by name"),
+    ("default_policy", lambda value: isinstance(value, str), "the name of an exit policy"),
+)
 
 
 def metadata(content: Mapping[str, Any] | None, heads: str) -> dict[str, Any]:
@@ -29,7 +36,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """Return the content of `folder/elbert.json`; a folder without one is a plain model with shared heads.
 
     Raises:
-        ModelError: the file is no JSON object, of a newer format, or names an unknown kind of heads.
+        ModelError: the file is no JSON object, of a newer format, names an unknown kind of heads, or holds a field of
+            the wrong kind.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -40,6 +48,10 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path} has format {number!r}; this elbert reads format {FORMAT}: the file is damaged")
     if number > FORMAT:
         raise ModelError(f"{path} has format {number}, this elbert reads up to {FORMAT}: upgrade elbert")
+    for field, fits, allowed in _FIELDS:
+        value = content.get(field)
+        if value is not None and not fits(value):
+            raise ModelError(f"{path}: {field} is {value!r}; allowed: {allowed}: restore it or save the model again")
     try:
         check_heads(content.setdefault("heads", "shared"))
     except ElbertError as error:

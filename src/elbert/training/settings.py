@@ -21,6 +21,9 @@ DTYPES = ("auto", "float32", "bfloat16")
 WIDE = 512
 LEARNING_RATE_WIDE, LEARNING_RATE_NARROW = 3e-5, 3e-4
 
+# No count is larger: beyond it torch's and transformers' own integers overflow.
+_MOST = 2**31 - 1
+
 # Settings that change how a run is watched or saved, never what comes out of it: a resumed run may change them.
 WITHOUT_EFFECT = ("report_to", "save_steps")
 
@@ -77,7 +80,7 @@ class TrainSettings:
         """
         schemes.check_options(schemes.get(self.scheme), self.scheme_options)
         for name in ("epochs", "batch_size", "save_steps"):
-            self._check_range(name, 1)
+            self._check_range(name, 1, _MOST)
         self._check_range("early_stopping", 1)
         self._check_range("max_length", 3)
         self._check_range("seed", 0, 2**32 - 1)
@@ -94,7 +97,8 @@ class TrainSettings:
     def _check_range(self, name: str, low: float, high: float = float("inf")) -> None:
         value = getattr(self, name)
         if value is not None and not low <= value <= high:
-            allowed = f"at least {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
+            allowed = f"at least {low}" if high in (float("inf"), _MOST) else f"{low} to {high}"
+            allowed += f" and at most {_MOST}" if value > _MOST == high else ""
             raise UsageError(f"{name} is {value}; allowed: {allowed}")
 
     def resolved(self, config: Any) -> TrainSettings:

@@ -5,6 +5,7 @@ NAME is a data set's id on the hub, or a local folder that datasets itself can r
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from elbert.data.readers.dataset import read_dataset
@@ -47,6 +48,10 @@ def parse_hub(source: str) -> tuple[str, str | None, str | None]:
 
 
 def _load(datasets: Any, name: str, config: str | None) -> Any:
+    # Its retries would be a dozen lines of warnings; what they came to is raised below.
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
     try:
         return datasets.load_dataset(name, config)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
@@ -56,3 +61,5 @@ def _load(datasets: Any, name: str, config: str | None) -> Any:
             f"cannot load data set {name!r}{f' with config {config!r}' if config else ''} ({reason}); check the name, "
             f"or go online once so that it is kept in the cache {str(cache)!r}, or give a file or folder"
         ) from None
+    finally:
+        hub.setLevel(level)
