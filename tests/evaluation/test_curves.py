@@ -5,7 +5,15 @@ import torch
 
 from elbert.classifier import Classifier
 from elbert.data import TextDataset
-from elbert.evaluation.curves import OperatingPoint, answers, fastest_within, operating_points, scores_by_layer
+from elbert.errors import UsageError
+from elbert.evaluation.curves import (
+    OperatingPoint,
+    answers,
+    fastest_within,
+    operating_points,
+    replay_all,
+    scores_by_layer,
+)
 from elbert.evaluation.story import curves_of
 from elbert.exits import make
 from elbert.results import LayerOutputs
@@ -62,3 +70,19 @@ def test_curves_of_a_data_set_sweep_the_policys_own_grid(classifier: Classifier,
     scores, points = curves_of(classifier.record(dataset.texts), dataset, policy)
     assert len(scores) == 4
     assert [each.policy for each in points] == policy.grid(4, 3)
+
+
+def test_a_recording_in_parts_is_replayed_as_one_in_whole(outputs: LayerOutputs) -> None:
+    policies = [make("fixed", layer=2), make("max_prob", threshold=0.8), make("patience", patience=1)]
+    parts = (
+        LayerOutputs(outputs.logits[rows], outputs.probs[rows], outputs.lengths[rows])
+        for rows in (slice(0, 3), slice(3, 3), slice(3, 4))
+    )
+    whole, pieces = replay_all(policies, outputs), replay_all(policies, parts)
+    assert pieces.exit_layer.tolist() == whole.exit_layer.tolist()
+    assert pieces.answers.tolist() == whole.answers.tolist() == outputs.probs.argmax(-1).tolist()
+    assert whole.exit_layer[0].tolist() == [2, 2, 2, 2]
+    assert whole.answered(0).tolist() == [0, 1, 0, 0]
+    assert whole.changed(0) == 0.25
+    with pytest.raises(UsageError, match="0 recorded texts"):
+        replay_all(policies, [])

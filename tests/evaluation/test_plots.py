@@ -47,20 +47,22 @@ def test_no_texts_at_all_can_be_drawn() -> None:
 
 @pytest.mark.parametrize("layers", [1, 12, 13, 24, 48])
 def test_at_most_a_dozen_layers_are_labelled_and_always_the_last(layers: int) -> None:
-    ticks = plots._layer_ticks(layers)
+    ticks = plots.layer_ticks(layers)
     assert len(ticks) <= 12
     assert ticks[-1] == layers
 
 
-def test_png_is_png() -> None:
+def test_png_is_png_and_pdf_is_pdf() -> None:
     assert plots.exit_layers([1, 2], picture="png").startswith(b"\x89PNG")
+    assert plots.exit_layers([1, 2], picture="pdf").startswith(b"%PDF")
 
 
 def test_the_same_numbers_give_the_same_bytes_and_leave_the_global_style_alone() -> None:
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    assert plots.exit_layers([1, 2]) == plots.exit_layers([1, 2])
+    for picture in ("svg", "pdf", "png"):
+        assert plots.exit_layers([1, 2], picture=picture) == plots.exit_layers([1, 2], picture=picture)
     assert dict(mpl.rcParams) == before
 
 

@@ -5,18 +5,30 @@ N texts, M exits, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from elbert.errors import UsageError
 from elbert.evaluation.metrics import score
 from elbert.exits import ExitPolicy, replay
 from elbert.results import LayerOutputs, ProblemType
+
+# Texts replayed together: a window of eight outputs over 150 classes takes 40 MB for them.
+_ROWS_AT_ONCE = 8192
+
+# What answers are kept in; 100,000 texts of 12 layers are 5 MB of class indices.
+_ANSWER_DTYPES: dict[ProblemType, Any] = {
+    "single_label_classification": np.int32,
+    "multi_label_classification": np.uint8,
+    "regression": np.float32,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +58,12 @@ def answers(probs: Tensor, problem_type: ProblemType) -> Tensor:
     """Return what `evaluation.metrics.score` takes as predictions.
 
     Args:
-        probs: [N, C] softmax, sigmoid or raw values.
+        probs: [..., C] softmax, sigmoid or raw values.
         problem_type: how to read them.
 
     Returns:
-        Class indices [N]; 0/1 decisions [N, C] at probability 0.5 for multi-label; values [N] or [N, C] for regression.
+        Class indices [...]; 0/1 decisions [..., C] at probability 0.5 for multi-label; values [...] or [..., C] for
+        regression.
     """
     if problem_type == "single_label_classification":
         return probs.argmax(-1)
@@ -70,6 +83,58 @@ def scores_by_layer(outputs: LayerOutputs, labels: ArrayLike, metric: str | None
     return [_score(outputs, outputs.probs[:, layer], labels, metric) for layer in range(outputs.probs.shape[1])]
 
 
+@dataclass(frozen=True, slots=True)
+class Replays:
+    """Where every policy let every text leave, and what every exit answered: all of a recording that a sweep keeps.
+
+    Attributes:
+        policies: P of them.
+        exit_layer: [P, N], 1 .. M, in as small an integer as holds M.
+        answers: [N, M] class indices or values; [N, M, C] decisions 0 and 1, or values where there are several.
+        problem_type: how to read them.
+    """
+
+    policies: tuple[ExitPolicy, ...]
+    exit_layer: NDArray[Any]
+    answers: NDArray[Any]
+    problem_type: ProblemType
+
+    def answered(self, policy: int) -> NDArray[Any]:
+        """Return the answers at the exits of the policy at this place, [N] or [N, C]."""
+        chosen: NDArray[Any] = self.answers[np.arange(len(self.answers)), self.exit_layer[policy].astype(np.int64) - 1]
+        return chosen
+
+    def changed(self, policy: int) -> float:
+        """Return the share of texts whose answer differs from the one at full depth."""
+        differs = self.answered(policy) != self.answers[:, -1]
+        return float(differs.reshape(len(differs), -1).any(1).mean())
+
+
+def replay_all(policies: Iterable[ExitPolicy], outputs: LayerOutputs | Iterable[LayerOutputs]) -> Replays:
+    """Replay every policy over one recording.
+
+    Args:
+        policies: what to replay.
+        outputs: a full-depth recording of N texts, whole or in parts, which are read once and not kept: what is kept
+            of a text is one number per policy and its M answers, not its probabilities.
+
+    Raises:
+        UsageError: there are no texts.
+        ModelError: an output is NaN or infinite.
+    """
+    settings = tuple(policies)
+    exits, said, kind = [], [], None
+    for part in _rows_at_once(outputs):
+        kind, layers = part.problem_type, part.probs.shape[1]
+        small = np.uint8 if layers < 256 else np.uint16
+        rows = [replay(policy, part).numpy().astype(small) for policy in settings]
+        exits.append(np.stack(rows) if rows else np.zeros((0, len(part.probs)), small))
+        said.append(answers(part.probs, kind).numpy().astype(_ANSWER_DTYPES[kind]))
+    if kind is None:
+        raise UsageError("there are 0 recorded texts to replay; give at least one")
+    return Replays(settings, np.concatenate(exits, 1), np.concatenate(said), kind)
+
+
 def operating_points(
     outputs: LayerOutputs, labels: ArrayLike, policies: Iterable[ExitPolicy], metric: str | None = None
 ) -> list[OperatingPoint]:
@@ -81,18 +146,12 @@ def operating_points(
         policies: what to replay.
         metric: its name; None takes the problem type's own.
     """
-    texts = len(outputs.probs)
-    rows = torch.arange(texts)
-    full_depth = answers(outputs.probs[:, -1], outputs.problem_type).view(texts, -1)
+    replays = replay_all(policies, outputs)
     points = []
-    for policy in policies:
-        exit_layer = replay(policy, outputs)
-        probs = outputs.probs[rows, exit_layer - 1]
-        differs = (answers(probs, outputs.problem_type).view(texts, -1) != full_depth).any(-1)
-        value = _score(outputs, probs, labels, metric)
-        points.append(
-            OperatingPoint(policy, value, float(exit_layer.double().mean()), float(differs.double().mean()), texts)
-        )
+    for place, policy in enumerate(replays.policies):
+        value = score(replays.problem_type, replays.answered(place), labels, metric)[1]
+        depth = float(replays.exit_layer[place].mean(dtype=np.float64))
+        points.append(OperatingPoint(policy, value, depth, replays.changed(place), len(replays.answers)))
     return points
 
 
@@ -121,6 +180,15 @@ def fastest_within(
     # Accuracies are ratios of counts: a hair of rounding must not turn "exactly at the limit" into "beyond".
     good = [point for point in points if drop(point) <= max_drop + 1e-9]
     return min(good, key=lambda point: (point.mean_exit_layer, -point.score), default=None)
+
+
+def _rows_at_once(outputs: LayerOutputs | Iterable[LayerOutputs]) -> Iterator[LayerOutputs]:
+    """Yield a recording in parts of a bounded number of texts; parts without texts are left out."""
+    for part in [outputs] if isinstance(outputs, LayerOutputs) else outputs:
+        for begin in range(0, len(part.probs), _ROWS_AT_ONCE):
+            rows = slice(begin, begin + _ROWS_AT_ONCE)
+            pooled = None if part.pooled is None else part.pooled[rows]
+            yield LayerOutputs(part.logits[rows], part.probs[rows], part.lengths[rows], pooled, part.problem_type)
 
 
 def _score(outputs: LayerOutputs, probs: Tensor, labels: ArrayLike, metric: str | None) -> float:

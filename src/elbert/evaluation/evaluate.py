@@ -111,7 +111,7 @@ def evaluate(
         raise DataError(f"{dataset.name}: nothing to evaluate; give at least one text with a label")
     metric = metric_name(classifier.problem_type, metric)
     chosen = classifier.policy if policy is None else policy
-    timed = _time(classifier, dataset.texts, (make("full"), chosen), batch_size, repeats, on_text)
+    timed = time_in_turns(classifier, dataset.texts, (make("full"), chosen), batch_size, repeats, on_text)
     full_depth, exits = (_Side(seconds, predictions) for seconds, predictions in timed)
     layers, depths = classifier.num_layers, Counter(prediction.exit_layer for prediction in exits.predictions)
     mean_exit_layer = sum(layer * count for layer, count in depths.items()) / len(dataset)
@@ -151,15 +151,24 @@ class _Side:
         return max(statistics.median(self.seconds), 1e-9)
 
 
-def _time(
+def time_in_turns(
     classifier: Classifier,
     texts: Sequence[Any],
     policies: Sequence[ExitPolicy],
     batch_size: int,
-    repeats: int | None,
-    on_text: Callable[[], object] | None,
+    repeats: int | None = None,
+    on_text: Callable[[], object] | None = None,
 ) -> list[tuple[list[float], list[Prediction]]]:
-    """Run all texts under every policy in turns; return (seconds of each round, predictions) per policy."""
+    """Run all texts under every policy in turns; return (seconds of each round, predictions) per policy.
+
+    Args:
+        classifier: what runs.
+        texts: what it runs on, tokenising included.
+        policies: who is timed against whom.
+        batch_size: texts in flight together.
+        repeats: rounds; None takes three, fewer where they would take over a minute.
+        on_text: called after every text of every round.
+    """
 
     def run(policy: ExitPolicy, part: Sequence[Any]) -> list[Prediction]:
         predictions = []

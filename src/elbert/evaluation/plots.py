@@ -16,7 +16,7 @@ from elbert.errors import MissingExtraError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PictureFormat = Literal["svg", "png"]
+PictureFormat = Literal["svg", "png", "pdf"]
 
 # Okabe and Ito's colour-blind safe colours for the data; a report maps each of these to a colour of its theme.
 COLOURS = {"ink": "#24292f", "rule": "#d0d7de", "depth": "#0072b2", "exits": "#d55e00"}
@@ -27,9 +27,17 @@ _SIZE = (4.8, 3.2)
 # The score axis covers at least this much, so that a difference of one text in a hundred doesn't look like a cliff.
 _LEAST_RANGE = 0.1
 
+# No date and no address inside: the same numbers give the same bytes.
+_METADATA: dict[PictureFormat, dict[str, None]] = {
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
+    "png": {},
+}
+
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
+    "pdf.fonttype": 42,  # TrueType: what journals ask for
     "svg.fonttype": "none",  # real text: searchable, and in the page's own font
     "axes.edgecolor": COLOURS["ink"],
     "axes.labelcolor": COLOURS["ink"],
@@ -65,15 +73,15 @@ def score_by_depth(curve: DepthCurve, *, picture: PictureFormat = "svg") -> byte
 
     Args:
         curve: what to draw.
-        picture: "svg" or "png".
+        picture: "svg", "png" or "pdf".
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    with _styled("score_by_depth"):
+    with styled("score_by_depth"):
         figure = _figure()
         _draw_depth(figure.subplots(), curve)
-        return _rendered(figure, picture)
+        return rendered(figure, picture)
 
 
 def exit_layers(histogram: Sequence[int], *, picture: PictureFormat = "svg") -> bytes:
@@ -81,25 +89,25 @@ def exit_layers(histogram: Sequence[int], *, picture: PictureFormat = "svg") -> 
 
     Args:
         histogram: [M] texts that left after layer 1 … M.
-        picture: "svg" or "png".
+        picture: "svg", "png" or "pdf".
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    with _styled("exit_layers"):
+    with styled("exit_layers"):
         figure = _figure()
         _draw_exits(figure.subplots(), histogram)
-        return _rendered(figure, picture)
+        return rendered(figure, picture)
 
 
 def overview(curve: DepthCurve, histogram: Sequence[int], *, picture: PictureFormat = "png") -> bytes:
     """Draw both pictures side by side, for a README or a slide; arguments as above."""
-    with _styled("overview"):
+    with styled("overview"):
         figure = _figure(columns=2)
         left, right = figure.subplots(1, 2)
         _draw_depth(left, curve)
         _draw_exits(right, histogram)
-        return _rendered(figure, picture)
+        return rendered(figure, picture)
 
 
 def _draw_depth(axes: Any, curve: DepthCurve) -> None:
@@ -113,7 +121,7 @@ def _draw_depth(axes: Any, curve: DepthCurve) -> None:
     axes.set_xlabel("layers run (mean)")
     axes.set_ylabel(curve.metric)
     axes.set_xlim(0.5, layers + 0.5)
-    axes.set_xticks(_layer_ticks(layers))
+    axes.set_xticks(layer_ticks(layers))
     axes.grid(axis="y", lw=0.6)
     low, high = axes.get_ylim()
     spare = max(_LEAST_RANGE - (high - low), 0) / 2
@@ -127,7 +135,7 @@ def _draw_exits(axes: Any, histogram: Sequence[int]) -> None:
     axes.set_xlabel("exit layer")
     axes.set_ylabel("texts, %")
     axes.set_xlim(0.4, layers + 0.6)
-    axes.set_xticks(_layer_ticks(layers))
+    axes.set_xticks(layer_ticks(layers))
     axes.grid(axis="y", lw=0.6)
     axes.set_axisbelow(True)
 
@@ -142,7 +150,7 @@ def check_installed() -> None:
         raise MissingExtraError("matplotlib", "plots")
 
 
-def _styled(salt: str) -> Any:
+def styled(salt: str) -> Any:
     """Return a context with our style; `salt` makes the names inside an SVG repeatable and its own."""
     check_installed()
     import matplotlib as mpl
@@ -157,15 +165,14 @@ def _figure(columns: int = 1) -> Figure:
     return Figure(figsize=(width * columns, height), layout="constrained")
 
 
-def _layer_ticks(layers: int) -> list[int]:
+def layer_ticks(layers: int) -> list[int]:
     """Return every layer, or every second, … so that at most a dozen are labelled; always the last."""
     step = -(-layers // 12)
     return list(range(layers, 0, -step))[::-1]
 
 
-def _rendered(figure: Figure, picture: PictureFormat) -> bytes:
+def rendered(figure: Figure, picture: PictureFormat) -> bytes:
+    """Return the figure as the bytes of a picture file."""
     stream = io.BytesIO()
-    # No date and no address inside: the same numbers give the same bytes.
-    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None} if picture == "svg" else {}
-    figure.savefig(stream, format=picture, transparent=picture == "svg", dpi=200, metadata=metadata)
+    figure.savefig(stream, format=picture, transparent=picture == "svg", dpi=200, metadata=_METADATA[picture])
     return stream.getvalue()
