@@ -16,17 +16,18 @@ import torch
 
 from elbert.data import Labels
 from elbert.engine import Engine
+from elbert.engine.backends import choose_backend
 from elbert.engine.scheduler import Arrival, Departures
 from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
 from elbert.exits.scores import puzzlement
+from elbert.modeling.exported import ExportedModel
 from elbert.modeling.load import load_model
 from elbert.modeling.model import MultiExitModel
 from elbert.results import ExitOutput, LayerOutputs, Prediction, ProblemType, Trace
 
 Text = str | tuple[str, str]
 
-_BACKENDS = ("auto", "torch")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Texts tokenised together: enough to keep the tokenizer's threads busy, few enough to stay small in memory.
 _TOKENIZE_AT_ONCE = 256
@@ -56,15 +57,14 @@ class Classifier:
         dtype: str = "auto",
         policy: ExitPolicy | str | dict[str, Any] | None = None,
     ) -> None:
-        if backend not in _BACKENDS:
-            raise UsageError(f"unknown backend {backend!r}{did_you_mean(backend, _BACKENDS)}")
+        exported = model if isinstance(model, ExportedModel) else None
+        self.backend = choose_backend(backend, exported.backend if exported else None)
         self.model = model
         self.tokenizer = tokenizer
         self.elbert = dict(elbert or {})
         self.name = name
-        self.backend = "torch"
-        self.device = _device(device)
-        self.dtype = _dtype(dtype, self.device)
+        self.device = _device("cpu" if device == "auto" and self.backend != "torch" else device)
+        self.dtype = _dtype(exported.dtype if exported and dtype == "auto" else dtype, self.device)
         weights = model.weights()
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
@@ -76,7 +76,13 @@ class Classifier:
         except UsageError as error:
             raise ModelError(f"{name or 'the model'}: elbert.json: {error}") from None
         self.policy = self._policy(policy)
-        self.engine = Engine(weights, dtype=_DTYPES[self.dtype], device=self.device)
+        self.engine = Engine(
+            weights,
+            dtype=_DTYPES[self.dtype],
+            device=self.device,
+            backend=self.backend,
+            graphs=exported.graphs if exported else None,
+        )
 
     @classmethod
     def from_pretrained(
@@ -91,10 +97,12 @@ class Classifier:
         """Load a trained classifier.
 
         Args:
-            model: a model folder, a hub id, or the name of a bundled checkpoint.
-            backend: "auto" or "torch".
-            device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", …
-            dtype: "auto" (float32 on a CPU, bfloat16 on CUDA), "float32", "bfloat16", or "float16" (CUDA only).
+            model: a model folder, a hub id, or the name of a bundled checkpoint; or what `elbert export` wrote.
+            backend: "auto" (torch; for an exported model the one it was exported for), "torch", "openvino" or
+                "onnxruntime"; the last two run on a CPU.
+            device: "auto" (CUDA where there is one and the backend is torch), "cpu", "cuda", "cuda:1", …
+            dtype: "auto" (float32 on a CPU, bfloat16 on CUDA), "float32", "bfloat16" (not onnxruntime), or "float16"
+                (CUDA only).
             policy: an `ExitPolicy`, its name, its dict, or the name of a policy saved with the model; None takes the
                 model's default, or ELBERT's published rule where the model has none.
 

@@ -8,11 +8,12 @@ from itertools import islice
 
 import torch
 
+from elbert.engine.backends import Backend, make_backend
 from elbert.engine.scheduler import Arrival, Departures, Recorder, Scheduler, probabilities
-from elbert.engine.step import TorchBackend
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.exits.full import Full
+from elbert.modeling.exported import Graphs
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import LayerOutputs
 
@@ -27,13 +28,21 @@ class Engine:
         weights: the model as plain matrices.
         dtype: torch.float32, torch.bfloat16, or torch.float16 (CUDA only).
         device: a torch device or its name.
+        backend: what runs the layers, a name of `elbert.engine.backends.BACKENDS`.
+        graphs: the exported graphs of a model whose `weights` are shapes only.
     """
 
     def __init__(
-        self, weights: EncoderWeights, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        self,
+        weights: EncoderWeights,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        backend: str = "torch",
+        graphs: Graphs | None = None,
     ) -> None:
         self.weights = weights
-        self.backend = TorchBackend(weights, dtype, torch.device(device))
+        self.backend: Backend = make_backend(backend, weights, dtype, torch.device(device), graphs)
 
     @torch.inference_mode()
     def run(
@@ -65,7 +74,12 @@ class Engine:
             if value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 1")
         scheduler = Scheduler(
-            self.weights, self.backend, policy, places=batch_size, max_tokens=max_tokens, recorder=recorder
+            self.weights,
+            self.backend,  # type: ignore[arg-type]  # any backend will do
+            policy,
+            places=batch_size,
+            max_tokens=max_tokens,
+            recorder=recorder,
         )
         source = by_length(arrivals, _SORTING_WINDOW * batch_size)
         following = next(source, None)

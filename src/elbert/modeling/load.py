@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AlbertForSequenceClassification, AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from elbert.errors import ModelError
+from elbert.errors import ModelError, UsageError
 from elbert.modeling.configs import RANDOM_CONFIGS, random_config, vocab_limit
+from elbert.modeling.exported import EXPORT, read_exported
 from elbert.modeling.families import check_family, family_of
 from elbert.modeling.heads import HeadKind, check_heads
 from elbert.modeling.metadata import metadata, read_json, read_metadata
@@ -87,6 +88,10 @@ def _from_folder(folder: Path, task: Task | None, heads: HeadKind) -> Loaded:
         for field, value in task.config_fields().items():
             setattr(config, field, value)
     tokenizer = _read_tokenizer(folder, config)
+    if EXPORT in content:
+        if task is not None:
+            raise UsageError(f"{folder} is an exported model and can't be trained; use the model it was exported from")
+        return read_exported(folder, config, content).eval(), tokenizer, content
     backbone = _read_backbone(folder, config, fresh_head=not kept)
     saved: HeadKind = content["heads"]
     kind = saved if task is None and heads == "shared" else heads

@@ -18,6 +18,7 @@ _FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("max_length", lambda value: type(value) is int and value >= 3, "a whole number of 3 or more"),
     ("policies", lambda value: isinstance(value, dict), "an object of exit policies by name"),
     ("default_policy", lambda value: isinstance(value, str), "the name of an exit policy"),
+    ("export", lambda value: isinstance(value, dict), "an object, as elbert export writes it"),
 )
 
 
