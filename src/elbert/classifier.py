@@ -16,15 +16,17 @@ import torch
 
 from elbert.data import Labels
 from elbert.engine import Engine
+from elbert.engine.attention import cls_attention
 from elbert.engine.backends import choose_backend
 from elbert.engine.scheduler import Arrival, Departures
 from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
-from elbert.exits.scores import puzzlement
+from elbert.explain.trace import trace_of
+from elbert.explain.words import words_of
 from elbert.modeling.exported import ExportedModel
 from elbert.modeling.load import load_model
 from elbert.modeling.model import MultiExitModel
-from elbert.results import ExitOutput, LayerOutputs, Prediction, ProblemType, Trace
+from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 
 Text = str | tuple[str, str]
 
@@ -161,11 +163,21 @@ class Classifier:
         return self.engine.record(list(self._arrivals(texts, {})), batch_size=batch_size, pooled=pooled)
 
     def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
-        """Show, layer by layer, what the exits said of one text and what the policy made of it."""
+        """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
         chosen = self._policy(policy)
-        arrival = next(self._arrivals([text], {}))
-        outputs = self.engine.record([arrival], batch_size=1)
-        return trace_of(outputs, chosen, self.tokenizer.convert_ids_to_tokens(arrival.ids), self.labels.names)
+        truncated: dict[int, bool] = {}
+        arrival = next(self._arrivals([text], truncated))
+        encoding = self.tokenizer([text], truncation=True, max_length=self.max_length).encodings[0]
+        return trace_of(
+            self.engine.record([arrival], batch_size=1),
+            chosen,
+            text=text,
+            tokens=encoding.tokens,
+            words=words_of(text, encoding),
+            labels=self.labels.names,
+            attention=cls_attention(self.engine.weights, arrival),
+            truncated=truncated[0],
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write an ordinary Hugging Face checkpoint plus `elbert.json`; an existing folder is replaced as a whole."""
@@ -250,29 +262,6 @@ class Classifier:
     def _elbert_json(self) -> dict[str, Any]:
         saved = {key: policy.to_dict() for key, policy in self.policies.items()}
         return {**self.elbert, "max_length": self.max_length, "policies": saved}
-
-
-def trace_of(outputs: LayerOutputs, policy: ExitPolicy, tokens: list[str], labels: tuple[str, ...]) -> Trace:
-    """Replay `policy` over the outputs of one text (N = 1) and note what it made of each layer."""
-    layers = outputs.probs.shape[1]
-    state = policy.start(1, num_labels=outputs.probs.shape[2])
-    exit_layer, reasons = layers, []
-    for depth in range(layers):
-        output = ExitOutput(outputs.probs[:, depth], outputs.logits[:, depth], problem_type=outputs.problem_type)
-        layer = torch.tensor([depth + 1])
-        leave, state = policy.update(state, output, layer)
-        reasons += policy.explain(output, layer, state, leave)
-        if bool(leave) and exit_layer == layers:
-            exit_layer = depth + 1
-    return Trace(
-        tokens=tuple(tokens),
-        labels=tuple(labels),
-        probs=outputs.probs[0],
-        puzzlement=puzzlement(outputs.probs[0], outputs.problem_type),
-        exit_layer=exit_layer,
-        reasons=tuple(reasons),
-        policy=policy.to_dict(),
-    )
 
 
 def _device(name: str) -> str:

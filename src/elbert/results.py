@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from torch import Tensor
@@ -80,23 +80,158 @@ class LayerOutputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """One word as a reader sees it, of one or several word pieces; or a special token.
+
+    Attributes:
+        text: as it stands in the text; the token itself for a special one.
+        half: 0 in the text, 1 in its pair, None for a special token.
+        start: where it begins in its half, in characters.
+        end: where it ends there, exclusive.
+        tokens: places of its word pieces among `Trace.tokens`.
+    """
+
+    text: str
+    half: int | None
+    start: int
+    end: int
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """One text, layer by layer, at full depth, with the layer where it would have left.
 
     Attributes:
+        text: what was read, a string or a pair.
         tokens: the word pieces the model read, special tokens included.
+        words: the same as a reader sees them, in reading order; every token belongs to one of them.
+        truncated: True where the text was longer than the model reads and its end was cut off.
         labels: class names; empty for regression.
+        problem_type: how to read `probs`.
         probs: [M, C] what each exit said (fp32, CPU).
         puzzlement: [M] normalised entropy in [0, 1]; 0 is certain. 1 throughout for regression.
+        attention: [M, tokens] from [CLS] to each token in each layer, averaged over heads; rows add up to 1.
         exit_layer: 1-based layer where the policy lets the text leave.
+        fired: M times, whether the policy's rule let the text leave; beyond the exit, whether it would have.
+        steady: M times, whether the policy's window held its criterion; None where it has none, or it is not full yet.
         reasons: M lines, what the policy made of each layer.
         policy: the policy as JSON.
     """
 
+    text: str | tuple[str, str]
     tokens: tuple[str, ...]
+    words: tuple[Word, ...]
+    truncated: bool
     labels: tuple[str, ...]
+    problem_type: ProblemType
     probs: Tensor
     puzzlement: Tensor
+    attention: Tensor
     exit_layer: int
+    fired: tuple[bool, ...]
+    steady: tuple[bool | None, ...]
     reasons: tuple[str, ...]
     policy: dict[str, Any]
+
+    @property
+    def layers(self) -> int:
+        """M, the count of exits."""
+        return len(self.reasons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object `elbert explain --json` writes; probabilities and attention are rounded to 1e-6."""
+        return {
+            "text": list(self.text) if isinstance(self.text, tuple) else self.text,
+            "tokens": list(self.tokens),
+            "words": [{"text": word.text, "half": word.half, "tokens": list(word.tokens)} for word in self.words],
+            "truncated": self.truncated,
+            "labels": list(self.labels),
+            "problem_type": self.problem_type,
+            "layers": self.layers,
+            "exit_layer": self.exit_layer,
+            "policy": self.policy,
+            "probs": _rounded(self.probs),
+            "puzzlement": [round(value, 6) for value in self.puzzlement.tolist()],
+            "attention": _rounded(self.attention),
+            "fired": list(self.fired),
+            "steady": list(self.steady),
+            "reasons": list(self.reasons),
+        }
+
+
+def _rounded(rows: Tensor) -> list[list[float]]:
+    return [[round(value, 6) for value in row] for row in rows.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class TradeoffPoint:
+    """One setting of a policy between quality and depth; where several models were swept, means over them.
+
+    Attributes:
+        policy: the policy as JSON.
+        score: what the texts scored at the exits it chose.
+        score_band: (low, high) of that over resamples.
+        mean_exit_layer: layers a text ran on average, 1 .. M.
+        layer_speedup: M / mean exit layer.
+        changed: share of the texts whose answer differs from the one at full depth.
+        exit_histogram: [M] texts that left after layer 1 .. M.
+        on_front: no setting of the same policy is as good in fewer layers, or better in as few.
+        on_overall_front: no setting of any policy is.
+        speedup: measured, full-depth seconds over seconds with these exits; None where nobody timed it.
+    """
+
+    policy: dict[str, Any]
+    score: float
+    score_band: tuple[float, float]
+    mean_exit_layer: float
+    layer_speedup: float
+    changed: float
+    exit_histogram: tuple[float, ...]
+    on_front: bool
+    on_overall_front: bool
+    speedup: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TradeoffCurve:
+    """What one policy offers between layer 1 and full depth, over all its settings.
+
+    The curve joins the settings on the policy's front, layer 1's exit and full depth by straight lines. Its area is
+    their mean height between layer 1 and layer M: the score at a depth drawn evenly from that range.
+
+    Attributes:
+        policy: its name.
+        points: every setting, in the order of the grid.
+        depths: mean exit layers, 1 .. M in equal steps, at which the curve is given.
+        scores: the curve's height there.
+        low: lower edge of its band there.
+        high: upper edge.
+        area: normalised area under the curve, in units of the score.
+        area_band: (low, high) of that over resamples.
+        area_held_out: the same area with the settings chosen on one half of the texts and scored on the other.
+        gain: area above the one of a constant depth.
+        gain_band: (low, high) of that over the same resamples.
+        area_by_model: each model's own area, in the order given.
+    """
+
+    policy: str
+    points: tuple[TradeoffPoint, ...]
+    depths: tuple[float, ...]
+    scores: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    area: float
+    area_band: tuple[float, float]
+    area_held_out: float
+    gain: float
+    gain_band: tuple[float, float]
+    area_by_model: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
