@@ -6,18 +6,43 @@ the dtype it computes in; exit heads are always computed in fp32, so that thresh
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from elbert.engine.linear import Linear
 from elbert.engine.packed import Layout
+from elbert.engine.self_attention import attend
 from elbert.modeling.activations import activation
 from elbert.modeling.weights import EncoderWeights, HeadWeights, LayerWeights
 
 _Weights = TypeVar("_Weights")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One encoder layer, prepared for the machine; norms are (weight, bias) of [H]."""
+
+    qkv: Linear
+    out: Linear
+    up: Linear
+    down: Linear
+    attention_norm: tuple[Tensor, Tensor]
+    output_norm: tuple[Tensor, Tensor]
+
+    @classmethod
+    def prepare(cls, layer: LayerWeights, act: str) -> _Layer:
+        return cls(
+            qkv=Linear(layer.qkv_weight, layer.qkv_bias),
+            out=Linear(layer.out_weight, layer.out_bias),
+            up=Linear(layer.up_weight, layer.up_bias, act=act),
+            down=Linear(layer.down_weight, layer.down_bias),
+            attention_norm=(layer.attention_norm_weight, layer.attention_norm_bias),
+            output_norm=(layer.output_norm_weight, layer.output_norm_bias),
+        )
 
 
 def _converted(weights: _Weights, dtype: torch.dtype, device: torch.device) -> _Weights:
@@ -28,13 +53,6 @@ def _converted(weights: _Weights, dtype: torch.dtype, device: torch.device) -> _
         if isinstance(value, Tensor):
             changes[field.name] = value.detach().to(device=device, dtype=dtype).contiguous()
     return replace(weights, **changes)  # type: ignore[type-var]
-
-
-def _converted_once(items: list[_Weights], dtype: torch.dtype, device: torch.device) -> list[_Weights]:
-    """Convert every distinct object of `items` once, so that shared layers stay one object."""
-    distinct = {id(item): item for item in items}
-    converted = {key: _converted(item, dtype, device) for key, item in distinct.items()}
-    return [converted[id(item)] for item in items]
 
 
 class TorchBackend:
@@ -54,17 +72,19 @@ class TorchBackend:
         self.heads_count = weights.num_attention_heads
         self._norm_eps = weights.norm_eps
         self._embedding_norm_eps = weights.embedding_norm_eps
-        self._hidden_size = weights.hidden_size
-        self._activation = activation(weights.activation)
-        self._embedding = _converted(weights.embedding, dtype, device)
-        inner = [len(group) for group in weights.layers]
-        flat = _converted_once([layer for group in weights.layers for layer in group], dtype, device)
-        self._layers: list[list[LayerWeights]] = []
-        for size in inner:
-            self._layers.append(flat[:size])
-            flat = flat[size:]
-        self._heads: list[HeadWeights] = _converted_once(list(weights.heads), torch.float32, device)
-        self.shared_heads = all(head is self._heads[0] for head in self._heads)
+        self._embedding = table = _converted(weights.embedding, dtype, device)
+        self._projection = None
+        if table.projection_weight is not None and table.projection_bias is not None:
+            self._projection = Linear(table.projection_weight, table.projection_bias)
+        # A layer or head that the model shares is prepared once and stays one object.
+        distinct = {id(layer): layer for group in weights.layers for layer in group}
+        prepared = {
+            key: _Layer.prepare(_converted(layer, dtype, device), weights.activation) for key, layer in distinct.items()
+        }
+        self._layers = [[prepared[id(layer)] for layer in group] for group in weights.layers]
+        heads = {id(head): _converted(head, torch.float32, device) for head in weights.heads}
+        self._heads: list[HeadWeights] = [heads[id(head)] for head in weights.heads]
+        self.shared_heads = len(heads) == 1
 
     def embed(self, ids: Tensor, token_types: Tensor | None, layout: Layout) -> Tensor:
         """Return [tokens, H] for packed `ids` ([tokens] int64); `token_types` None means all zero."""
@@ -75,9 +95,7 @@ class TorchBackend:
                 table.token_type[0] if token_types is None else F.embedding(token_types, table.token_type)
             )
         hidden = F.layer_norm(hidden, hidden.shape[-1:], table.norm_weight, table.norm_bias, self._embedding_norm_eps)
-        if table.projection_weight is not None:
-            hidden = F.linear(hidden, table.projection_weight, table.projection_bias)
-        return hidden
+        return hidden if self._projection is None else self._projection(hidden)
 
     def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
         """Run encoder layer `depth` (0-based) on packed `hidden` [tokens, H]."""
@@ -92,24 +110,9 @@ class TorchBackend:
         pooled = activation(head.dense_activation)(pooled)
         return F.linear(pooled, head.out_weight, head.out_bias), pooled
 
-    def _layer(self, hidden: Tensor, layout: Layout, layer: LayerWeights) -> Tensor:
-        shape = (self._hidden_size,)
-        qkv = F.linear(hidden, layer.qkv_weight, layer.qkv_bias)  # [tokens, 3H]
-        attended = F.linear(self._attend(qkv, layout), layer.out_weight, layer.out_bias)
-        hidden = F.layer_norm(
-            attended.add_(hidden), shape, layer.attention_norm_weight, layer.attention_norm_bias, self._norm_eps
-        )
-        inner = self._activation(F.linear(hidden, layer.up_weight, layer.up_bias))  # [tokens, F]
-        out = F.linear(inner, layer.down_weight, layer.down_bias).add_(hidden)
-        return F.layer_norm(out, shape, layer.output_norm_weight, layer.output_norm_bias, self._norm_eps)
-
-    def _attend(self, qkv: Tensor, layout: Layout) -> Tensor:
-        """Self-attention of every row over its own tokens: packed [tokens, 3H] to packed [tokens, H]."""
-        mask = layout.mask
-        padded = qkv if mask is None else qkv.index_select(0, layout.pad)
-        block = padded.view(layout.rows, layout.longest, 3, self.heads_count, -1)
-        q, k, v = block.permute(2, 0, 3, 1, 4)  # each [rows, heads, longest, H / heads]
-        attn_mask = None if mask is None else mask[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
-        out = out.transpose(1, 2).reshape(-1, self._hidden_size)
-        return out if mask is None else out.index_select(0, layout.unpad)
+    def _layer(self, hidden: Tensor, layout: Layout, layer: _Layer) -> Tensor:
+        shape = hidden.shape[-1:]
+        attended = attend(layer.qkv(hidden), layout, self.heads_count)
+        hidden = F.layer_norm(layer.out.plus(attended, hidden), shape, *layer.attention_norm, self._norm_eps)
+        out = layer.down.plus(layer.up(hidden), hidden)
+        return F.layer_norm(out, shape, *layer.output_norm, self._norm_eps)

@@ -57,6 +57,12 @@ def activation(name: str) -> Activation:
     return function
 
 
+def gelu_form(name: str) -> str | None:
+    """Return which GELU `name` is, in torch's words: `none` (exact), `tanh`, or None where it is no GELU."""
+    function = _FAST.get(name)
+    return {F.gelu: "none", _tanh_gelu: "tanh"}.get(function) if function is not None else None
+
+
 def fuse_activations(module: nn.Module) -> None:
     """Replace every seven-operation GELU below `module` by transformers' own one-kernel form of the same formula.
 

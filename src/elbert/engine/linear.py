@@ -1,0 +1,67 @@
+"""One prepared matrix product: weights laid out once for the processor, bias, activation and residual in the same call.
+
+On a CPU with oneDNN the weights are reordered when the engine is built and every product is one fused call; elsewhere
+it is `F.linear` and what follows it. This module knows products and nothing of layers.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elbert.modeling.activations import Activation, activation, gelu_form
+
+# Rows the reordering is told to expect. The layout it chooses serves other counts as well: measured from 16 to 4,096.
+_EXPECTED_ROWS = 256
+
+
+class Linear:
+    """`y = act(x Wᵀ + b)` or `y = x Wᵀ + b + residual`, prepared once.
+
+    Args:
+        weight: [out, in], already in the dtype and on the device that compute.
+        bias: [out].
+        act: transformers' name of an activation to apply; None for none.
+    """
+
+    __slots__ = ("_act", "_attribute", "_bias", "_form", "_packed", "_weight")
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, act: str | None = None) -> None:
+        self._weight = weight
+        self._bias = bias
+        self._act: Activation | None = activation(act) if act else None
+        form = gelu_form(act) if act else None
+        self._attribute, self._form = ("gelu", form) if form else ("none", "")
+        self._packed: Any = None
+        if _packs(weight.device, weight.dtype):
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _EXPECTED_ROWS)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return [..., out] for `x` [..., in]."""
+        if self._packed is None:
+            y = F.linear(x, self._weight, self._bias)
+            return y if self._act is None else self._act(y)
+        y = torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, self._attribute, [], self._form)
+        return y if self._act is None or self._form else self._act(y)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Return `x Wᵀ + b + residual`, [..., out]; only for a product without an activation."""
+        if self._packed is None:
+            return F.linear(x, self._weight, self._bias).add_(residual)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._packed, self._bias, "add")
+        return y
+
+
+@cache
+def _packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Tell whether this build of torch has oneDNN's prepared products for the dtype on this machine."""
+    operators = torch.ops.mkldnn
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if not hasattr(operators, "_linear_pointwise") or not hasattr(operators, "_reorder_linear_weight"):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(operators._is_mkldnn_bf16_supported()))

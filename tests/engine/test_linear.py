@@ -1,0 +1,65 @@
+"""A prepared product equals the plain one, whatever follows it and however the machine computes it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from elbert.engine import linear
+from elbert.engine.linear import Linear
+from elbert.engine.packed import Layout
+from elbert.engine.self_attention import attend
+from elbert.modeling.activations import activation
+
+ACTS = [None, "gelu", "gelu_new", "relu", "tanh", "silu"]
+
+
+@pytest.fixture(params=["prepared", "plain"], autouse=True)
+def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "plain":
+        monkeypatch.setattr(linear, "_packs", lambda *_: False)
+    return str(request.param)
+
+
+def product(dtype: torch.dtype, act: str | None = None) -> tuple[torch.Tensor, torch.Tensor, Linear]:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(24, 16).to(dtype), torch.randn(24).to(dtype)
+    return weight, bias, Linear(weight, bias, act=act)
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_it_is_a_linear_layer_and_its_activation(act: str | None, dtype: torch.dtype, close: float, rows: int) -> None:
+    weight, bias, prepared = product(dtype, act)
+    x = torch.randn(rows, 16).to(dtype)
+    expected = F.linear(x.float(), weight.float(), bias.float())
+    if act is not None:
+        expected = activation(act)(expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(prepared(x).float(), expected, atol=close, rtol=close)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)])
+def test_plus_adds_the_residual_and_leaves_it_as_it_was(dtype: torch.dtype, close: float) -> None:
+    weight, bias, prepared = product(dtype)
+    x, residual = torch.randn(5, 16).to(dtype), torch.randn(5, 24).to(dtype)
+    kept = residual.clone()
+    with torch.inference_mode():
+        y = prepared.plus(x, residual)
+    expected = F.linear(x.float(), weight.float(), bias.float()) + kept.float()
+    torch.testing.assert_close(y.float(), expected, atol=close, rtol=close)
+    assert torch.equal(residual, kept)
+
+
+@pytest.mark.parametrize("lengths", [[4, 4, 4], [1, 9, 3], [140, 2], [200]], ids=str)
+def test_attention_of_packed_rows_is_attention_of_each_row_alone(lengths: list[int]) -> None:
+    torch.manual_seed(0)
+    heads, size = 4, 32
+    qkv = torch.randn(sum(lengths), 3 * size)
+    packed = attend(qkv, Layout(torch.tensor(lengths)), heads)
+    for row, mine in zip(qkv.split(lengths), packed.split(lengths), strict=True):
+        q, k, v = row.view(len(row), 3, heads, -1).permute(1, 2, 0, 3)
+        alone = F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
+        torch.testing.assert_close(mine, alone.transpose(0, 1).reshape(len(row), size), atol=1e-5, rtol=0)
