@@ -77,12 +77,12 @@ class _Tally:
     Attributes:
         width: K.
         parts: (answers [n, M] or [n, M, C], labels [n] or [n, C]) -> what each text adds at each exit, [n, M, K].
-        finish: sums [..., K] -> score [...].
+        finish: sums [b, P, K] and the count of texts [b, 1] -> score [b, P].
     """
 
     width: int
     parts: Callable[[Array, Array], Array]
-    finish: Callable[[Array], Array]
+    finish: Callable[[Array, Array], Array]
 
 
 def _summed(tally: _Tally, answers: Array, exit_layer: Array, labels: Array, weights: Array) -> Array:
@@ -102,7 +102,9 @@ def _summed(tally: _Tally, answers: Array, exit_layer: Array, labels: Array, wei
             at = exit_layer[:, rows].T.astype(np.int64)[..., None] - 1  # [n, P, 1]
             chosen = np.take_along_axis(parts, at, axis=1)  # [n, P, K]
             sums += block[:, rows].astype(np.float64) @ chosen.reshape(len(chosen), wide)
-        scores[first : first + draws_at_once] = tally.finish(sums.reshape(len(block), settings, tally.width))
+        scores[first : first + draws_at_once] = tally.finish(
+            sums.reshape(len(block), settings, tally.width), block.sum(1, keepdims=True)
+        )
     return scores
 
 
@@ -134,9 +136,9 @@ def _tally(name: str, replays: Replays, labels: Array) -> _Tally | None:
     """Return the metric as a function of sums; None where it is none."""
     multi = replays.problem_type == "multi_label_classification"
     if name == "accuracy" or (name == "f1_micro" and not multi):
-        return _Tally(2, _right, lambda sums: sums[..., 0] / sums[..., 1])
+        return _Tally(1, _right, lambda sums, count: sums[..., 0] / count)
     if name == "f1_micro":
-        return _Tally(3, lambda said, labels: _hits(said, labels).sum(3), lambda sums: _f1(sums)[0])
+        return _Tally(3, lambda said, labels: _hits(said, labels).sum(3), lambda sums, _: _f1(sums)[0])
     if name in ("f1_macro", "matthews"):
         classes = labels.shape[1] if multi else int(max(replays.answers.max(), labels.max())) + 1
         finish = _matthews if name == "matthews" else (lambda sums: _macro(sums, every=multi))
@@ -145,7 +147,7 @@ def _tally(name: str, replays: Replays, labels: Array) -> _Tally | None:
             lambda said, labels: _hits(*((said, labels) if multi else _one_hot(said, labels, classes))).reshape(
                 len(said), said.shape[1], 3 * classes
             ),
-            lambda sums: finish(sums.reshape(*sums.shape[:-1], 3, classes)),
+            lambda sums, _: finish(sums.reshape(*sums.shape[:-1], 3, classes)),
         )
     if name == "pearson":
         return _moments_tally(replays.answers, labels)
@@ -153,9 +155,9 @@ def _tally(name: str, replays: Replays, labels: Array) -> _Tally | None:
 
 
 def _right(answers: Array, labels: Array) -> Array:
-    """Return (is the whole answer right, 1), [n, M, 2]."""
-    equal = (answers == labels[:, None]).reshape(*answers.shape[:2], -1).all(-1)
-    return np.stack((equal, np.ones_like(equal)), -1).astype(np.float64)
+    """Return whether the whole answer is right, [n, M, 1]."""
+    equal: Array = (answers == labels[:, None]).reshape(*answers.shape[:2], -1).all(-1, keepdims=True)
+    return equal.astype(np.float64)
 
 
 def _one_hot(answers: Array, labels: Array, classes: int) -> tuple[Array, Array]:
@@ -194,7 +196,7 @@ def _matthews(sums: Array) -> Array:
 
 
 def _moments_tally(answers: Array, labels: Array) -> _Tally:
-    """Return Pearson's correlation as a function of (1, x, y, xx, yy, xy) per column, centred first for accuracy."""
+    """Return Pearson's correlation as a function of the count and (x, y, xx, yy, xy) per column, centred first."""
     columns = 1 if labels.ndim == 1 else labels.shape[1]
     said = answers.reshape(*answers.shape[:2], columns).mean((0, 1), dtype=np.float64)
     so = labels.reshape(len(labels), columns).mean(0, dtype=np.float64)
@@ -202,10 +204,11 @@ def _moments_tally(answers: Array, labels: Array) -> _Tally:
     def parts(answers: Array, labels: Array) -> Array:
         x = answers.reshape(*answers.shape[:2], columns).astype(np.float64) - said
         y = np.broadcast_to(labels.reshape(len(labels), 1, columns) - so, x.shape)
-        return np.stack((np.ones_like(x), x, y, x * x, y * y, x * y), 2).reshape(*x.shape[:2], 6 * columns)
+        return np.stack((x, y, x * x, y * y, x * y), 2).reshape(*x.shape[:2], 5 * columns)
 
-    def finish(sums: Array) -> Array:
-        n, x, y, xx, yy, xy = np.moveaxis(sums.reshape(*sums.shape[:-1], 6, columns), -2, 0)
+    def finish(sums: Array, count: Array) -> Array:
+        n = count[..., None]
+        x, y, xx, yy, xy = np.moveaxis(sums.reshape(*sums.shape[:-1], 5, columns), -2, 0)
         spread_x, spread_y = xx - x * x / n, yy - y * y / n
         # A constant column leaves rounding of its squares behind, nothing else.
         constant = (spread_x <= 1e-12 * xx) | (spread_y <= 1e-12 * yy)
@@ -213,4 +216,4 @@ def _moments_tally(answers: Array, labels: Array) -> _Tally:
         mean: Array = np.where(constant, 0.0, (xy - x * y / n) / scale).mean(-1)
         return mean
 
-    return _Tally(6 * columns, parts, finish)
+    return _Tally(5 * columns, parts, finish)

@@ -1,0 +1,168 @@
+"""Every policy at every setting of its grid, from one full-depth recording per model. Runs no model, writes nothing.
+
+P settings, N texts, M layers, C classes. The arithmetic is `tradeoffs`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from elbert.errors import UsageError
+from elbert.evaluation.curves import Replays, replay_all
+from elbert.evaluation.metrics import metric_name
+from elbert.evaluation.tradeoffs import CONFIDENCE, draw_sample
+from elbert.exits import ExitPolicy, get, make, names
+from elbert.results import LayerOutputs, TradeoffCurve, TradeoffPoint
+
+# Fewer resamples say nothing about the edges of a 95 % band.
+LEAST_BOOTSTRAP = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What every policy offers on one data set.
+
+    Attributes:
+        n: texts.
+        metric: name of the metric.
+        layers: M.
+        models: how many models of the same task, seeds for example; every number is a mean over them.
+        bootstrap: resamples behind every band, of texts, and of models where there are several.
+        confidence: share of them that a band holds.
+        seed: of the resamples.
+        full_depth: every text at layer M.
+        curves: one per policy, ELBERT's and its siblings first, the constant depth last.
+        timing: how `speedup` was measured, by name; None where nothing was timed.
+    """
+
+    n: int
+    metric: str
+    layers: int
+    models: int
+    bootstrap: int
+    confidence: float
+    seed: int
+    full_depth: TradeoffPoint
+    curves: tuple[TradeoffCurve, ...]
+    timing: dict[str, Any] | None = None
+
+    def curve(self, policy: str) -> TradeoffCurve:
+        """Return the curve of the policy of that name; KeyError where it was not swept."""
+        return {each.policy: each for each in self.curves}[policy]
+
+    @property
+    def points(self) -> list[TradeoffPoint]:
+        """Every setting of every policy, full depth last."""
+        return [*(point for each in self.curves for point in each.points), self.full_depth]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+def grids(policies: Sequence[str] | None, num_layers: int, num_labels: int) -> list[ExitPolicy]:
+    """Return every setting of the named policies' grids; a constant depth and full depth are always among them, last.
+
+    Args:
+        policies: names; None takes all there are.
+        num_layers: M.
+        num_labels: C; 1 is read as regression.
+
+    Raises:
+        UsageError: an unknown name, or one that comes twice.
+    """
+    asked = names() if policies is None else list(policies)
+    twice = next((name for name in asked if asked.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"policy {twice!r} is named twice; name each once")
+    wanted = [name for name in asked if get(name) and name not in ("fixed", "full")]
+    return [setting for name in [*wanted, "fixed", "full"] for setting in get(name).grid(num_layers, num_labels)]
+
+
+def sweep(
+    outputs: LayerOutputs | Sequence[LayerOutputs],
+    labels: ArrayLike,
+    policies: Iterable[ExitPolicy] | None = None,
+    *,
+    metric: str | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> Sweep:
+    """Replay policies over one recording, or over one per model, and return what each offers.
+
+    Args:
+        outputs: full-depth recordings of the same N texts, one per model.
+        labels: [N] or [N, C], encoded as the metric wants them.
+        policies: settings; None takes the whole grid of every policy. `fixed` and `full` are added where they lack.
+        metric: its name; None takes the problem type's own.
+        bootstrap: resamples behind every band.
+        seed: of the resamples.
+
+    Raises:
+        UsageError: recordings that differ in shape, no texts, too few resamples, or a metric that does not fit.
+        ModelError: an output is NaN or infinite.
+    """
+    recordings = [outputs] if isinstance(outputs, LayerOutputs) else list(outputs)
+    if not recordings:
+        raise UsageError("there are 0 recordings to sweep; give one per model")
+    _, layers, classes = recordings[0].probs.shape
+    settings = grids(None, layers, classes) if policies is None else list(policies)
+    missing = [each for each in [*get("fixed").grid(layers, classes), make("full")] if each not in settings]
+    return sweep_replays(
+        [replay_all([*settings, *missing], each) for each in recordings],
+        labels,
+        metric=metric,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+
+
+def sweep_replays(
+    replays: Sequence[Replays],
+    labels: ArrayLike,
+    *,
+    metric: str | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> Sweep:
+    """Return what each policy offers, from replays; for recordings too large to hold, see `curves.replay_all`.
+
+    Args:
+        replays: one per model, all over the same texts and settings; `fixed` at layer 1 and `full` are among these.
+        labels: as in `sweep`, as are the others.
+        metric: its name.
+        bootstrap: resamples.
+        seed: of the resamples.
+
+    Raises:
+        UsageError: as `sweep`.
+    """
+    _check(replays, bootstrap)
+    name = metric_name(replays[0].problem_type, metric)
+    layers, texts = replays[0].answers.shape[1], len(replays[0].answers)
+    sample = draw_sample(replays, labels, name, bootstrap, np.random.default_rng(seed))
+    return Sweep(
+        n=texts,
+        metric=name,
+        layers=layers,
+        models=len(replays),
+        bootstrap=bootstrap,
+        confidence=CONFIDENCE,
+        seed=seed,
+        full_depth=sample.points([sample.full])[0],
+        curves=sample.curves(),
+    )
+
+
+def _check(replays: Sequence[Replays], bootstrap: int) -> None:
+    if bootstrap < LEAST_BOOTSTRAP:
+        raise UsageError(f"bootstrap is {bootstrap}; a band needs at least {LEAST_BOOTSTRAP} resamples")
+    shapes = [each.answers.shape for each in replays]
+    if len(set(shapes)) != 1 or len({(each.policies, each.problem_type) for each in replays}) != 1:
+        words = ", ".join(f"{shape[0]} texts × {shape[1]} layers" for shape in shapes) or "none"
+        raise UsageError(f"recordings of one task on the same texts are needed, in the same shape; given: {words}")

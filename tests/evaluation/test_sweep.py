@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from elbert.errors import UsageError
+from elbert.evaluation.curves import operating_points, replay_all
+from elbert.evaluation.sweep import Sweep, grids, sweep, sweep_replays
+from elbert.exits import make, names
+from elbert.results import LayerOutputs
+from tests.evaluation.conftest import KINDS
+
+N, M, C = 60, 5, 3
+
+
+def recorded(problem_type: Any = "single_label_classification", seed: int = 0) -> tuple[LayerOutputs, Any]:
+    """A recording whose exits get better with depth, and labels drawn once for all seeds."""
+    truth = torch.Generator().manual_seed(7)
+    noise = torch.Generator().manual_seed(seed)
+    width = 1 if problem_type == "regression" else C
+    labels: dict[str, Any] = {
+        "single_label_classification": torch.randint(C, (N,), generator=truth),
+        "multi_label_classification": torch.randint(2, (N, C), generator=truth).float(),
+        "regression": torch.randn(N, generator=truth),
+    }
+    chosen = labels[problem_type]
+    sharp = torch.arange(1, M + 1).view(1, M, 1) * 0.8
+    if problem_type == "single_label_classification":
+        signal = torch.nn.functional.one_hot(chosen, C).float()
+    else:
+        signal = chosen.view(N, -1) if problem_type == "regression" else 2 * chosen - 1
+    logits = signal.unsqueeze(1) * sharp + 1.5 * torch.randn(N, M, width, generator=noise)
+    kinds: dict[str, Any] = {
+        "single_label_classification": logits.softmax(-1),
+        "multi_label_classification": logits.sigmoid(),
+        "regression": logits,
+    }
+    return LayerOutputs(logits, kinds[problem_type], torch.full((N,), 9), None, problem_type), chosen.tolist()
+
+
+@pytest.fixture(scope="module")
+def swept() -> Sweep:
+    outputs, labels = recorded()
+    return sweep(outputs, labels, bootstrap=200)
+
+
+def test_every_setting_of_every_policy_stands_where_its_own_replay_puts_it(swept: Sweep) -> None:
+    outputs, labels = recorded()
+    settings = grids(None, M, C)
+    points = operating_points(outputs, labels, settings)
+    assert [point.policy for point in swept.points] == [each.policy.to_dict() for each in points]
+    for ours, theirs in zip(swept.points, points, strict=True):
+        assert ours.score == pytest.approx(theirs.score)
+        assert ours.mean_exit_layer == pytest.approx(theirs.mean_exit_layer)
+        assert ours.changed == theirs.changed
+        assert ours.layer_speedup == pytest.approx(M / theirs.mean_exit_layer)
+        assert sum(ours.exit_histogram) == N
+
+
+def test_a_constant_depth_and_full_depth_are_always_there_and_last() -> None:
+    chosen = [each.name for each in grids(["entropy"], M, C)]
+    assert list(dict.fromkeys(chosen)) == ["entropy", "fixed", "full"]
+    outputs, labels = recorded()
+    result = sweep(outputs, labels, [make("entropy")], bootstrap=100)
+    assert [each.policy for each in result.curves] == ["entropy", "fixed"]
+    assert len(result.curve("fixed").points) == M
+    assert result.full_depth.mean_exit_layer == M
+
+
+def test_a_curve_rises_from_layer_one_to_full_depth_and_its_band_holds_it(swept: Sweep) -> None:
+    first = swept.curve("fixed").points[0]
+    for each in swept.curves:
+        assert (each.depths[0], each.depths[-1]) == (1, M)
+        assert each.scores[0] >= first.score
+        assert each.scores[-1] >= swept.full_depth.score
+        assert all(after >= before - 1e-12 for before, after in zip(each.scores, each.scores[1:], strict=False))
+        assert all(low <= score <= high for low, score, high in zip(each.low, each.scores, each.high, strict=True))
+        assert each.area_band[0] < each.area < each.area_band[1]
+        assert min(each.scores) <= each.area <= max(each.scores)
+        assert each.area_by_model == pytest.approx((each.area,))
+
+
+def test_the_gain_is_over_a_constant_depth_on_the_same_resamples(swept: Sweep) -> None:
+    fixed = swept.curve("fixed")
+    assert (fixed.gain, fixed.gain_band) == (0, (0, 0))
+    for each in swept.curves:
+        assert each.gain == pytest.approx(each.area - fixed.area)
+        # Paired: narrower than two areas that are drawn apart.
+        assert each.gain_band[1] - each.gain_band[0] < each.area_band[1] - each.area_band[0]
+
+
+def test_settings_chosen_on_other_texts_are_worth_less(swept: Sweep) -> None:
+    assert np.mean([each.area_held_out - each.area for each in swept.curves]) < 0
+
+
+def test_exactly_the_unbeaten_settings_are_on_the_fronts(swept: Sweep) -> None:
+    overall = [point for point in swept.points if point.on_overall_front]
+    for each in swept.curves:
+        for point in each.points:
+            if point.on_front:
+                assert not any(
+                    other.mean_exit_layer < point.mean_exit_layer and other.score >= point.score
+                    for other in each.points
+                )
+            assert any(best.mean_exit_layer <= point.mean_exit_layer and best.score >= point.score for best in overall)
+
+
+@pytest.mark.parametrize("problem_type", KINDS)
+def test_every_problem_type_is_swept_and_gives_json(problem_type: str) -> None:
+    outputs, labels = recorded(problem_type)
+    result = sweep(outputs, labels, bootstrap=100)
+    assert [each.policy for each in result.curves] == [
+        *(name for name in names() if name not in ("fixed", "full")),
+        "fixed",
+    ]
+    written = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert written["metric"] == {"single": "accuracy", "multi_": "f1_micro", "regres": "pearson"}[problem_type[:6]]
+    assert written["curves"][0]["points"][0]["policy"]["name"] == "elbert"
+
+
+def test_the_same_seed_gives_the_same_bands_and_another_one_others(swept: Sweep) -> None:
+    outputs, labels = recorded()
+    assert sweep(outputs, labels, bootstrap=200).to_dict() == swept.to_dict()
+    assert sweep(outputs, labels, bootstrap=200, seed=1).curves[0].area_band != swept.curves[0].area_band
+
+
+def test_several_models_are_averaged_and_each_keeps_its_own_area() -> None:
+    (one, labels), (other, _) = recorded(seed=0), recorded(seed=1)
+    settings = [make("entropy", threshold=0.5)]
+    both = sweep([one, other], labels, settings, bootstrap=100)
+    apart = [sweep(each, labels, settings, bootstrap=100) for each in (one, other)]
+    assert both.models == 2
+    for place, point in enumerate(both.points):
+        assert point.score == pytest.approx(np.mean([each.points[place].score for each in apart]))
+        assert point.mean_exit_layer == pytest.approx(np.mean([each.points[place].mean_exit_layer for each in apart]))
+        assert sum(point.exit_histogram) == pytest.approx(N)
+    assert both.curves[0].area_by_model == pytest.approx([each.curves[0].area for each in apart])
+
+
+def test_parts_of_a_recording_sweep_as_the_whole() -> None:
+    outputs, labels = recorded()
+    settings = grids(["patience"], M, C)
+    parts = [
+        replace(outputs, logits=outputs.logits[rows], probs=outputs.probs[rows], lengths=outputs.lengths[rows])
+        for rows in (slice(0, 20), slice(20, N))
+    ]
+    whole = sweep(outputs, labels, settings, bootstrap=100)
+    assert sweep_replays([replay_all(settings, parts)], labels, bootstrap=100) == whole
+
+
+def test_what_cannot_be_swept_is_refused_in_one_line() -> None:
+    outputs, labels = recorded()
+    other, _ = recorded("regression")
+    with pytest.raises(UsageError, match="at least 100"):
+        sweep(outputs, labels, bootstrap=10)
+    with pytest.raises(UsageError, match="0 recordings"):
+        sweep([], labels)
+    with pytest.raises(UsageError, match="same shape"):
+        sweep([outputs, other], labels, [make("full")])
+    with pytest.raises(UsageError, match="does not fit"):
+        sweep(outputs, labels, metric="pearson")
+    with pytest.raises(UsageError, match="did you mean 'entropy'"):
+        grids(["entropi"], M, C)
+    with pytest.raises(UsageError, match="named twice"):
+        grids(["entropy", "entropy"], M, C)
