@@ -165,6 +165,8 @@ class Classifier:
     def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
         chosen = self._policy(policy)
+        if isinstance(self.model, ExportedModel):
+            self.model.refuse("traced")  # attention is worked out from the weights
         truncated: dict[int, bool] = {}
         arrival = next(self._arrivals([text], truncated))
         encoding = self.tokenizer([text], truncation=True, max_length=self.max_length).encodings[0]

@@ -67,13 +67,21 @@ class ExportedModel(MultiExitModel):
 
     def forward(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
         """Refuse: there are no weights here."""
-        self._refuse("trained or differentiated")
+        self.refuse("trained")
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
         """Refuse: there are no weights here."""
-        self._refuse("saved as a checkpoint")
+        self.refuse("saved as a checkpoint")
 
-    def _refuse(self, what: str) -> NoReturn:
+    def refuse(self, what: str) -> NoReturn:
+        """Say that what was asked for needs the weights.
+
+        Args:
+            what: it, as in "cannot be {what}".
+
+        Raises:
+            UsageError: always.
+        """
         raise UsageError(
             f"{self.folder} is an exported model and holds graphs only, so it cannot be {what}; "
             "use the model it was exported from"

@@ -1,0 +1,55 @@
+"""`elbert export`: a model as graphs for another runtime. The writing is `elbert.export`'s."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elbert.cli import options
+
+
+def export(
+    model: options.Model,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to be; it appears when it is whole.")],
+    format: Annotated[str, typer.Option(help="onnx (for onnxruntime) or openvino.")] = "onnx",
+    policy: options.Policy = None,
+    threshold: options.Threshold = None,
+    window: options.Window = None,
+    criterion: options.Criterion = None,
+    tolerance: options.Tolerance = None,
+    patience: options.Patience = None,
+    settings: options.Set = None,
+    dtype: Annotated[
+        str, typer.Option(help="What the layers compute in: float32, or with openvino bfloat16.")
+    ] = "float32",
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Write a model as graphs for onnxruntime or OpenVINO, with a run.py that needs neither torch nor elbert.
+
+    The model's policy, or the one named here, becomes the folder's default. predict and evaluate read the folder back.
+
+    Example:
+        elbert export runs/mine --format onnx --out exported
+        python exported/run.py "What a film!"
+        elbert evaluate exported test.csv
+    """
+    classifier = options.load_classifier(
+        model,
+        policy=policy,
+        threshold=threshold,
+        window=window,
+        criterion=criterion,
+        tolerance=tolerance,
+        patience=patience,
+        settings=settings,
+        backend="auto",
+        device="cpu",
+        dtype="float32",
+    )
+    from elbert.export import export_model
+
+    written = export_model(classifier, format, out, dtype=dtype, overwrite=overwrite)
+    size = sum(path.stat().st_size for path in written.rglob("*") if path.is_file())
+    typer.echo(f'{written}: {size / 1e6:,.1f} MB; try python {written / "run.py"} "a text"')

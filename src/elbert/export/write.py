@@ -1,0 +1,196 @@
+"""Writes an export folder: the graphs, the tokenizer, the configuration, `elbert.json`, a card and `run.py`.
+
+`Classifier.from_pretrained` reads it back; `run.py` reads it with nothing but numpy, tokenizers and the runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elbert.engine.backends import BACKENDS
+from elbert.engine.graphs import build_graphs
+from elbert.engine.runtimes import Runtime, onnxruntime, openvino
+from elbert.errors import UsageError, did_you_mean
+from elbert.exits import ExitPolicy
+from elbert.export import runner
+from elbert.modeling.disk import whole_folder, write_errors
+from elbert.modeling.exported import EXPORT, ExportedModel, Graph
+from elbert.modeling.metadata import metadata, write_metadata
+from elbert.modeling.quiet import quiet_transformers
+from elbert.training.folder import check_free, run_folder
+
+if TYPE_CHECKING:
+    from elbert.classifier import Classifier
+
+RUNNER = "run.py"
+
+_CARD = """# {name}, exported for {backend}
+
+Every text leaves the network at the first layer that is sure of it; the exit policy is `{policy}` in `elbert.json`.
+`run.py` needs neither torch nor elbert:
+
+```sh
+pip install numpy tokenizers {backend}
+python run.py "a text" "another text"
+```
+
+With elbert installed, `elbert predict` and `Classifier.from_pretrained` read this folder too.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One kind of graph files.
+
+    Attributes:
+        backend: the engine's backend that reads them.
+        runtime: and the library below it, looked up when asked for.
+        extension: of a graph's file name.
+        save: writes one ONNX graph to a path, in this format.
+    """
+
+    backend: str
+    runtime: Callable[[], Runtime]
+    extension: str
+    save: Callable[[bytes, Path], None]
+
+
+def _save_onnx(graph: bytes, path: Path) -> None:
+    path.write_bytes(graph)
+
+
+def _save_openvino(graph: bytes, path: Path) -> None:
+    import openvino as ov
+
+    ov.save_model(ov.Core().read_model(graph), str(path), compress_to_fp16=False)
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format("onnxruntime", onnxruntime, ".onnx", _save_onnx),
+    "openvino": Format("openvino", openvino, ".xml", _save_openvino),
+}
+
+
+def export_model(
+    classifier: Classifier,
+    format: str,
+    out: str | Path,
+    *,
+    dtype: str = "float32",
+    overwrite: bool = False,
+) -> Path:
+    """Write a classifier as graphs, with its current policy as the default one.
+
+    Args:
+        classifier: a model with weights.
+        format: a name of `FORMATS`.
+        out: the folder to be; it appears when it is whole.
+        dtype: what the layers will compute in; the files hold fp32 whatever it is.
+        overwrite: replace a model that stands there.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UsageError: an unknown format or dtype, `out` is taken, `classifier` is an export itself, or `run.py` does not
+            know its policy.
+        MissingExtraError: the format's library is not installed.
+        ModelError: the graphs can't say what the model does.
+        ElbertError: the disk is full, or does not let us write.
+    """
+    chosen = _check(classifier, format, dtype)
+    folder = Path(out)
+    check_free(run_folder(folder), resume=False, overwrite=overwrite)
+    chosen.runtime()  # where it is not installed, say so before any work
+    name, content = _content(classifier)
+    with write_errors(f"the export {folder}", "free some space or name another folder"), whole_folder(folder) as fresh:
+        files = _write_graphs(classifier, chosen, fresh)
+        export = {**files, **_description(classifier, chosen, dtype)}
+        with quiet_transformers():
+            classifier.model.config.save_pretrained(fresh)
+            classifier.tokenizer.save_pretrained(fresh)
+        write_metadata(fresh, {**content, EXPORT: export})
+        card = _CARD.format(name=Path(classifier.name).name or "A model", backend=chosen.backend, policy=name)
+        (fresh / "README.md").write_text(card, encoding="utf-8")
+        (fresh / RUNNER).write_bytes(Path(runner.__file__).read_bytes())
+    return folder
+
+
+def _check(classifier: Classifier, format: str, dtype: str) -> Format:
+    """Return the format, or raise for what can't be exported."""
+    if format not in FORMATS:
+        raise UsageError(f"unknown format {format!r}{did_you_mean(format, FORMATS)}")
+    known = BACKENDS[FORMATS[format].backend].dtypes
+    if dtype not in known:
+        raise UsageError(f"format {format} has no dtype {dtype!r}{did_you_mean(dtype, known)}")
+    if isinstance(classifier.model, ExportedModel):
+        raise UsageError(f"{classifier.name} is an exported model already; export the model it was exported from")
+    problem = runner.unknown_in(classifier.policy.to_dict())
+    if problem:
+        raise UsageError(f"{problem}; choose another with --policy")
+    return FORMATS[format]
+
+
+def _content(classifier: Classifier) -> tuple[str, dict[str, Any]]:
+    """Return the default policy's name and what `elbert.json` says beside the export itself."""
+    policies = dict(classifier.policies)
+    calibration = classifier.elbert.get("calibration")
+    name = _name_of(classifier.policy, policies, str(classifier.elbert.get("default_policy")))
+    if policies.get(name) != classifier.policy and isinstance(calibration, dict):
+        calibration = {key: value for key, value in calibration.items() if key != name}  # it was not of this policy
+    policies[name] = classifier.policy
+    content = {
+        **metadata(classifier.elbert, classifier.model.heads),
+        "max_length": classifier.max_length,
+        "policies": {key: policy.to_dict() for key, policy in policies.items()},
+        "default_policy": name,
+    }
+    return name, content if calibration is None else {**content, "calibration": calibration}
+
+
+def _name_of(policy: ExitPolicy, saved: dict[str, ExitPolicy], default: str) -> str:
+    """Return the name the policy was saved under, the default's first, else its own."""
+    candidates = [default, *saved]
+    return next((name for name in candidates if saved.get(name) == policy), policy.name)
+
+
+def _write_graphs(classifier: Classifier, chosen: Format, folder: Path) -> dict[str, Any]:
+    """Write every graph once and return which exit uses which file."""
+    graphs = build_graphs(classifier.model.weights())
+    (folder / "graphs").mkdir()
+
+    def write(graph: Graph, stem: str) -> str:
+        name = f"graphs/{stem}{chosen.extension}"
+        assert isinstance(graph, bytes)  # they were built in memory
+        chosen.save(graph, folder / name)
+        return name
+
+    def write_each(part: tuple[Graph, ...], stem: str) -> list[str]:
+        shared = len(set(map(id, part))) == 1
+        names: dict[int, str] = {}
+        for depth, graph in enumerate(part, start=1):
+            if id(graph) not in names:
+                names[id(graph)] = write(graph, stem if shared else f"{stem}-{depth}")
+        return [names[id(graph)] for graph in part]
+
+    return {
+        "embed": write(graphs.embed, "embed"),
+        "steps": write_each(graphs.steps, "step"),
+        "heads": write_each(graphs.heads, "head"),
+        "token_types": graphs.token_types,
+    }
+
+
+def _description(classifier: Classifier, chosen: Format, dtype: str) -> dict[str, Any]:
+    """Return what a reader has to know beside the files."""
+    return {
+        "backend": chosen.backend,
+        "dtype": dtype,
+        "labels": list(classifier.labels.names),
+        "problem_type": classifier.problem_type,
+        "pair_token_types": "token_type_ids" in classifier.tokenizer.model_input_names,
+        "truncation_side": classifier.tokenizer.truncation_side,
+    }

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(params=["onnx", "openvino"])
+def format(request: pytest.FixtureRequest) -> str:
+    """The name of every format whose library is installed."""
+    pytest.importorskip("onnx")
+    pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
+    return str(request.param)
+
+
+def test_a_model_is_exported_and_predict_and_evaluate_read_it_back(
+    format: str, run: Run, model_folder: Path, reviews: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "exported"
+    status, said, err = run(
+        "export", model_folder, "--format", format, "--out", out, "--policy", "fixed", "--set", "layer=2"
+    )
+    assert (status, err) == (0, "")
+    assert "run.py" in said
+
+    ours, theirs = (run("predict", model, "--input", reviews, "--policy", "full")[1] for model in (model_folder, out))
+    for one, other in zip(ours.splitlines(), theirs.splitlines(), strict=True):
+        assert json.loads(one)["label"] == json.loads(other)["label"]
+
+    line = json.loads(run("evaluate", out, reviews, "--json", "--repeats", 1)[1])
+    assert line["backend"] == {"onnx": "onnxruntime"}.get(format, format)
+    assert line["exit_histogram"] == [0, 8, 0, 0]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_predict_and_evaluate_take_a_backend(backend: str, run: Run, model_folder: Path, reviews: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip(backend)
+    line = json.loads(run("evaluate", model_folder, reviews, "--backend", backend, "--json", "--repeats", 1)[1])
+    assert (line["backend"], line["dtype"], line["n"]) == (backend, "float32", 8)
+    assert run("predict", model_folder, "a good film", "--backend", backend)[0] == 0
+
+
+def test_a_wrong_request_is_refused_with_one_line(
+    refused: Callable[..., str], model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert "did you mean 'onnx'?" in refused("export", model_folder, "--format", "onxx", "--out", out)
+    assert "'beem'" in refused("export", model_folder, "--policy", "beem", "--out", out)
+    assert "no dtype 'bfloat16'" in refused("export", model_folder, "--dtype", "bfloat16", "--out", out)
+    assert "--out" in refused("export", model_folder)
+    assert "did you mean 'openvino'?" in refused("predict", model_folder, "x", "--backend", "openvin")
+    assert not out.exists()

@@ -1,0 +1,185 @@
+"""The script that goes with an export, really run: no torch, no elbert, the same answers as `elbert predict`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elbert import Classifier
+from elbert.exits import ExitPolicy, make, replay
+from elbert.export import runner
+from elbert.results import LayerOutputs, ProblemType
+
+Exported = Callable[[str, str], tuple[Classifier, Path]]
+
+
+@pytest.fixture(scope="session")
+def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that goes before all others on the path and makes importing torch, transformers and elbert fail."""
+    folder = tmp_path_factory.mktemp("blocked")
+    for name in ("torch", "transformers", "elbert"):
+        (folder / f"{name}.py").write_text(f"raise ImportError('{name} is not to be imported here')\n")
+    return folder
+
+
+@pytest.fixture
+def run_script(blocked: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_script(folder, *words, stdin="")`: one run of `folder/run.py` as a user without torch would start it."""
+
+    def run(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(blocked)}
+        return subprocess.run(
+            [sys.executable, str(folder / "run.py"), *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+            check=False,
+        )
+
+    return run
+
+
+def assert_same(printed: str, expected: list[dict[str, object]]) -> None:
+    answers = [json.loads(line) for line in printed.splitlines()]
+    assert len(answers) == len(expected)
+    for answer, wanted in zip(answers, expected, strict=True):
+        assert list(answer) == list(wanted)
+        for key in ("exit_layer", "layers", "truncated"):
+            assert answer[key] == wanted[key]
+        if isinstance(wanted["label"], float):
+            assert answer["label"] == pytest.approx(wanted["label"], abs=1e-4)
+        else:
+            assert answer["label"] == wanted["label"]
+        assert answer["score"] == (None if wanted["score"] is None else pytest.approx(wanted["score"], abs=1e-5))
+
+
+@pytest.mark.parametrize("kind", ["albert", "bert-own-heads", "distilbert", "multi-label", "regression"])
+def test_it_answers_as_elbert_predict_does(
+    format: str,
+    kind: str,
+    exported_of: Exported,
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    tiny_texts: list[str],
+) -> None:
+    classifier, folder = exported_of(format, kind)
+    texts = [*tiny_texts, "", "ünïcode 🎬", "a warm film " * 40] * 4  # more than one batch
+    expected = [prediction.to_dict() for prediction in classifier.stream(texts)]
+    done = run_script(folder, stdin="\n".join(texts) + "\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_same(done.stdout, expected)
+    assert len({answer["exit_layer"] for answer in expected}) > 1, "the fixture must let texts leave at several layers"
+    assert {answer["truncated"] for answer in expected} == {False, True}
+
+
+def test_pairs_are_read_from_arguments_and_from_lines_with_a_tab(
+    format: str,
+    exported_of: Exported,
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    tiny_texts: list[str],
+) -> None:
+    classifier, folder = exported_of(format, "albert")
+    pairs = list(zip(tiny_texts[::2], tiny_texts[1::2], strict=True))
+    expected = [prediction.to_dict() for prediction in classifier.stream(pairs)]
+    assert_same(run_script(folder, "--pair", *(half for pair in pairs for half in pair)).stdout, expected)
+    assert_same(run_script(folder, "--pair", stdin="".join(f"{a}\t{b}\r\n" for a, b in pairs)).stdout, expected)
+
+
+def test_what_it_cannot_do_is_one_line(
+    exported_of: Exported, run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = exported_of("onnx", "albert")[1]
+    for words, stdin, reason in [
+        (["--pair", "alone"], "", "even number of texts, 1"),
+        (["--pair"], "no tab\n", "line 1: --pair needs two texts"),
+    ]:
+        done = run_script(folder, *words, stdin=stdin)
+        assert done.returncode == 1
+        assert reason in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert "python run.py" in run_script(folder, "--help").stdout
+
+
+def test_a_policy_it_does_not_know_is_never_followed_half_way() -> None:
+    for name, (_, known) in runner.POLICIES.items():
+        assert known == set(make(name).to_dict()) - {"name"}, f"{name} has settings that run.py must learn"
+    assert "'pcee'" in str(runner.unknown_in(make("pcee").to_dict()))
+    assert "'mood'" in str(runner.unknown_in({"name": "fixed", "layer": 2, "mood": 1}))
+    assert runner.unknown_in({"name": "fixed", "layer": 2, "mood": None}) is None
+
+
+CRITERIA = st.sampled_from(["monotone", "range", "agreement"])
+THRESHOLDS = st.sampled_from([0.0, 0.3, 0.6, 0.9])
+POLICIES = st.one_of(
+    st.builds(
+        lambda threshold, window, criterion, tolerance: make(
+            "elbert", threshold=threshold, window=window, criterion=criterion, tolerance=tolerance
+        ),
+        THRESHOLDS,
+        st.sampled_from([0, 2, 3]),
+        CRITERIA,
+        st.sampled_from([0.05, 0.5]),
+    ),
+    st.builds(
+        lambda threshold, normalized: make("entropy", threshold=threshold, normalized=normalized),
+        THRESHOLDS,
+        st.booleans(),
+    ),
+    st.builds(
+        lambda threshold, temperature: make("max_prob", threshold=threshold, temperature=temperature),
+        THRESHOLDS,
+        st.sampled_from([None, (0.5,), (2.0, 1.0, 0.7)]),
+    ),
+    st.builds(
+        lambda patience, tolerance: make("patience", patience=patience, tolerance=tolerance),
+        st.integers(1, 4),
+        st.sampled_from([0.05, 0.5]),
+    ),
+    st.builds(lambda layer: make("fixed", layer=layer), st.integers(1, 7)),
+    st.just(make("full")),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    policy=POLICIES,
+    problem=st.sampled_from(["single_label_classification", "multi_label_classification", "regression"]),
+    classes=st.integers(1, 4),
+    seed=st.integers(0, 10_000),
+)
+def test_its_policies_are_the_librarys(policy: ExitPolicy, problem: ProblemType, classes: int, seed: int) -> None:
+    texts, layers = 16, 5
+    generator = torch.Generator().manual_seed(seed)
+    walk = torch.randn(texts, layers, classes, generator=generator).cumsum(1)  # outputs that drift with depth
+    logits = walk[:, :, :1] if problem == "regression" else walk
+    probs = torch.from_numpy(runner._probabilities(logits.numpy(), problem))
+    expected = replay(policy, LayerOutputs(logits, probs, torch.zeros(texts), problem_type=problem))
+
+    rule = runner.POLICIES[policy.name][0]
+    given = np.full(texts, layers)
+    for depth in range(layers, 0, -1):  # the earliest layer that lets go is written last
+        seen = probs[:, :depth].numpy()
+        kind = runner._read_as(seen[:, -1], problem)
+        given[rule(policy.to_dict(), seen, logits[:, depth - 1].numpy(), kind)] = depth
+    assert given.tolist() == expected.tolist()
+
+
+def test_its_probabilities_are_the_librarys() -> None:
+    from elbert.engine.scheduler import probabilities
+
+    logits = torch.tensor([[0.0, -200.0, 3.0], [80.0, 80.0, -80.0]])
+    for problem in ("single_label_classification", "multi_label_classification", "regression"):
+        given = torch.from_numpy(runner._probabilities(logits.numpy(), problem))
+        torch.testing.assert_close(given, probabilities(logits, problem), atol=1e-6, rtol=0)
