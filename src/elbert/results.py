@@ -216,6 +216,9 @@ class TradeoffCurve:
         area_held_out: the same area with the settings chosen on one half of the texts and scored on the other.
         gain: area above the one of a constant depth.
         gain_band: (low, high) of that over the same resamples.
+        quarter_score: the curve's height at a quarter of the layers, where three quarters of the work are saved.
+        quarter_gain: that above the one of a constant depth.
+        quarter_gain_band: (low, high) of that over the same resamples.
         area_by_model: each model's own area, in the order given.
     """
 
@@ -230,6 +233,9 @@ class TradeoffCurve:
     area_held_out: float
     gain: float
     gain_band: tuple[float, float]
+    quarter_score: float
+    quarter_gain: float
+    quarter_gain_band: tuple[float, float]
     area_by_model: tuple[float, ...]
 
     def to_dict(self) -> dict[str, Any]:

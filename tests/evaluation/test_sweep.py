@@ -90,6 +90,10 @@ def test_the_gain_is_over_a_constant_depth_on_the_same_resamples(swept: Sweep) -
     assert (fixed.gain, fixed.gain_band) == (0, (0, 0))
     for each in swept.curves:
         assert each.gain == pytest.approx(each.area - fixed.area)
+        quarter = each.depths.index(1.25)  # of five layers
+        assert each.quarter_score == each.scores[quarter]
+        assert each.quarter_gain == pytest.approx(each.scores[quarter] - fixed.scores[quarter])
+        assert each.quarter_gain_band[0] <= each.quarter_gain <= each.quarter_gain_band[1]
         # Paired: narrower than two areas that are drawn apart.
         assert each.gain_band[1] - each.gain_band[0] < each.area_band[1] - each.area_band[0]
 
@@ -121,6 +125,15 @@ def test_every_problem_type_is_swept_and_gives_json(problem_type: str) -> None:
     written = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert written["metric"] == {"single": "accuracy", "multi_": "f1_micro", "regres": "pearson"}[problem_type[:6]]
     assert written["curves"][0]["points"][0]["policy"]["name"] == "elbert"
+
+
+def test_the_fastest_setting_within_a_drop_is_found(swept: Sweep) -> None:
+    for each in swept.curves:
+        best = swept.fastest(each.policy, 0.05)
+        allowed = [point for point in each.points if point.score >= swept.full_depth.score - 0.05 - 1e-9]
+        assert (best is None) == (not allowed)
+        if best is not None:
+            assert best.mean_exit_layer == min(point.mean_exit_layer for point in allowed)
 
 
 def test_the_same_seed_gives_the_same_bands_and_another_one_others(swept: Sweep) -> None:

@@ -150,12 +150,13 @@ def check_installed() -> None:
         raise MissingExtraError("matplotlib", "plots")
 
 
-def styled(salt: str) -> Any:
-    """Return a context with our style; `salt` makes the names inside an SVG repeatable and its own."""
+def styled(salt: str, **style: Any) -> Any:
+    """Return a context with our style, and `style` over it; `salt` makes the names inside an SVG repeatable."""
     check_installed()
     import matplotlib as mpl
 
-    return mpl.rc_context({**_STYLE, "svg.hashsalt": salt})
+    settings: Any = {**_STYLE, **style, "svg.hashsalt": salt}
+    return mpl.rc_context(settings)
 
 
 def _figure(columns: int = 1) -> Figure:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from elbert.errors import UsageError
-from elbert.evaluation.curves import Replays, replay_all
+from elbert.evaluation.curves import OperatingPoint, Replays, fastest_within, replay_all
 from elbert.evaluation.metrics import metric_name
 from elbert.evaluation.tradeoffs import CONFIDENCE, draw_sample
 from elbert.exits import ExitPolicy, get, make, names
@@ -54,6 +54,19 @@ class Sweep:
     def curve(self, policy: str) -> TradeoffCurve:
         """Return the curve of the policy of that name; KeyError where it was not swept."""
         return {each.policy: each for each in self.curves}[policy]
+
+    def fastest(self, policy: str, max_drop: float) -> TradeoffPoint | None:
+        """Return the policy's setting with the fewest layers whose score is at most `max_drop` below full depth's.
+
+        Taken as it stands, without any margin: to choose what to run, calibrate on texts of its own.
+        """
+        points = self.curve(policy).points
+        known = [
+            OperatingPoint(ExitPolicy.from_dict(each.policy), each.score, each.mean_exit_layer, each.changed, self.n)
+            for each in points
+        ]
+        best = fastest_within(known, self.full_depth.score, max_drop, margin=0)
+        return None if best is None else points[known.index(best)]
 
     @property
     def points(self) -> list[TradeoffPoint]:

@@ -82,19 +82,19 @@ class Sample:
     def curves(self) -> tuple[TradeoffCurve, ...]:
         """Return the curve of every policy."""
         policies = [name for name in dict.fromkeys(self.names.tolist()) if name != "full"]
-        line, drawn = self._heights_held("fixed")
-        baseline = float(pareto.area(line, self.at)), pareto.area(drawn, self.at)
-        return tuple(self._curve(name, baseline) for name in policies)
+        fixed = self._heights_held("fixed")
+        return tuple(self._curve(name, *fixed) for name in policies)
 
     def _places(self, name: str) -> list[int]:
         """Return a policy's settings and both ends; its own come first, so that of equals they are on the front."""
         return list(dict.fromkeys([*np.flatnonzero(self.names == name).tolist(), *self.ends]))
 
-    def _curve(self, name: str, baseline: tuple[float, Array]) -> TradeoffCurve:
-        places = self._places(name)
-        (line, drawn), (fixed, fixed_areas) = self._heights_held(name), baseline
+    def _curve(self, name: str, fixed: Array, fixed_drawn: Array) -> TradeoffCurve:
+        """Return a policy's curve; `fixed` [D] and `fixed_drawn` [B, D] are those of a constant depth."""
+        line, drawn = self._heights_held(name)
         low, high = np.quantile(drawn, _EDGES, axis=0)
-        area, areas = float(pareto.area(line, self.at)), pareto.area(drawn, self.at)
+        quarter = int(np.searchsorted(self.at, max(self.at[-1] / 4, 1)))
+        places = self._places(name)
         return TradeoffCurve(
             policy=name,
             points=tuple(self.points(np.flatnonzero(self.names == name).tolist())),
@@ -102,11 +102,14 @@ class Sample:
             scores=tuple(line.tolist()),
             low=tuple(low.tolist()),
             high=tuple(high.tolist()),
-            area=area,
-            area_band=_band(areas),
+            area=float(pareto.area(line, self.at)),
+            area_band=_band(pareto.area(drawn, self.at)),
             area_held_out=self._held_out(places),
-            gain=area - fixed,
-            gain_band=_band(areas - fixed_areas),
+            gain=float(pareto.area(line - fixed, self.at)),
+            gain_band=_band(pareto.area(drawn - fixed_drawn, self.at)),
+            quarter_score=float(line[quarter]),
+            quarter_gain=float(line[quarter] - fixed[quarter]),
+            quarter_gain_band=_band(drawn[:, quarter] - fixed_drawn[:, quarter]),
             area_by_model=tuple(self._model_area(places, model) for model in range(len(self.replays))),
         )
 

@@ -1,0 +1,198 @@
+"""`elbert sweep`: what every exit policy offers on one data set. The numbers are made in `elbert.evaluation`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elbert.cli import options
+from elbert.cli.console import json_line, progress_bar, table
+from elbert.errors import UsageError
+
+if TYPE_CHECKING:
+    from elbert.classifier import Classifier
+    from elbert.data import TextDataset
+    from elbert.evaluation.curves import Replays
+    from elbert.evaluation.sweep import Sweep
+    from elbert.exits import ExitPolicy
+    from elbert.results import LayerOutputs, TradeoffCurve
+
+# Texts recorded at once; what is kept of them is a few bytes per layer and setting.
+_RECORDED_AT_ONCE = 2048
+
+_ALSO_HELP = "A further model of the same task, another seed for example: numbers are means, bands cover models too."
+
+
+def sweep(
+    model: options.Model,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where table, numbers and pictures go.")],
+    also: Annotated[list[str] | None, typer.Option("--also", metavar="MODEL", help=f"{_ALSO_HELP} Repeatable.")] = None,
+    policies: Annotated[str, typer.Option(help="all, or names with commas between (see elbert policies).")] = "all",
+    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
+    metric: Annotated[str | None, typer.Option(help="accuracy, f1_micro, f1_macro, matthews, pearson, …")] = None,
+    bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind every band.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    timed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Settings per policy to run for real, on up to 1,000 texts.")
+    ] = 3,
+    batch_size: options.BatchSize = 32,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    text_column: options.TextColumn = None,
+    text_pair_column: options.TextPairColumn = None,
+    label_column: options.LabelColumn = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier sweep at DIR.")] = False,
+    progress: options.Progress = False,
+    json: options.JsonLine = False,
+) -> None:
+    """Record a model once at full depth, replay every exit policy at every setting, and draw what each offers.
+
+    A constant depth is always among them: a policy that does not beat it is not worth its doubt. `area` is the mean
+    score between layer 1 and full depth along the policy's Pareto front, `gain` what of it a constant depth lacks,
+    both with bands over resampled texts. `held out` is the area with the settings chosen on one half of the texts and
+    scored on the other.
+
+    Example:
+        elbert sweep runs/mine test.csv --out runs/sweep
+        elbert sweep runs/seed0 data/sst2 --also runs/seed1 --also runs/seed2 --out runs/sweep --timed 0
+        elbert sweep runs/mine test.csv --out runs/sweep --policies elbert,entropy --json | jq .areas
+    """
+    from elbert.evaluation.plots import check_installed
+
+    _check_free(out, overwrite=overwrite)
+    check_installed()
+    chosen = _names(policies)
+    loading = {"backend": backend, "device": device, "dtype": dtype}
+    columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
+    first, dataset, replays = _record(
+        [model, *(also or [])], data, split, chosen, loading, columns, batch_size, progress=progress
+    )
+    from elbert.evaluation.sweep import sweep_replays
+    from elbert.evaluation.sweep_time import with_times
+
+    result = sweep_replays(replays, dataset.labels or [], metric=metric, bootstrap=bootstrap, seed=seed)
+    with progress_bar(None, "texts timed", forced=progress) as bar:
+        result = with_times(result, first, dataset.texts, timed, batch_size=batch_size, on_text=bar.update)
+    sources = {"models": [model, *(also or [])], "data": dataset.name}
+    about = {"sources": sources, "dtype": first.dtype, "backend": first.backend}
+    _write(result, out, about)
+    _show(result, out, as_json=json)
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that is taken, before any work is done for it."""
+    from elbert.evaluation.sweep_files import NUMBERS
+
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{str(out)!r} is a file; name a folder for the sweep")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise UsageError(f"{str(out)!r} exists; name another folder, or give --overwrite to replace it")
+    if not (out / NUMBERS).is_file():
+        raise UsageError(f"{str(out)!r} holds no sweep (no {NUMBERS}), so --overwrite leaves it; name another folder")
+
+
+def _names(policies: str) -> list[str] | None:
+    """Return the policies asked for, each known; None for all."""
+    from elbert.evaluation.sweep import grids
+
+    names = None if policies == "all" else [name.strip() for name in policies.split(",")]
+    grids(names, 2, 2)  # complains of unknown names before any model is loaded
+    return names
+
+
+def _record(
+    models: list[str],
+    data: str,
+    split: str,
+    names: list[str] | None,
+    loading: dict[str, str],
+    columns: dict[str, Any],
+    batch_size: int,
+    *,
+    progress: bool,
+) -> tuple[Classifier, TextDataset, list[Replays]]:
+    """Load one model after another, record the texts and keep what a sweep needs; return the first model too."""
+    from elbert.classifier import Classifier
+    from elbert.data import load_data
+    from elbert.evaluation.curves import replay_all
+    from elbert.evaluation.sweep import grids
+
+    first = Classifier.from_pretrained(models[0], **loading)
+    dataset = load_data(data, split=split, labels=first.labels, **columns)
+    settings: list[ExitPolicy] = grids(names, first.num_layers, first.labels.num_labels)
+    replays = []
+    for name in models:
+        classifier = first if name == models[0] else Classifier.from_pretrained(name, **loading)
+        if (classifier.labels, classifier.num_layers) != (first.labels, first.num_layers):
+            raise UsageError(f"{name} and {models[0]} differ in labels or layers; a sweep takes models of one task")
+        with progress_bar(len(dataset), "texts recorded", forced=progress) as bar:
+            replays.append(replay_all(settings, _parts(classifier, dataset, batch_size, bar)))
+    return first, dataset, replays
+
+
+def _parts(classifier: Classifier, dataset: TextDataset, batch_size: int, bar: Any) -> Iterator[LayerOutputs]:
+    for begin in range(0, len(dataset), _RECORDED_AT_ONCE):
+        texts = dataset.texts[begin : begin + _RECORDED_AT_ONCE]
+        yield classifier.record(texts, batch_size=batch_size)
+        bar.update(len(texts))
+
+
+def _write(result: Sweep, out: Path, about: dict[str, Any]) -> None:
+    from elbert import __version__
+    from elbert.evaluation.sweep_files import write_sweep
+    from elbert.modeling.disk import FREE_SPACE, whole_folder, write_errors
+
+    with write_errors(f"the sweep {out}", FREE_SPACE), whole_folder(out.resolve()) as folder:
+        write_sweep(result, folder, {"elbert": __version__, **about})
+
+
+def _show(result: Sweep, out: Path, *, as_json: bool) -> None:
+    """Print areas and the fastest good setting per policy; for programs one JSON line alone on stdout."""
+    from elbert.evaluation.sweep_plots import CHOSEN_DROP
+
+    lines = [f"{'policy':<10}  area   band         held out  gain over fixed    fastest within {CHOSEN_DROP:g}"]
+    lines += [_line(result, curve, CHOSEN_DROP) for curve in result.curves]
+    facts = [
+        ("texts, models", f"{result.n:,}, {result.models}"),
+        (f"{result.metric}, full depth", f"{result.full_depth.score:.4f}"),
+        ("settings, resamples", f"{len(result.points)}, {result.bootstrap:,}"),
+        ("folder", str(out)),
+    ]
+    typer.echo("\n".join([*lines, "", table(facts)]), err=as_json)
+    if as_json:
+        typer.echo(json_line(_summary(result, out, CHOSEN_DROP)))
+
+
+def _line(result: Sweep, curve: TradeoffCurve, max_drop: float) -> str:
+    (low, high), (least, most) = curve.area_band, curve.gain_band
+    words = f"{curve.policy:<10}  {curve.area:.3f}  {low:.3f}–{high:.3f}  {curve.area_held_out:.3f}     "
+    words += f"{curve.gain:+.3f} ({least:+.3f} … {most:+.3f})" if curve.policy != "fixed" else " " * 25
+    best = result.fastest(curve.policy, max_drop)
+    if best is None:
+        return f"{words}  none"
+    setting = " ".join(f"{key}={value}" for key, value in best.policy.items() if key != "name" and value is not None)
+    clock = f", {best.speedup:.2f}× on the clock" if best.speedup is not None else ""
+    return f"{words}  {best.mean_exit_layer:.2f} layers{clock}: {setting}"
+
+
+def _summary(result: Sweep, out: Path, max_drop: float) -> dict[str, Any]:
+    """Return the JSON line: everything but the curves' own points, which are in the folder."""
+    keys = ("n", "metric", "layers", "models", "bootstrap", "confidence", "seed", "timing")
+    fields = ("area", "area_band", "area_held_out", "gain", "gain_band", "quarter_score", "quarter_gain",
+              "quarter_gain_band", "area_by_model")  # fmt: skip
+    fastest = {curve.policy: result.fastest(curve.policy, max_drop) for curve in result.curves}
+    return {
+        **{key: getattr(result, key) for key in keys},
+        "full_depth_score": result.full_depth.score,
+        "areas": {curve.policy: {field: getattr(curve, field) for field in fields} for curve in result.curves},
+        "max_drop": max_drop,
+        "fastest": {name: None if point is None else point.to_dict() for name, point in fastest.items()},
+        "out": str(out),
+    }
