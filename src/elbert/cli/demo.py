@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from elbert.data import TextDataset
     from elbert.evaluation.curves import OperatingPoint
     from elbert.evaluation.evaluate import Evaluation
-    from elbert.evaluation.report import Example
+    from elbert.explain.run import Run
 
 # What the demo writes into its folder, and may replace there.
 MODEL, PAGE, PICTURE, NUMBERS = "model", "report.html", "report.png", "evaluation.json"
@@ -211,61 +211,49 @@ class Story:
     def report(self) -> None:
         """Write the page and the numbers; print them, and the JSON line last."""
         from elbert.evaluation.plots import overview
-        from elbert.evaluation.report import Report, render, summary
-        from elbert.evaluation.story import curves_of, depth_curve, pictures_of
+        from elbert.evaluation.story import depth_curve
+        from elbert.evaluation.summary import summary
+        from elbert.explain.run_page import report_of, run_page
 
-        outputs = self.classifier.record(self.test.texts)
-        curve = depth_curve(self.result, *curves_of(outputs, self.test, self.classifier.policy))
-        examples = self._examples()
-        page = Report(
+        page = report_of(
+            self.classifier,
+            self.test,
             title="ELBERT demo: news topics",
             lead="Each article leaves the network at the first layer that is sure of its topic.",
             evaluation=self.result,
-            pictures=pictures_of(self.result, curve),
-            examples=examples,
             facts=[*self.facts, ("all in all", f"{time.perf_counter() - self.begun:.0f} s")],
             notes=self.notes,
         )
         line = json_line(self.result.to_dict())
-        for name, content in ((PAGE, render(page)), (NUMBERS, f"{line}\n")):
+        for name, content in ((PAGE, run_page(page)), (NUMBERS, f"{line}\n")):
             with whole_file(self.out / name) as stream:
                 stream.write(content)
+        curve = depth_curve(self.result, page.scores, page.points)
         (self.out / PICTURE).write_bytes(overview(curve, self.result.exit_histogram))
         typer.echo(f"{table(summary(self.result))}\n")
-        for example in examples:
-            verdict = "" if example.right else " (wrong)"
-            where = f"after layer {example.exit_layer} of {example.layers}"
-            typer.echo(f"{example.answer}{verdict}, {where}: {example.text[:60]}…")
+        for words in _examples(page.run):
+            typer.echo(words)
         self._tell(5, f"the page: {(self.out / PAGE).resolve()}")
-        typer.echo(f'next: elbert predict {self.out / MODEL} "a text of yours"')
+        typer.echo(f'next: elbert explain {self.out / MODEL} "a text of yours" --out page.html')
         typer.echo(line)
-
-    def _examples(self) -> list[Example]:
-        """Pick test texts of as many different exit layers as there are, the shallowest first."""
-        from elbert.evaluation.report import Example
-
-        predictions = list(self.classifier.stream(self.test.texts))
-        seen: Counter[int] = Counter()
-        order = []  # (texts before it that left at the same layer, layer, row)
-        for row, prediction in enumerate(predictions):
-            order.append((seen[prediction.exit_layer], prediction.exit_layer, row))
-            seen[prediction.exit_layer] += 1
-        picked = sorted((layer, row) for _, layer, row in sorted(order)[:_EXAMPLES])
-        names = self.classifier.labels.names
-        labels = self.test.labels or []
-        examples = []
-        for _, row in picked:
-            prediction, text = predictions[row], self.test.texts[row]
-            examples.append(
-                Example(
-                    text=text if isinstance(text, str) else " ".join(text),
-                    answer=f"{prediction.label} ({prediction.score:.2f})",
-                    exit_layer=prediction.exit_layer,
-                    layers=prediction.layers,
-                    right=prediction.label == names[int(labels[row])],  # type: ignore[arg-type]
-                )
-            )
-        return examples
 
     def _tell(self, step: int, words: str) -> None:
         typer.echo(f"{step}/5  {words}")
+
+
+def _examples(run: Run) -> list[str]:
+    """Return a line on each of a few texts of as many different exit layers as there are, the shallowest first."""
+    seen: Counter[int] = Counter()
+    order = []  # (texts before it that left at the same layer, layer, row)
+    for row, layer in enumerate(run.exit_layer.tolist()):
+        order.append((seen[layer], layer, row))
+        seen[layer] += 1
+    lines = []
+    for layer, row in sorted((layer, row) for _, layer, row in sorted(order)[:_EXAMPLES]):
+        text = run.texts[row]
+        p, best = run.exit_probs[row].max(-1)
+        verdict = "" if run.verdicts is None or run.verdicts.at_exit[row] else " (wrong)"
+        where = f"after layer {layer} of {run.layers}"
+        words = text if isinstance(text, str) else " ".join(text)
+        lines.append(f"{run.names[int(best)]} ({float(p):.2f}){verdict}, {where}: {words[:60]}…")
+    return lines

@@ -36,7 +36,7 @@ def evaluate(
     text_column: options.TextColumn = None,
     text_pair_column: options.TextPairColumn = None,
     label_column: options.LabelColumn = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page with pictures here too.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page about the run here too.")] = None,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
     json: options.JsonLine = False,
@@ -52,7 +52,7 @@ def evaluate(
         elbert evaluate runs/mine test.csv --policy patience --patience 3 --report page.html
     """
     if report is not None:
-        _check_report(report, overwrite=overwrite)
+        check_output(report, overwrite=overwrite)
     classifier = options.load_classifier(
         model,
         policy=policy,
@@ -74,13 +74,6 @@ def evaluate(
     _show(result, report, as_json=json)
 
 
-def _check_report(path: Path, *, overwrite: bool) -> None:
-    from elbert.evaluation.plots import check_installed
-
-    check_output(path, overwrite=overwrite)
-    check_installed()
-
-
 def _load(data: str, split: str, classifier: Classifier, columns: dict[str, Any]) -> TextDataset:
     from elbert.data import load_data
 
@@ -95,25 +88,24 @@ def _run(classifier: Classifier, dataset: TextDataset, *, progress: bool, **sett
 
 
 def _write_report(path: Path, model: str, classifier: Classifier, dataset: TextDataset, result: Evaluation) -> None:
-    from elbert.evaluation.report import Report, render
-    from elbert.evaluation.story import curves_of, depth_curve, pictures_of
+    from elbert.explain.run_page import report_of, run_page
 
-    outputs = classifier.record(dataset.texts, batch_size=result.batch_size)
-    curve = depth_curve(result, *curves_of(outputs, dataset, classifier.policy, result.metric))
-    page = Report(
+    report = report_of(
+        classifier,
+        dataset,
         title=f"{Path(model).name} on {Path(dataset.name).name}",
         lead=f"{result.n:,} texts, each leaving the network at the first layer that is sure of it.",
         evaluation=result,
-        pictures=pictures_of(result, curve),
+        batch_size=result.batch_size,
         facts=[("model", model), ("data", dataset.name)],
     )
     with whole_file(path) as stream:
-        stream.write(render(page))
+        stream.write(run_page(report))
 
 
 def _show(result: Evaluation, report: Path | None, *, as_json: bool) -> None:
     """Print the table for people, and for programs the JSON line alone on stdout."""
-    from elbert.evaluation.report import summary
+    from elbert.evaluation.summary import summary
 
     rows = summary(result) + ([("page", str(report))] if report is not None else [])
     typer.echo(table(rows), err=as_json)

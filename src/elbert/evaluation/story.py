@@ -1,4 +1,4 @@
-"""The curves and pictures of one evaluation: what `elbert evaluate --report` and `elbert demo` both show."""
+"""The curves of one evaluation: what a report's page and the demo's picture both show."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from elbert.errors import UsageError
 from elbert.evaluation.curves import OperatingPoint, operating_points, scores_by_layer
 from elbert.evaluation.evaluate import Evaluation
-from elbert.evaluation.plots import DepthCurve, exit_layers, score_by_depth
-from elbert.evaluation.report import Picture
+from elbert.evaluation.plots import DepthCurve
 
 if TYPE_CHECKING:
     from elbert.data import TextDataset
@@ -48,19 +47,3 @@ def depth_curve(result: Evaluation, scores: Sequence[float], points: Sequence[Op
     """
     others = [(point.mean_exit_layer, point.score) for point in points]
     return DepthCurve(scores, result.metric, (result.mean_exit_layer, result.score), others)
-
-
-def pictures_of(result: Evaluation, curve: DepthCurve) -> list[Picture]:
-    """Draw score by depth and the histogram of exits, for a page."""
-    return [
-        Picture(
-            score_by_depth(curve),
-            f"{curve.metric.capitalize()} by depth: one depth for all texts (line), each text at its own (diamond).",
-            "depth",
-        ),
-        Picture(
-            exit_layers(result.exit_histogram),
-            f"Where the {result.n:,} texts left. At layer {result.layers} everybody does.",
-            "exits",
-        ),
-    ]

@@ -92,6 +92,8 @@ def figure(svg: str, caption: str, legend: str = "") -> str:
 
 def percent(share: float) -> str:
     """Return a share as a percentage with a sensible number of digits."""
+    if share == 0:
+        return "0 %"
     if 0 < share < 0.001:
         return "<0.1 %"
     return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"

@@ -44,7 +44,7 @@ class Frame:
     def axes(self, x_label: str = "", y_label: str = "", layers: int = 0, digits: int | None = None) -> str:
         """Draw horizontal rules with their values, layer numbers below, and both names."""
         parts = []
-        step = tick_step(self.y)
+        step = tick_step(self.y, self.height / 34)
         places = max(0, -floor(log10(step))) if digits is None else digits
         for value in ticks(self.y, step):
             y = self.py(value)
@@ -130,11 +130,11 @@ def layer_ticks(layers: int) -> list[int]:
     return list(range(layers, 0, -max(ceil(layers / 12), 1)))[::-1]
 
 
-def tick_step(scale: tuple[float, float]) -> float:
-    """Return a round step of 1, 2 or 5 that gives about five ticks."""
-    rough = max((scale[1] - scale[0]) / 4.5, 1e-9)
+def tick_step(scale: tuple[float, float], wanted: float = 4.5) -> float:
+    """Return a round step of 1, 2 or 5 that gives about `wanted` intervals, rather a few more than fewer."""
+    rough = max(0.75 * (scale[1] - scale[0]) / max(wanted, 1), 1e-9)
     power = 10.0 ** floor(log10(rough))
-    return next((power * factor for factor in (1, 2, 5) if power * factor >= rough * 0.999), power * 10)
+    return next((power * factor for factor in (1, 2, 5) if power * factor >= rough), power * 10)
 
 
 def ticks(scale: tuple[float, float], step: float) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from elbert.evaluation.summary import policy_words
 from elbert.exits import ExitPolicy
 from elbert.explain import attention, html, layers
 from elbert.explain.answers import answer, gold_words, score
@@ -88,12 +89,6 @@ def _walk(trace: Trace) -> str:
 def _facts(trace: Trace, right: str | None) -> list[tuple[str, str]]:
     rows = [] if right is None else [("label", right)]
     return [*rows, ("tokens read", str(len(trace.tokens))), ("policy", policy_words(trace.policy))]
-
-
-def policy_words(policy: dict[str, object]) -> str:
-    """Return a policy's JSON in one line for people."""
-    parameters = ", ".join(f"{key} {value}" for key, value in policy.items() if key != "name" and value is not None)
-    return f"{policy['name']}: {parameters}" if parameters else str(policy["name"])
 
 
 def _source(trace: Trace) -> str:

@@ -1,0 +1,175 @@
+"""`elbert explain`: why a text left where it did, or who leaves early in a data set. `elbert.explain` draws it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elbert.cli import options
+from elbert.cli.console import check_output, json_line, progress_bar, whole_file
+from elbert.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from elbert.classifier import Classifier
+
+STANDARD = "-"
+
+
+def explain(
+    model: options.Model,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="A text; - reads it from standard input.")] = None,
+    text_pair: Annotated[str | None, typer.Option(metavar="TEXT", help="The second text of a pair.")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="GOLD", help="The right answer; several of them with ; between them.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Instead of a text: a file, a GLUE-style folder, or hub:NAME.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
+    out: Annotated[Path | None, typer.Option(metavar="PAGE", help="The HTML page to be.")] = None,
+    policy: options.Policy = None,
+    threshold: options.Threshold = None,
+    window: options.Window = None,
+    criterion: options.Criterion = None,
+    tolerance: options.Tolerance = None,
+    patience: options.Patience = None,
+    settings: options.Set = None,
+    batch_size: options.BatchSize = 32,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    text_column: options.TextColumn = None,
+    text_pair_column: options.TextPairColumn = None,
+    label_column: options.LabelColumn = None,
+    overwrite: options.Overwrite = False,
+    progress: options.Progress = False,
+    json: Annotated[bool, typer.Option("--json", help="Write the trace as one JSON line on stdout.")] = False,
+) -> None:
+    """Show on one page what every layer says of a text, where it leaves and why, and what [CLS] attends to.
+
+    With --data the page shows a data set: who leaves early and who late, and where leaving early helped or hurt. The
+    page needs nothing beside itself. With --json alone, no page is written.
+
+    Example:
+        elbert explain runs/mine "What a film!" --label positive --out page.html
+        elbert explain runs/mine "A man sleeps." --text-pair "Somebody is awake." --threshold 0.2 --out page.html
+        elbert explain runs/mine --data test.csv --out page.html
+        elbert explain runs/mine "What a film!" --json | jq .exit_layer
+    """
+    _check(text, text_pair, label, data, out, overwrite=overwrite, as_json=json)
+    classifier = options.load_classifier(
+        model,
+        policy=policy,
+        threshold=threshold,
+        window=window,
+        criterion=criterion,
+        tolerance=tolerance,
+        patience=patience,
+        settings=settings,
+        backend=backend,
+        device=device,
+        dtype=dtype,
+    )
+    facts = [("model", model), ("computed by", f"{classifier.backend}, {classifier.dtype}, {classifier.device}")]
+    if data is None:
+        page, answer = _of_text(classifier, _read(text, text_pair), label, facts)
+    else:
+        columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
+        with progress_bar(None, "texts", forced=progress) as bar:
+            page, answer = _of_data(classifier, data, split, columns, batch_size, [*facts, ("data", data)], bar.update)
+    if out is not None:
+        with whole_file(out) as stream:
+            stream.write(page)
+        typer.echo(f"the page: {out}", err=json)
+    if json:
+        typer.echo(json_line(answer))
+
+
+def _check(
+    text: str | None,
+    text_pair: str | None,
+    label: str | None,
+    data: str | None,
+    out: Path | None,
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Refuse what does not go together, before anything is loaded."""
+    if (text is None) == (data is None):
+        given = "neither was" if text is None else "both were"
+        raise UsageError(f"give a text, or a data set with --data; {given} given")
+    if data is not None and (text_pair is not None or label is not None):
+        raise UsageError("--text-pair and --label belong to a text; DATA has columns for them")
+    if out is None and not as_json:
+        raise UsageError("name the page with --out PAGE, or ask for --json")
+    if out is not None:
+        check_output(out, overwrite=overwrite)
+
+
+def _read(text: str | None, text_pair: str | None) -> str | tuple[str, str]:
+    """Return the text or pair, read from standard input where it is `-`."""
+    if text == STANDARD:
+        try:
+            text = sys.stdin.buffer.read().decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"standard input: byte {error.start} is not UTF-8; send the text as UTF-8") from None
+    return (text or "") if text_pair is None else (text or "", text_pair)
+
+
+def _of_text(
+    classifier: Classifier, text: str | tuple[str, str], label: str | None, facts: list[tuple[str, str]]
+) -> tuple[str, dict[str, Any]]:
+    """Return the page and the JSON of one text."""
+    from elbert.explain.patterns import pattern_of
+    from elbert.explain.text_page import text_page
+
+    gold = _gold(classifier, label)
+    trace = classifier.trace(text)
+    answer = {**trace.to_dict(), "label": label, "pattern": pattern_of(trace, gold).name}
+    return text_page(trace, gold, facts), answer
+
+
+def _gold(classifier: Classifier, label: str | None) -> Any:
+    """Return the label as the model encodes it.
+
+    Raises:
+        UsageError: the model has no such label.
+    """
+    if label is None:
+        return None
+    try:
+        return classifier.labels.encode(label, "--label")
+    except DataError as error:
+        raise UsageError(str(error)) from None
+
+
+def _of_data(
+    classifier: Classifier,
+    data: str,
+    split: str,
+    columns: dict[str, Any],
+    batch_size: int,
+    facts: list[tuple[str, str]],
+    on_text: Callable[[int], object],
+) -> tuple[str, dict[str, Any]]:
+    """Return the page and the JSON of a data set."""
+    from elbert.data import load_data
+    from elbert.explain.run_page import report_of, run_page
+
+    dataset = load_data(data, split=split, labels=classifier.labels, require_labels=False, **columns)
+    report = report_of(
+        classifier,
+        dataset,
+        title=f"Who leaves early: {Path(classifier.name).name} on {Path(dataset.name).name}",
+        lead=f"{len(dataset):,} texts at full depth, and where each would have left.",
+        batch_size=batch_size,
+        facts=facts,
+        on_text=on_text,
+    )
+    answer = {**report.run.to_dict(), "metric": report.metric or None, "score": report.score}
+    return run_page(report), {**answer, "full_depth_score": report.scores[-1] if report.scores else None}

@@ -1,0 +1,36 @@
+"""The numbers of an evaluation as rows for people, the same on the terminal and on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from elbert.evaluation.evaluate import Evaluation
+
+
+def summary(result: Evaluation) -> list[tuple[str, str]]:
+    """Return (name, value) for every number of an evaluation."""
+    return [
+        ("texts", f"{result.n:,}"),
+        (f"{result.metric}, with exits", f"{result.score:.4f}"),
+        (f"{result.metric}, full depth", f"{result.full_depth_score:.4f}"),
+        ("mean exit layer", f"{result.mean_exit_layer:.2f} of {result.layers}"),
+        ("layer speedup", f"{result.layer_speedup:.2f}×"),
+        ("speedup, wall-clock", f"{result.speedup:.2f}×"),
+        ("engine efficiency", f"{result.engine_efficiency:.2f}"),
+        ("seconds, with exits", _seconds(result.seconds, result.n)),
+        ("seconds, full depth", _seconds(result.full_depth_seconds, result.n)),
+        ("texts by exit layer", " ".join(map(str, result.exit_histogram))),
+        ("policy", policy_words(result.policy)),
+        ("computed by", f"{result.backend}, {result.dtype}, {result.device}, {result.threads} threads"),
+        ("batch size, rounds", f"{result.batch_size}, median of {result.repeats}"),
+    ]
+
+
+def policy_words(policy: Mapping[str, object]) -> str:
+    """Return a policy's JSON in one line for people."""
+    parameters = ", ".join(f"{key} {value}" for key, value in policy.items() if key != "name" and value is not None)
+    return f"{policy['name']}: {parameters}" if parameters else str(policy["name"])
+
+
+def _seconds(seconds: float, texts: int) -> str:
+    return f"{seconds:.3f} ({texts / seconds:,.0f} texts/s)"
