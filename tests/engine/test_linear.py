@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,8 +59,11 @@ def test_attention_of_packed_rows_is_attention_of_each_row_alone(lengths: list[i
     torch.manual_seed(0)
     heads, size = 4, 32
     qkv = torch.randn(sum(lengths), 3 * size)
-    packed = attend(qkv, Layout(torch.tensor(lengths)), heads)
-    for row, mine in zip(qkv.split(lengths), packed.split(lengths), strict=True):
+    layout = Layout(np.array(lengths))
+    filler = torch.full((layout.size - layout.tokens, 3 * size), 1e9)
+    packed = attend(torch.cat((qkv, filler)), layout, heads)
+    assert len(packed) == layout.size
+    for row, mine in zip(qkv.split(lengths), packed[: layout.tokens].split(lengths), strict=True):
         q, k, v = row.view(len(row), 3, heads, -1).permute(1, 2, 0, 3)
         alone = F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
         torch.testing.assert_close(mine, alone.transpose(0, 1).reshape(len(row), size), atol=1e-5, rtol=0)

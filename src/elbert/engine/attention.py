@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,12 +34,12 @@ def cls_attention(weights: EncoderWeights, arrival: Arrival) -> Tensor:
     inner = [layer for group in weights.layers for layer in group]
     one_by_one = replace(weights, layers=tuple((layer,) for layer in inner))
     backend = TorchBackend(one_by_one, torch.float32, torch.device("cpu"))
-    layout = Layout(torch.tensor([len(arrival.ids)]))
-    types = None if arrival.token_types is None else torch.tensor(arrival.token_types)
-    hidden = backend.embed(torch.tensor(arrival.ids), types, layout)  # [tokens, H]
+    layout = Layout(np.array([len(arrival.ids)]))
+    types = None if arrival.token_types is None else layout.packed([arrival.token_types])
+    hidden = backend.embed(layout.packed([arrival.ids]), types, layout)  # [size, H]
     rows = []
     for depth, layer in enumerate(inner):
-        rows.append(_first_row(hidden, layer, weights.num_attention_heads))
+        rows.append(_first_row(hidden[: layout.tokens], layer, weights.num_attention_heads))
         hidden = backend.step(hidden, layout, depth)
     sizes = [len(group) for group in weights.layers]
     return torch.stack([torch.stack(group).mean(0) for group in _grouped(rows, sizes)])

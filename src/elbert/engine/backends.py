@@ -30,7 +30,7 @@ _NOTHING = np.float32(-1e9)
 
 
 class Backend(Protocol):
-    """Runs the parts of a model on packed rows ([tokens, H], see `elbert.engine.packed`).
+    """Runs the parts of a model on packed rows ([size, H], see `elbert.engine.packed`).
 
     Attributes:
         name: the word users write.
@@ -45,10 +45,10 @@ class Backend(Protocol):
     shared_heads: bool
 
     def embed(self, ids: Tensor, token_types: Tensor | None, layout: Layout) -> Tensor:
-        """Return [tokens, H] for packed `ids` ([tokens] int64); `token_types` None means all zero."""
+        """Return [size, H] for packed `ids` ([size] int64); `token_types` None means all zero."""
 
     def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
-        """Run encoder step `depth` (0-based) on packed `hidden` [tokens, H]."""
+        """Run encoder step `depth` (0-based) on packed `hidden` [size, H]."""
 
     def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""
@@ -148,14 +148,14 @@ class GraphBackend:
         self._padding: tuple[Layout, dict[str, Array]] | None = None
 
     def embed(self, ids: Tensor, token_types: Tensor | None, layout: Layout) -> Tensor:
-        """Return [tokens, H] for packed `ids` ([tokens] int64); `token_types` None means all zero."""
+        """Return [size, H] for packed `ids` ([size] int64); `token_types` None means all zero."""
         feeds = {"ids": ids.numpy(), "positions": layout.positions().numpy()}
         if self._token_types:
             feeds["token_types"] = np.zeros_like(feeds["ids"]) if token_types is None else token_types.numpy()
         return self._run(self._embed, feeds)[0]
 
     def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
-        """Run encoder step `depth` (0-based) on packed `hidden` [tokens, H]."""
+        """Run encoder step `depth` (0-based) on packed `hidden` [size, H]."""
         padding = self._padding
         if padding is None or padding[0] is not layout:  # rows that nobody leaves or joins keep their layout
             padding = self._padding = (layout, _padding(layout))
@@ -187,7 +187,7 @@ def _padding(layout: Layout) -> dict[str, Array]:
         places = np.arange(layout.rows * layout.longest)
         return {
             "pad": places.reshape(block),
-            "unpad": places,
+            "unpad": layout.unpad.numpy(),
             "mask": np.zeros((layout.rows, 1, 1, layout.longest), np.float32),
         }
     mask = np.where(layout.mask.numpy(), np.float32(0), _NOTHING)

@@ -84,7 +84,7 @@ class Engine:
         source = by_length(arrivals, _SORTING_WINDOW * batch_size)
         following = next(source, None)
         while following is not None or scheduler.busy:
-            while following is not None and scheduler.fits(following):
+            while following is not None and not scheduler.full:
                 scheduler.admit(following)
                 following = next(source, None)
             departures = scheduler.step(draining=following is None)

@@ -18,6 +18,9 @@ from elbert.modeling.activations import Activation, activation, gelu_form
 # Rows the reordering is told to expect. The layout it chooses serves other counts as well: measured from 16 to 4,096.
 _EXPECTED_ROWS = 256
 
+# Activations the product applies itself, under transformers' names; every GELU too.
+_FUSED = ("relu", "tanh")
+
 
 class Linear:
     """`y = act(x Wᵀ + b)` or `y = x Wᵀ + b + residual`, prepared once.
@@ -34,11 +37,15 @@ class Linear:
         self._weight = weight
         self._bias = bias
         self._act: Activation | None = activation(act) if act else None
-        form = gelu_form(act) if act else None
-        self._attribute, self._form = ("gelu", form) if form else ("none", "")
         self._packed: Any = None
-        if _packs(weight.device, weight.dtype):
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _EXPECTED_ROWS)
+        self._attribute, self._form = "none", ""
+        if not _packs(weight.device, weight.dtype):
+            return
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _EXPECTED_ROWS)
+        form = gelu_form(act) if act else None
+        if form or act in _FUSED:
+            self._act = None  # the product applies it
+            self._attribute, self._form = ("gelu", form) if form else (str(act), "")
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return [..., out] for `x` [..., in]."""
@@ -46,7 +53,7 @@ class Linear:
             y = F.linear(x, self._weight, self._bias)
             return y if self._act is None else self._act(y)
         y = torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, self._attribute, [], self._form)
-        return y if self._act is None or self._form else self._act(y)
+        return y if self._act is None else self._act(y)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
         """Return `x Wᵀ + b + residual`, [..., out]; only for a product without an activation."""

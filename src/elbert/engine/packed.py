@@ -1,16 +1,37 @@
 """Rows in flight as packed tokens: the tokens of all rows lie behind one another, so matrix products see no padding.
 
 Only attention needs rows of one length; `Layout` holds the indices that lay packed tokens out as a padded block and
-bring them back. This module moves rows; it computes no layer.
+bring them back. A few filler places behind the last token round their number up, because every new number of tokens
+costs a matrix library a new plan. The arithmetic is over a few hundred small integers and is done in numpy on the host,
+where a call costs a fraction of a tensor operation. This module moves rows; it computes no layer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Integers = NDArray[np.int64]
+
+_CPU = torch.device("cpu")
+
+# Tokens in flight are rounded up to a multiple of the second number while they are at most the first.
+_STEPS = ((512, 16), (4096, 64))
+_LAST_STEP = 256
+
+
+def rounded_up(tokens: int) -> int:
+    """Return the number of packed places for `tokens` tokens: at most 96 different numbers up to 4,096 tokens."""
+    step = next((step for limit, step in _STEPS if tokens <= limit), _LAST_STEP)
+    return -(-tokens // step) * step
 
 
 @dataclass(frozen=True)
@@ -18,15 +39,27 @@ class Layout:
     """Where each row's tokens lie in the packed order.
 
     Attributes:
-        lengths: [rows] int64, tokens per row, each >= 1.
+        lengths: [rows] int64 on the host, tokens per row, each >= 1.
+        device: where the index tensors are wanted.
     """
 
-    lengths: Tensor
+    lengths: Integers
+    device: torch.device = field(default=_CPU)
 
     @cached_property
     def rows(self) -> int:
         """Rows in flight."""
-        return self.lengths.numel()
+        return len(self.lengths)
+
+    @cached_property
+    def tokens(self) -> int:
+        """Tokens of all rows."""
+        return int(self.lengths.sum())
+
+    @cached_property
+    def size(self) -> int:
+        """Packed places: the tokens and the filler behind them."""
+        return rounded_up(self.tokens)
 
     @cached_property
     def longest(self) -> int:
@@ -36,30 +69,68 @@ class Layout:
     @cached_property
     def starts(self) -> Tensor:
         """[rows] index of each row's first token ([CLS])."""
-        return self.lengths.cumsum(0) - self.lengths
+        return self._tensor(self._starts)
 
     @cached_property
     def mask(self) -> Tensor | None:
         """[rows, longest] True at real tokens; None where all rows are equally long and nothing needs padding."""
-        mask = torch.arange(self.longest, device=self.lengths.device) < self.lengths[:, None]
-        return None if self.longest * self.rows == int(self.lengths.sum()) else mask
+        return None if self._even else self._tensor(self._real)
+
+    @cached_property
+    def closed(self) -> Tensor:
+        """[rows, longest] fp32 to add to attention scores: 0 at real tokens, minus infinity elsewhere."""
+        return self._tensor(np.where(self._real, np.float32(0), np.float32(-np.inf)))
 
     @cached_property
     def pad(self) -> Tensor:
         """[rows * longest] packed index for every padded place; places past a row's end repeat its last token."""
-        place = torch.arange(self.longest, device=self.lengths.device)
-        return (self.starts[:, None] + torch.minimum(place, self.lengths[:, None] - 1)).flatten()
+        place = np.arange(self.longest)
+        return self._tensor((self._starts[:, None] + np.minimum(place, self.lengths[:, None] - 1)).ravel())
 
     @cached_property
     def unpad(self) -> Tensor:
-        """[tokens] padded index of every packed token."""
-        assert self.mask is not None  # only asked for where there is padding
-        return self.mask.flatten().nonzero().squeeze(1)
+        """[size] padded index of every packed place; filler repeats the first."""
+        return self._tensor(_filled(np.flatnonzero(self._real), self.size))
 
     def positions(self) -> Tensor:
-        """Return [tokens] int64, each token's place in its own row, 0-based."""
-        tokens = torch.arange(int(self.lengths.sum()), device=self.lengths.device)
-        return tokens - self.starts.repeat_interleave(self.lengths)
+        """Return [size] int64, each token's place in its own row, 0-based; filler is at 0."""
+        return self._tensor(_filled(np.arange(self.tokens) - np.repeat(self._starts, self.lengths), self.size))
+
+    def packed(self, numbers: Iterable[Sequence[int]]) -> Tensor:
+        """Return [size] int64: the numbers of every row's tokens, such as their ids; filler is 0."""
+        return self._tensor(_filled(np.fromiter(chain.from_iterable(numbers), np.int64, self.tokens), self.size))
+
+    def tokens_of(self, rows: Integers) -> Tensor:
+        """Return where the tokens of `rows` ([n] row numbers) lie, in that order of rows, with filler behind."""
+        counts = self.lengths[rows]
+        ends = counts.cumsum()
+        places = np.arange(ends[-1]) + np.repeat(self._starts[rows] - ends + counts, counts)
+        return self._tensor(_filled(places, rounded_up(int(ends[-1]))))
+
+    @cached_property
+    def _starts(self) -> Integers:
+        starts: Integers = self.lengths.cumsum() - self.lengths
+        return starts
+
+    @cached_property
+    def _even(self) -> bool:
+        return self.longest * self.rows == self.tokens
+
+    @cached_property
+    def _real(self) -> NDArray[np.bool_]:
+        real: NDArray[np.bool_] = np.arange(self.longest) < self.lengths[:, None]
+        return real
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(values)
+        return tensor if self.device.type == "cpu" else tensor.to(self.device)
+
+
+def _filled(values: Integers, size: int) -> Integers:
+    """Return `values` with zeros behind them up to `size`."""
+    filled = np.zeros(size, np.int64)
+    filled[: len(values)] = values
+    return filled
 
 
 @dataclass(frozen=True)
@@ -67,17 +138,17 @@ class Rows:
     """Rows that are stepped together; they may stand at different depths.
 
     Attributes:
-        hidden: [tokens, H] packed hidden states.
+        hidden: [size, H] packed hidden states, those of the filler without meaning.
         layout: where each row's tokens are.
-        index: [rows] int64, the caller's number of each row.
-        layer: [rows] int64, layers run so far.
+        index: [rows] int64 on the host, the caller's number of each row.
+        layer: [rows] int64 on the host, layers run so far.
         state: the exit policy's memory, every tensor with leading dimension rows.
     """
 
     hidden: Tensor
     layout: Layout
-    index: Tensor
-    layer: Tensor
+    index: Integers
+    layer: Integers
     state: dict[str, Tensor]
 
     @property
@@ -88,25 +159,32 @@ class Rows:
     @property
     def tokens(self) -> int:
         """Tokens in flight."""
-        return self.hidden.shape[0]
+        return self.layout.tokens
 
-    def keep(self, stays: Tensor) -> Rows:
-        """Return only the rows where `stays` ([rows] bool) is True."""
-        tokens = stays.repeat_interleave(self.layout.lengths).nonzero().squeeze(1)
+    def keep(self, stays: Integers) -> Rows:
+        """Return only the rows `stays` ([n] row numbers, n >= 1), in that order."""
+        there = torch.from_numpy(stays).to(self.hidden.device)
         return Rows(
-            hidden=self.hidden.index_select(0, tokens),
-            layout=Layout(self.layout.lengths[stays]),
+            hidden=self.hidden.index_select(0, self.layout.tokens_of(stays)),
+            layout=Layout(self.layout.lengths[stays], self.layout.device),
             index=self.index[stays],
             layer=self.layer[stays],
-            state={name: value[stays] for name, value in self.state.items()},
+            state={name: value.index_select(0, there) for name, value in self.state.items()},
         )
 
-    def join(self, other: Rows) -> Rows:
-        """Return these rows followed by `other`'s."""
+    def join(self, other: Rows, start: int = 0, end: int | None = None) -> Rows:
+        """Return these rows followed by `other`'s, or by those from number `start` up to `end`."""
+        part = slice(start, end)
+        lengths = other.layout.lengths[part]
+        first = int(other.layout.lengths[:start].sum())
+        layout = Layout(np.concatenate((self.layout.lengths, lengths)), self.layout.device)
+        pieces = [self.hidden[: self.tokens], other.hidden[first : first + int(lengths.sum())]]
+        if layout.size > layout.tokens:
+            pieces.append(self.hidden[:1].expand(layout.size - layout.tokens, -1))
         return Rows(
-            hidden=torch.cat((self.hidden, other.hidden)),
-            layout=Layout(torch.cat((self.layout.lengths, other.layout.lengths))),
-            index=torch.cat((self.index, other.index)),
-            layer=torch.cat((self.layer, other.layer)),
-            state={name: torch.cat((value, other.state[name])) for name, value in self.state.items()},
+            hidden=torch.cat(pieces),
+            layout=layout,
+            index=np.concatenate((self.index, other.index[part])),
+            layer=np.concatenate((self.layer, other.layer[part])),
+            state={name: torch.cat((value, other.state[name][part])) for name, value in self.state.items()},
         )

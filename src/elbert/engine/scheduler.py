@@ -7,12 +7,14 @@ the caller's business.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from elbert.engine.packed import Layout, Rows
+from elbert.engine.packed import Integers, Layout, Rows
 from elbert.engine.step import TorchBackend
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights
@@ -68,7 +70,7 @@ class Recorder:
 
     def write(self, rows: Rows, logits: Tensor, pooled: Tensor) -> None:
         """Store what the exits just said of `rows`."""
-        index, depth = rows.index.cpu(), rows.layer.cpu() - 1
+        index, depth = torch.from_numpy(rows.index), torch.from_numpy(rows.layer) - 1
         self.logits[index, depth] = logits.cpu()
         if self.pooled is not None:
             self.pooled[index, depth] = pooled.cpu()
@@ -105,24 +107,26 @@ class Scheduler:
         self._device = backend.device
         pool_of = _pools(weights)
         self._first_depth = [pool_of.index(pool) for pool in range(pool_of[-1] + 1)]
-        self._pool_of = torch.tensor(pool_of, device=self._device)
+        self._pool_of = np.array(pool_of)
+        self._earliest = policy.earliest(weights.num_layers)
         self._pools: dict[int, Rows] = {}
+        self._staged: Rows | None = None  # embedded together; the first `_moved` of them have found a place
+        self._moved = 0
         self._waiting: list[Arrival] = []
 
     @property
     def busy(self) -> bool:
         """True while any row is in flight."""
-        return bool(self._pools or self._waiting)
+        return bool(self._pools or self._staged or self._waiting)
 
-    def fits(self, arrival: Arrival) -> bool:
-        """Tell whether the first pool has a place for this row now."""
-        first = self._pools.get(0)
-        rows = (first.count if first else 0) + len(self._waiting)
-        tokens = (first.tokens if first else 0) + sum(len(waiting.ids) for waiting in self._waiting)
-        return rows == 0 or (rows < self._places and tokens + len(arrival.ids) <= self._max_tokens)
+    @property
+    def full(self) -> bool:
+        """True while enough rows wait for a place."""
+        staged = self._staged.count - self._moved if self._staged else 0
+        return len(self._waiting) + staged >= self._places
 
     def admit(self, arrival: Arrival) -> None:
-        """Take one row in; it is embedded with its fellows at the next `step`."""
+        """Take one row in: it is embedded with its fellows, and steps as soon as there is a place."""
         self._waiting.append(arrival)
 
     def step(self, *, draining: bool) -> Departures | None:
@@ -131,45 +135,72 @@ class Scheduler:
         Args:
             draining: True when no more rows will come, so that pools that are not full are stepped too.
         """
-        self._embed_waiting()
+        self._fill_places()
         pool = self._choose(draining)
         if pool is None:
             return None
         rows = self._pools.pop(pool)
         hidden = self._backend.step(rows.hidden, rows.layout, self._first_depth[pool])
-        rows = Rows(hidden, rows.layout, rows.index, rows.layer + 1, rows.state)
-        leave, state, output = self._decide(rows)
-        rows = Rows(hidden, rows.layout, rows.index, rows.layer, state)
-        if not leave.any():
+        rows = replace(rows, hidden=hidden, layer=rows.layer + 1)
+        looked = self._looked_at(rows)
+        if not len(looked):
             self._put(rows)
             return None
-        if not leave.all():
-            self._put(rows.keep(~leave))
-        return Departures(
-            rows.index[leave].cpu(), rows.layer[leave].cpu(), output.logits[leave].cpu(), output.probs[leave].cpu()
-        )
+        leave, state, output = self._decide(rows, looked)
+        rows = replace(rows, state=state)
+        left = np.flatnonzero(leave)
+        if not len(left):
+            self._put(rows)
+            return None
+        gone = looked[left]
+        if len(gone) < rows.count:
+            self._put(rows.keep(np.delete(np.arange(rows.count), gone)))
+        return _departures(rows, gone, output, left)
 
-    def _embed_waiting(self) -> None:
-        """Turn the admitted texts into rows of the first pool."""
-        if not self._waiting:
-            return
+    def _fill_places(self) -> None:
+        """Move rows that wait into the first pool, as many as fit."""
+        while self._staged or self._waiting:
+            if self._staged is None:
+                self._staged, self._moved = self._embedded(), 0
+            staged, start = self._staged, self._moved
+            end = start + self._room(staged.layout.lengths[start:])
+            if end == start:
+                return
+            self._staged, self._moved = (staged, end) if end < staged.count else (None, 0)
+            first = self._pools.get(0)
+            if first is not None:
+                self._pools[0] = first.join(staged, start, end)
+            else:
+                whole = end - start == staged.count
+                self._pools[0] = staged if whole else staged.keep(np.arange(start, end))
+
+    def _room(self, lengths: Integers) -> int:
+        """Return how many of the rows to come, given their lengths in order, the first pool has places for."""
+        first = self._pools.get(0)
+        if first is None:
+            free, tokens = self._places, self._max_tokens
+        else:
+            free, tokens = self._places - first.count, self._max_tokens - first.tokens
+        if free <= 0:
+            return 0
+        fitting = int(np.searchsorted(lengths[:free].cumsum(), tokens, side="right"))
+        return fitting if first is not None else max(fitting, 1)  # a row too long for the budget runs alone
+
+    def _embedded(self) -> Rows:
+        """Turn the admitted texts into rows that have run no layer."""
         arrivals, self._waiting = self._waiting, []
         device = self._device
-        layout = Layout(torch.tensor([len(arrival.ids) for arrival in arrivals], device=device))
-        ids = torch.tensor([token for arrival in arrivals for token in arrival.ids], device=device)
+        layout = Layout(np.array([len(arrival.ids) for arrival in arrivals]), device)
+        ids = layout.packed(arrival.ids for arrival in arrivals)
         types = None
         if any(arrival.token_types for arrival in arrivals):
-            filled = [arrival.token_types or [0] * len(arrival.ids) for arrival in arrivals]
-            types = torch.tensor([kind for row in filled for kind in row], device=device)
-        self._put_in(
-            0,
-            Rows(
-                hidden=self._backend.embed(ids, types, layout),
-                layout=layout,
-                index=torch.tensor([arrival.index for arrival in arrivals], device=device),
-                layer=torch.zeros(len(arrivals), dtype=torch.int64, device=device),
-                state=self._policy.start(len(arrivals), num_labels=self._weights.num_labels, device=device),
-            ),
+            types = layout.packed(arrival.token_types or [0] * len(arrival.ids) for arrival in arrivals)
+        return Rows(
+            hidden=self._backend.embed(ids, types, layout),
+            layout=layout,
+            index=np.array([arrival.index for arrival in arrivals]),
+            layer=np.zeros(len(arrivals), np.int64),
+            state=self._policy.start(len(arrivals), num_labels=self._weights.num_labels, device=device),
         )
 
     def _choose(self, draining: bool) -> int | None:
@@ -184,10 +215,22 @@ class Scheduler:
                 return pool
         return min(self._pools) if draining or 0 in self._pools else None
 
-    def _decide(self, rows: Rows) -> tuple[Tensor, dict[str, Tensor], ExitOutput]:
-        """Ask heads and policy about rows that just ran a layer: who leaves ([rows] bool), new state, the outputs."""
-        cls = rows.hidden.index_select(0, rows.layout.starts)
-        logits, pooled = self._heads(cls, rows.layer)
+    def _looked_at(self, rows: Rows) -> Integers:
+        """Return the numbers of the rows whose exits are worth asking: all, or those a row can leave at."""
+        if self._recorder is not None or self._earliest <= 1:
+            return np.arange(rows.count)
+        return np.flatnonzero(rows.layer >= self._earliest)
+
+    def _decide(self, rows: Rows, looked: Integers) -> tuple[NDArray[np.bool_], dict[str, Tensor], ExitOutput]:
+        """Ask heads and policy about the rows `looked` at, which just ran a layer.
+
+        Returns:
+            Who of them leaves, [looked] bool; the new state; what the exits said, [looked, C].
+        """
+        everyone = len(looked) == rows.count
+        layer = rows.layer if everyone else rows.layer[looked]
+        starts = rows.layout.starts if everyone else rows.layout.starts[torch.from_numpy(looked)]
+        logits, pooled = self._heads(rows.hidden.index_select(0, starts), layer)
         output = ExitOutput(
             probs=probabilities(logits, self._weights.problem_type),
             logits=logits,
@@ -196,20 +239,21 @@ class Scheduler:
         )
         if self._recorder is not None:
             self._recorder.write(rows, logits, pooled)
-        leave, state = self._policy.update(rows.state, output, rows.layer)
-        return leave | (rows.layer >= self._weights.num_layers), state, output
+        depth = torch.from_numpy(layer).to(self._device)
+        leave, state = self._policy.update(rows.state, output, depth)
+        return leave.cpu().numpy() | (layer >= self._weights.num_layers), state, output
 
-    def _heads(self, cls: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
+    def _heads(self, cls: Tensor, layer: Integers) -> tuple[Tensor, Tensor]:
         """Return (logits, pooled) of each row's own exit."""
         if self._backend.shared_heads:
             return self._backend.head(cls, 0)
-        depths = layer.unique().tolist()
+        depths = np.unique(layer).tolist()
         if len(depths) == 1:
             return self._backend.head(cls, depths[0] - 1)
         logits = cls.new_empty(len(cls), self._weights.num_labels, dtype=torch.float32)
         pooled = cls.new_empty(cls.shape, dtype=torch.float32)
         for depth in depths:
-            here = layer == depth
+            here = torch.from_numpy(np.flatnonzero(layer == depth)).to(cls.device)
             logits[here], pooled[here] = self._backend.head(cls[here], depth - 1)
         return logits, pooled
 
@@ -219,13 +263,24 @@ class Scheduler:
             self._put_in(0, rows)
             return
         pools = self._pool_of[rows.layer]
-        for pool in pools.unique().tolist():
-            here = pools == pool
-            self._put_in(pool, rows if bool(here.all()) else rows.keep(here))
+        for pool in np.unique(pools).tolist():
+            here = np.flatnonzero(pools == pool)
+            self._put_in(pool, rows if len(here) == rows.count else rows.keep(here))
 
     def _put_in(self, pool: int, rows: Rows) -> None:
         held = self._pools.get(pool)
         self._pools[pool] = rows if held is None else held.join(rows)
+
+
+def _departures(rows: Rows, gone: Integers, output: ExitOutput, left: Integers) -> Departures:
+    """Return what the rows `gone` take with them; they stand at `left` in `output`."""
+    places = torch.from_numpy(left).to(output.probs.device)
+    return Departures(
+        index=torch.from_numpy(rows.index[gone]),
+        exit_layer=torch.from_numpy(rows.layer[gone]),
+        logits=output.logits.index_select(0, places).cpu(),
+        probs=output.probs.index_select(0, places).cpu(),
+    )
 
 
 def _pools(weights: EncoderWeights) -> list[int]:

@@ -14,41 +14,44 @@ from torch import Tensor
 
 from elbert.engine.packed import Layout
 
-# Longest row, in tokens, that takes plain products on a CPU: they win up to here at head widths 32 and 64, in fp32 and
-# bf16, and their scores stay within 100 MB at 16,384 tokens in flight.
+# Longest row, in tokens, that takes plain products on a CPU: they win up to here at head widths 32 and 64, and their
+# scores stay within 100 MB at 16,384 tokens in flight. In fp32 always: batched bf16 products need a new plan for every
+# number of rows and every length.
 _PLAIN_UP_TO = 128
 
 
 def attend(qkv: Tensor, layout: Layout, heads: int) -> Tensor:
-    """Return packed [tokens, H] from packed `qkv` [tokens, 3H]: query, key, value behind one another.
+    """Return packed [size, H] from packed `qkv` [size, 3H]: query, key, value behind one another.
 
     Args:
-        qkv: [tokens, 3H].
+        qkv: [size, 3H].
         layout: where the rows are.
         heads: attention heads; divides H.
     """
-    mask = layout.mask
-    padded = qkv if mask is None else qkv.index_select(0, layout.pad)
+    padded = qkv[: layout.tokens] if layout.mask is None else qkv.index_select(0, layout.pad)
     block = padded.view(layout.rows, layout.longest, 3, heads, -1).permute(2, 0, 3, 1, 4)
     plain = qkv.device.type == "cpu" and layout.longest <= _PLAIN_UP_TO
-    out = _plain(block, mask) if plain else _fused(block, mask)  # [rows, heads, longest, H / heads]
+    out = (_plain if plain else _fused)(block, layout)  # [rows, heads, longest, H / heads]
     out = out.transpose(1, 2).reshape(-1, qkv.shape[-1] // 3)
-    return out if mask is None else out.index_select(0, layout.unpad)
+    whole = layout.mask is None and layout.size == layout.tokens
+    return out if whole else out.index_select(0, layout.unpad)
 
 
-def _fused(block: Tensor, mask: Tensor | None) -> Tensor:
-    """Attend in torch's own kernel; `block` is [3, rows, heads, longest, width], `mask` [rows, longest] or None."""
+def _fused(block: Tensor, layout: Layout) -> Tensor:
+    """Attend in torch's own kernel; `block` is [3, rows, heads, longest, width]."""
     q, k, v = block
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
+    mask = None if layout.mask is None else layout.mask[:, None, None, :]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def _plain(block: Tensor, mask: Tensor | None) -> Tensor:
-    """Attend in two batched products, softmax(q kᵀ / sqrt(width)) v; arguments as `_fused`."""
+def _plain(block: Tensor, layout: Layout) -> Tensor:
+    """Attend in two batched products, softmax(q kᵀ / sqrt(width)) v, in fp32; arguments as `_fused`."""
     _, rows, heads, longest, width = block.shape
-    q, k, v = block.contiguous().view(3, rows * heads, longest, width)
+    parts = torch.empty(block.shape, dtype=torch.float32).copy_(block)
+    q, k, v = parts.view(3, rows * heads, longest, width)
     start, beta = q.new_empty(1), 0
-    if mask is not None:
-        nothing = q.new_zeros(mask.shape).masked_fill_(~mask, -math.inf)
-        start, beta = nothing.repeat_interleave(heads, 0).unsqueeze(1), 1  # [rows * heads, 1, longest]
+    if layout.mask is not None:
+        closed = layout.closed[:, None, None, :].expand(rows, heads, 1, longest)
+        start, beta = closed.reshape(rows * heads, 1, longest), 1
     scores = torch.baddbmm(start, q, k.transpose(1, 2), beta=beta, alpha=1 / math.sqrt(width))
-    return torch.bmm(scores.softmax(-1), v).view(rows, heads, longest, width)
+    return torch.bmm(scores.softmax(-1), v).view(rows, heads, longest, width).to(block.dtype)

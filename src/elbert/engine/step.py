@@ -16,10 +16,12 @@ from torch import Tensor
 from elbert.engine.linear import Linear
 from elbert.engine.packed import Layout
 from elbert.engine.self_attention import attend
-from elbert.modeling.activations import activation
 from elbert.modeling.weights import EncoderWeights, HeadWeights, LayerWeights
 
 _Weights = TypeVar("_Weights")
+
+# Rows of [CLS] are rounded up to a multiple of this, for the same reason as packed tokens.
+_HEAD_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,20 @@ class _Layer:
             attention_norm=(layer.attention_norm_weight, layer.attention_norm_bias),
             output_norm=(layer.output_norm_weight, layer.output_norm_bias),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """One exit, prepared for the machine; the last product is too small to gain."""
+
+    dense: Linear
+    out_weight: Tensor
+    out_bias: Tensor
+
+    @classmethod
+    def prepare(cls, head: HeadWeights) -> _Head:
+        dense = Linear(head.dense_weight, head.dense_bias, act=head.dense_activation)
+        return cls(dense, head.out_weight, head.out_bias)
 
 
 def _converted(weights: _Weights, dtype: torch.dtype, device: torch.device) -> _Weights:
@@ -82,12 +98,12 @@ class TorchBackend:
             key: _Layer.prepare(_converted(layer, dtype, device), weights.activation) for key, layer in distinct.items()
         }
         self._layers = [[prepared[id(layer)] for layer in group] for group in weights.layers]
-        heads = {id(head): _converted(head, torch.float32, device) for head in weights.heads}
-        self._heads: list[HeadWeights] = [heads[id(head)] for head in weights.heads]
+        heads = {id(head): _Head.prepare(_converted(head, torch.float32, device)) for head in weights.heads}
+        self._heads = [heads[id(head)] for head in weights.heads]
         self.shared_heads = len(heads) == 1
 
     def embed(self, ids: Tensor, token_types: Tensor | None, layout: Layout) -> Tensor:
-        """Return [tokens, H] for packed `ids` ([tokens] int64); `token_types` None means all zero."""
+        """Return [size, H] for packed `ids` ([size] int64, see `Layout.packed`); `token_types` None means all zero."""
         table = self._embedding
         hidden = F.embedding(ids, table.word) + F.embedding(layout.positions() + table.position_offset, table.position)
         if table.token_type is not None:
@@ -98,7 +114,7 @@ class TorchBackend:
         return hidden if self._projection is None else self._projection(hidden)
 
     def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
-        """Run encoder layer `depth` (0-based) on packed `hidden` [tokens, H]."""
+        """Run encoder layer `depth` (0-based) on packed `hidden` [size, H]."""
         for layer in self._layers[depth]:
             hidden = self._layer(hidden, layout, layer)
         return hidden
@@ -106,8 +122,9 @@ class TorchBackend:
     def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""
         head = self._heads[depth]
-        pooled = F.linear(cls.float(), head.dense_weight, head.dense_bias)
-        pooled = activation(head.dense_activation)(pooled)
+        rows = len(cls)
+        filler = -rows % _HEAD_ROWS if rows > 1 else 0
+        pooled = head.dense(F.pad(cls, (0, 0, 0, filler)).float() if filler else cls.float())[:rows]
         return F.linear(pooled, head.out_weight, head.out_bias), pooled
 
     def _layer(self, hidden: Tensor, layout: Layout, layer: _Layer) -> Tensor:

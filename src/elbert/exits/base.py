@@ -56,6 +56,17 @@ class ExitPolicy(ABC):
         del rows, num_labels, device  # most rules remember nothing
         return {}
 
+    def earliest(self, num_layers: int) -> int:
+        """Return the first layer, 1-based, whose output the rule looks at; the engine skips the exits before it.
+
+        Only a rule that keeps no state may say more than 1.
+
+        Args:
+            num_layers: M of the model.
+        """
+        del num_layers
+        return 1
+
     def update(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
         """Decide which rows leave; the input state is left as it was.
 

@@ -25,6 +25,10 @@ class Fixed(ExitPolicy):
 
     layer: int = count(6, "the layer every text leaves at; the last one where the model has fewer")
 
+    def earliest(self, num_layers: int) -> int:
+        """Return the layer every text leaves at."""
+        return min(self.layer, num_layers)
+
     def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
         """Compare the depth."""
         del output

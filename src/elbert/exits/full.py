@@ -20,6 +20,10 @@ class Full(ExitPolicy):
     summary: ClassVar[str] = "no early exit: every text runs all layers"
     citation: ClassVar[str] = "no paper: the model as it was trained"
 
+    def earliest(self, num_layers: int) -> int:
+        """Return the last layer: no other answer is used."""
+        return num_layers
+
     def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
         """Keep every row."""
         del output
