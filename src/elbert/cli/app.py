@@ -46,6 +46,9 @@ VERBS: dict[str, Verb] = {
     "predict": Verb("elbert.cli.predict", "Classify texts, one JSON object a line.", "Use a model"),
     "evaluate": Verb("elbert.cli.evaluate", "Score a model on labelled data, timed against full depth.", "Use a model"),
     "export": Verb("elbert.cli.export", "Write a model as graphs for onnxruntime or OpenVINO.", "Use a model"),
+    "explain": Verb(
+        "elbert.cli.explain", "Show on a page why a text, or a data set, leaves where it does.", "Use a model"
+    ),
     "sweep": Verb("elbert.cli.sweep", "Compare every exit policy at every setting.", "Use a model"),
     "policies": Verb("elbert.cli.policies", "List the exit policies, with the paper of each.", "Look up"),
     "schemes": Verb("elbert.cli.schemes", "List the training schemes, with the paper of each.", "Look up"),
