@@ -222,10 +222,11 @@ def test_max_prob_divides_the_logits_of_each_layer_by_its_temperature(
     policy = make("max_prob", threshold=threshold, temperature=temperature)
     scale = torch.tensor([temperature[min(i, len(temperature) - 1)] for i in range(6)])[:, None]
     cooled = outputs.logits / scale
-    expected = exit_layers(
-        make("max_prob", threshold=threshold),
-        dataclasses.replace(outputs, probs=cooled.sigmoid() if multi else cooled.softmax(-1)),
-    )
+    plain = make("max_prob", threshold=threshold)
+    outputs_cooled = dataclasses.replace(outputs, probs=cooled.sigmoid() if multi else cooled.softmax(-1))
+    expected = exit_layers(plain, outputs_cooled)
+    # Rounding may put a score on different sides of the threshold; such examples say nothing.
+    assume(expected == exit_layers(plain, outputs_cooled, 1e-5) == exit_layers(plain, outputs_cooled, -1e-5))
     assert replay(policy, outputs).tolist() == expected
     assert run_in_flight(policy, outputs, seed) == expected
 
