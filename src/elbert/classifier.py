@@ -5,19 +5,18 @@ Joins tokenizer, engine, policies and the model folder. Runs no layer itself, tr
 
 from __future__ import annotations
 
-import reprlib
 import tempfile
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from elbert.data import Labels
+from elbert.calibration import Calibration
+from elbert.calibration.model import calibrate_model, promises, warn_of_misfit
+from elbert.data import Labels, Text, TextDataset
 from elbert.engine import Engine
 from elbert.engine.attention import cls_attention
 from elbert.engine.backends import choose_backend
+from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.scheduler import Arrival, Departures
 from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
@@ -27,12 +26,7 @@ from elbert.modeling.exported import ExportedModel
 from elbert.modeling.load import load_model
 from elbert.modeling.model import MultiExitModel
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
-
-Text = str | tuple[str, str]
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Texts tokenised together: enough to keep the tokenizer's threads busy, few enough to stay small in memory.
-_TOKENIZE_AT_ONCE = 256
+from elbert.tokens import arrivals
 
 
 class Classifier:
@@ -44,6 +38,7 @@ class Classifier:
         max_length: tokens read of a text; the rest is cut off and `Prediction.truncated` says so.
         policy: the exit policy used where a call names none.
         policies: policies saved with the model, by name.
+        calibration: evidence of those that were calibrated, by name.
         backend, dtype, device: what computes, as plain names.
     """
 
@@ -65,22 +60,25 @@ class Classifier:
         self.tokenizer = tokenizer
         self.elbert = dict(elbert or {})
         self.name = name
-        self.device = _device("cpu" if device == "auto" and self.backend != "torch" else device)
-        self.dtype = _dtype(exported.dtype if exported and dtype == "auto" else dtype, self.device)
+        self.device = choose_device("cpu" if device == "auto" and self.backend != "torch" else device)
+        self.dtype = choose_dtype(exported.dtype if exported and dtype == "auto" else dtype, self.device)
         weights = model.weights()
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
         self.labels = Labels.from_id2label(model.config.id2label, self.problem_type)
+        self.calibration: dict[str, Any] = dict(self.elbert.get("calibration") or {})
         self.max_length = min(int(self.elbert.get("max_length") or weights.max_length), weights.max_length)
         try:
             self.policies = {key: ExitPolicy.from_dict(value) for key, value in self.elbert.get("policies", {}).items()}
-            self.policy = self._policy(self.elbert.get("default_policy", "elbert"))
+            default = self.elbert.get("default_policy", "elbert")
+            self.policy = self._resolve(default)
         except UsageError as error:
             raise ModelError(f"{name or 'the model'}: elbert.json: {error}") from None
-        self.policy = self._policy(policy)
+        self._warned: set[str] = set()
+        self.policy = self._policy(default if policy is None else policy)
         self.engine = Engine(
             weights,
-            dtype=_DTYPES[self.dtype],
+            dtype=DTYPES[self.dtype],
             device=self.device,
             backend=self.backend,
             graphs=exported.graphs if exported else None,
@@ -181,6 +179,51 @@ class Classifier:
             truncated=truncated[0],
         )
 
+    def calibrate(
+        self,
+        texts: Iterable[Text] | TextDataset,
+        labels: Sequence[Any] | None = None,
+        max_drop: float | None = None,
+        confidence: float = 0.9,
+        *,
+        policy: str = "elbert",
+        metric: str | None = None,
+        name: str | None = None,
+        default: bool | None = None,
+        batch_size: int = 32,
+        **progress: Any,
+    ) -> dict[str, Calibration]:
+        """Find the fastest policy that gives up less than `max_drop`, and keep it with its evidence, see docs.
+
+        Args:
+            texts: the model wasn't trained on; or a `TextDataset`, with its labels.
+            labels: names or ids; None promises agreement with full depth, which needs none.
+            max_drop: mean loss that may be given up, in [0, 1); None finds a ladder: exact, drop-0.5, drop-1, drop-2.
+            confidence: of the promise, in (0, 1); each promise of the ladder is one by itself.
+            policy: family to search: the name of an exit policy.
+            metric: what is reported beside; the promise is about accuracy, see the evidence's `loss`.
+            name: of the policy in `policies`; None makes one from `max_drop`.
+            default: make it the policy of this object and the saved model; None does where `max_drop` is given.
+            batch_size: texts in flight together.
+            progress: `on_texts` and `on_policy`, called as the work goes on.
+
+        Returns:
+            Each policy with its evidence, by name; full depth, not `guaranteed`, where no test passed.
+
+        Raises:
+            UsageError: a value out of range, or these are the texts the model was trained on.
+            DataError: fewer than ten texts, or a label that is missing or unknown.
+        """
+        wanted = promises(max_drop, name, default)
+        search = {"confidence": confidence, "family": policy, "metric": metric, **progress}
+        found = calibrate_model(self, texts, labels, wanted, batch_size=batch_size, **search)
+        self.policies |= {key: each.policy for key, each in found.items()}
+        self.calibration |= {key: each.evidence for key, each in found.items()}
+        if max_drop is not None and default is not False:
+            (chosen,) = found
+            self.policy, self.elbert = found[chosen].policy, {**self.elbert, "default_policy": chosen}
+        return found
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write an ordinary Hugging Face checkpoint plus `elbert.json`; an existing folder is replaced as a whole."""
         self.model.save_pretrained(Path(folder), tokenizer=self.tokenizer, elbert=self._elbert_json())
@@ -204,29 +247,7 @@ class Classifier:
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
     def _arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
-        """Tokenise lazily; note in `truncated` which texts were cut."""
-        source = enumerate(texts)
-        while chunk := list(islice(source, _TOKENIZE_AT_ONCE)):
-            yield from self._tokenize(chunk, truncated)
-
-    def _tokenize(self, chunk: list[tuple[int, Text]], truncated: dict[int, bool]) -> Iterator[Arrival]:
-        for index, text in chunk:
-            if not isinstance(text, str) and not (
-                isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
-            ):
-                raise UsageError(
-                    f"text {index + 1} is {reprlib.repr(text)}; a text is a string or a tuple of two strings"
-                )
-        # A chunk may mix single texts and pairs; the tokenizer wants one kind a call.
-        for paired in (False, True):
-            part = [(index, text) for index, text in chunk if isinstance(text, tuple) is paired]
-            if not part:
-                continue
-            encoded = self.tokenizer([text for _, text in part], truncation=True, max_length=self.max_length)
-            types = encoded.get("token_type_ids") if paired else None
-            for place, (index, _) in enumerate(part):
-                truncated[index] = bool(encoded.encodings[place].overflowing)
-                yield Arrival(index, encoded["input_ids"][place], types[place] if types else None)
+        return arrivals(texts, self.tokenizer, self.max_length, truncated)
 
     def _predictions(self, group: Departures, truncated: dict[int, bool]) -> Iterator[tuple[int, Prediction]]:
         """Turn one step's departures into predictions, each with its place in the input."""
@@ -251,6 +272,11 @@ class Classifier:
         """Resolve what a caller may pass as a policy."""
         if policy is None:
             return self.policy
+        if isinstance(policy, str):
+            warn_of_misfit(self, policy, self._warned)
+        return self._resolve(policy)
+
+    def _resolve(self, policy: ExitPolicy | str | dict[str, Any]) -> ExitPolicy:
         if isinstance(policy, ExitPolicy):
             return policy
         if isinstance(policy, dict):
@@ -263,30 +289,5 @@ class Classifier:
 
     def _elbert_json(self) -> dict[str, Any]:
         saved = {key: policy.to_dict() for key, policy in self.policies.items()}
-        return {**self.elbert, "max_length": self.max_length, "policies": saved}
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    device: torch.device | None
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device {name!r}; allowed: auto, cpu, cuda, cuda:N")
-    found = torch.cuda.device_count()
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= found):
-        raise UsageError(f"device {name!r} was asked for but torch finds {found} CUDA devices; use cpu, or auto")
-    return name
-
-
-def _dtype(name: str, device: str) -> str:
-    if name == "auto":
-        return "float32" if device == "cpu" else "bfloat16"
-    if name not in _DTYPES:
-        raise UsageError(f"unknown dtype {name!r}{did_you_mean(name, ['auto', *_DTYPES])}")
-    if name == "float16" and device == "cpu":
-        raise UsageError("dtype float16 needs a CUDA device; on a CPU use float32 or bfloat16")
-    return name
+        own = {"max_length": self.max_length, "policies": saved, "calibration": self.calibration}
+        return {**self.elbert, **own}

@@ -38,6 +38,10 @@ class MissingExtraError(ElbertError):
         super().__init__(f"{package} is needed for this and is not installed: run pip install 'elbert[{extra}]'")
 
 
+class CalibrationWarning(UserWarning):
+    """A calibrated policy is used, or made, where its promise may not hold."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'? Allowed: a, b, x"` for an unknown `name`, to end an error line with.
 

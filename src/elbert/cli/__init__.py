@@ -12,8 +12,11 @@ import io
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Any
 
-from elbert.errors import ElbertError, MissingExtraError
+from elbert.errors import CalibrationWarning, ElbertError, MissingExtraError
 
 DEBUG_VARIABLE = "ELBERT_DEBUG"
 INTERRUPTED = 130
@@ -33,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         # JSON is UTF-8 whatever the locale says; half a surrogate pair is written as JSON would escape it.
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        status = _run(words or ["--help"])
+        with _warnings_in_one_line():
+            status = _run(words or ["--help"])
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
@@ -76,6 +80,22 @@ def _run(words: list[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     return 0
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Write this library's own warnings as a line like its errors, without the place in the code."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, CalibrationWarning):
+                _say(f"warning: {message}", 0)
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _say(message: str, status: int) -> int:

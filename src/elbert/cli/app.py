@@ -43,6 +43,7 @@ VERBS: dict[str, Verb] = {
     "demo": Verb("elbert.cli.demo", "The whole story on packaged data: train, evaluate, report.", "Start here"),
     "train": Verb("elbert.cli.train", "Fine-tune a model so that every layer can answer.", "Make a model"),
     "pretrain": Verb("elbert.cli.pretrain", "Pretrain a small ALBERT from plain text.", "Make a model"),
+    "calibrate": Verb("elbert.cli.calibrate", "Choose how early texts may leave, for a promise.", "Make a model"),
     "predict": Verb("elbert.cli.predict", "Classify texts, one JSON object a line.", "Use a model"),
     "evaluate": Verb("elbert.cli.evaluate", "Score a model on labelled data, timed against full depth.", "Use a model"),
     "export": Verb("elbert.cli.export", "Write a model as graphs for onnxruntime or OpenVINO.", "Use a model"),
@@ -50,6 +51,7 @@ VERBS: dict[str, Verb] = {
         "elbert.cli.explain", "Show on a page why a text, or a data set, leaves where it does.", "Use a model"
     ),
     "sweep": Verb("elbert.cli.sweep", "Compare every exit policy at every setting.", "Use a model"),
+    "check": Verb("elbert.cli.check", "Tell whether texts still look like the calibration's.", "Use a model"),
     "policies": Verb("elbert.cli.policies", "List the exit policies, with the paper of each.", "Look up"),
     "schemes": Verb("elbert.cli.schemes", "List the training schemes, with the paper of each.", "Look up"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ _FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("max_length", lambda value: type(value) is int and value >= 3, "a whole number of 3 or more"),
     ("policies", lambda value: isinstance(value, dict), "an object of exit policies by name"),
     ("default_policy", lambda value: isinstance(value, str), "the name of an exit policy"),
+    ("calibration", lambda value: isinstance(value, dict) or value == [], "an object of evidence by policy name"),
     ("export", lambda value: isinstance(value, dict), "an object, as elbert export writes it"),
 )
 
@@ -28,9 +30,14 @@ def metadata(content: Mapping[str, Any] | None, heads: str) -> dict[str, Any]:
 
 
 def write_metadata(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write `elbert.json` into `folder`."""
+    """Write `elbert.json` into `folder`; it takes the place of an older one only when it is whole."""
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+    draft = folder / f".{FILE_NAME}.{os.getpid()}.part"
+    try:
+        draft.write_text(text + "\n", encoding="utf-8")
+        draft.replace(folder / FILE_NAME)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

@@ -5,10 +5,11 @@ Writes text from what `elbert.json` holds; scores nothing itself.
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+
+from elbert.data.source import short_name
 
 _MOST_LABELS = 30
 
@@ -80,7 +81,7 @@ def _front_matter(config: Any, elbert: dict[str, Any]) -> str:
     result = EvalResult(
         task_type="text-classification",
         dataset_type=_slug(data["name"]),
-        dataset_name=f"{_short(data['name'])} (dev)",
+        dataset_name=f"{short_name(data['name'])} (dev)",
         metric_type=training["metric"],
         metric_value=round(training["layer_scores"][-1], 6),
         metric_name=f"{training['metric']} at the last of {config.num_hidden_layers} layers",
@@ -114,11 +115,11 @@ def _body(config: Any, elbert: dict[str, Any], architecture: str) -> str:
         max_length=elbert["max_length"],
         metric=training["metric"],
         dev_rows=training["dev_rows"],
-        dev_name=_short(data["evaluation"]["name"]),
+        dev_name=short_name(data["evaluation"]["name"]),
         rows="\n".join(f"| {layer} | {score:.4f} | {weight:.3f} |" for layer, (score, weight) in scores),
         train_rows=training["train_rows"],
-        train_name=_short(data["train"]["name"]),
-        start=_short(training["model"]) if training["model"] else "a model made in code",
+        train_name=short_name(data["train"]["name"]),
+        start=short_name(training["model"]) if training["model"] else "a model made in code",
         scheme=scheme["name"],
         citation=scheme["citation"],
         options=f"; {options}" if options else "",
@@ -154,17 +155,8 @@ def _task(config: Any) -> str:
     return f"{kind.capitalize()} {len(names)} labels: {', '.join(names[:_MOST_LABELS])}{more}."
 
 
-def _short(name: str) -> str:
-    """Return a source's name without the path to it, which is nobody's business but the maker's."""
-    path = PurePath(name)
-    if name.startswith("hub:") or not path.name:
-        return name
-    # "train.csv" alone says nothing: its folder is what people call the data set.
-    return f"{path.parent.name}/{path.name}" if path.suffix and path.parent.name else path.name
-
-
 def _slug(name: str) -> str:
     """Return a source's name as the hub wants data set ids; a local one gets no slash, or it would link somewhere."""
     if name.startswith("hub:"):
         return name.removeprefix("hub:").split(":")[0]
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in _short(name))
+    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in short_name(name))

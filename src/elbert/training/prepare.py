@@ -16,6 +16,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 
 from elbert.data import Labels, TextDataset, check_trainable, split
+from elbert.data.source import fingerprint
 from elbert.errors import MissingExtraError, UsageError
 from elbert.modeling import MultiExitModel
 from elbert.training import schemes
@@ -66,7 +67,7 @@ def run_record(
         "format": 1,
         "model": {"name": name, "shape": _digest([shapes, model.config.id2label, model.heads])},
         "data": {
-            key: {"name": part.name, "rows": len(part), "digest": _digest([list(part.texts), part.labels])}
+            key: {"name": part.name, "rows": len(part), "digest": fingerprint(part.texts, part.labels)[:16]}
             for key, part in parts.items()
         },
         "settings": {key: value for key, value in settings.to_dict().items() if key not in WITHOUT_EFFECT},

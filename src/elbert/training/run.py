@@ -171,7 +171,7 @@ def _elbert_json(
         "max_length": max_length,
         "policies": {DEFAULT_POLICY: make_policy(DEFAULT_POLICY).to_dict()},
         "default_policy": DEFAULT_POLICY,
-        "calibration": [],
+        "calibration": {},
         "training": {
             "model": record["model"]["name"],
             "data": record["data"],

@@ -1,0 +1,261 @@
+"""From one full-depth recording to policies that keep a promise, with the evidence. Runs no model, writes no file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from elbert.calibration.confidence import abstention, describe_exits
+from elbert.calibration.drift import exit_confidence, summarize
+from elbert.calibration.losses import Losses, agreement_losses, label_losses, value_range
+from elbert.calibration.paths import path
+from elbert.calibration.search import Choice, choose, learned_order, texts_needed
+from elbert.errors import DataError, UsageError
+from elbert.evaluation.curves import answers
+from elbert.evaluation.metrics import metric_name, score
+from elbert.exits import ExitPolicy, get, make, replay
+from elbert.results import LayerOutputs, ProblemType
+
+# The speed levels a model is given where no promise is named.
+LADDER: dict[str, float] = {"exact": 0.0, "drop-0.5": 0.005, "drop-1": 0.01, "drop-2": 0.02}
+AGREEMENT = "agreement"
+_FEWEST = 10
+# Share of the texts that an order is learned on where a family has none of its own, and that which fixes a scale.
+_ASIDE, _SCALE_ASIDE = 0.3, 0.1
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A policy and what stands behind it.
+
+    Attributes:
+        name: of the policy, in the model's `policies`.
+        policy: the fastest whose promise was confirmed, or full depth where none was.
+        evidence: JSON object as it stands in `elbert.json`; `guaranteed` says whether a test stands behind the policy.
+    """
+
+    name: str
+    policy: ExitPolicy
+    evidence: dict[str, Any]
+
+    @property
+    def guaranteed(self) -> bool:
+        """Whether a test stands behind the policy; False where every text runs all layers because none passed."""
+        return bool(self.evidence["guaranteed"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"name": self.name, "policy": self.policy.to_dict(), **self.evidence}
+
+
+def promise_name(max_drop: float) -> str:
+    """Return what a promise is called where nobody names it: `drop-0.5` for 0.005, and `exact` for 0."""
+    return f"drop-{max_drop * 100:.6g}" if max_drop > 0 else "exact"
+
+
+def calibrate(
+    outputs: LayerOutputs,
+    labels: ArrayLike | None = None,
+    promises: Mapping[str, float] | None = None,
+    *,
+    confidence: float = 0.9,
+    family: str = "elbert",
+    metric: str | None = None,
+    bound: str | None = None,
+    seed: int = 0,
+    on_policy: Callable[[], object] | None = None,
+) -> dict[str, Calibration]:
+    """Find for every promise the fastest policy of a family that keeps it.
+
+    A promise of ε says: over all texts like these, leaving early loses less than ε against full depth, in the mean.
+    What was said so is wrong for at most a share 1 - `confidence` of all calibrations, each promise taken by itself.
+
+    Args:
+        outputs: a full-depth recording of N texts the model wasn't trained on.
+        labels: [N] or [N, C], encoded; None promises agreement with full depth instead.
+        promises: ε by name, each in [0, 1); None takes `LADDER`.
+        confidence: in (0, 1).
+        family: name of a policy; its own order of parameters, or one learned on texts put aside, is searched along.
+        metric: what `score` is measured with. The promise itself is about the loss named in the evidence.
+        bound: overrules the test, one of `search.BOUNDS`.
+        seed: of the texts put aside.
+        on_policy: called after every replay, for a progress bar.
+
+    Raises:
+        UsageError: a promise or a confidence out of range, an unknown family, metric or bound.
+        DataError: fewer than ten texts, or labels that don't fit.
+        ModelError: an output is NaN.
+    """
+    named = LADDER if promises is None else promises
+    check_request(outputs.problem_type, named, confidence, family, metric)
+    if len(outputs.probs) < _FEWEST:
+        raise DataError(f"{len(outputs.probs)} texts are too few to calibrate on; give {_FEWEST}, better some hundred")
+    sample = _Sample(outputs, labels, metric, confidence, family, bound, seed, on_policy)
+    return {name: sample.calibrate(name, float(max_drop)) for name, max_drop in named.items()}
+
+
+def check_request(
+    problem_type: ProblemType,
+    promises: Mapping[str, float] | None = None,
+    confidence: float = 0.9,
+    family: str = "elbert",
+    metric: str | None = None,
+    **_: Any,
+) -> None:
+    """Refuse a request that can't be met, before anything slow is done for it; arguments as in `calibrate`.
+
+    Raises:
+        UsageError: a promise or a confidence out of range, an unknown family or metric.
+    """
+    get(family)
+    metric_name(problem_type, metric)
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence is {confidence:g}; allowed: more than 0 and less than 1, usually 0.9")
+    for max_drop in (promises or {}).values():
+        if not 0 <= max_drop < 1:
+            allowed = "from 0 to less than 1, where 0.01 is one point of accuracy"
+            raise UsageError(f"max_drop is {max_drop:g}; allowed: {allowed}")
+
+
+class _Sample:
+    """The texts of one calibration, replayed once for all promises."""
+
+    def __init__(
+        self,
+        outputs: LayerOutputs,
+        labels: ArrayLike | None,
+        metric: str | None,
+        confidence: float,
+        family: str,
+        bound: str | None,
+        seed: int,
+        on_policy: Callable[[], object] | None,
+    ) -> None:
+        self.outputs, self.confidence, self.family = outputs, confidence, family
+        self.level = 1 - confidence
+        self.n, self.layers, self.classes = outputs.probs.shape
+        self.metric = metric_name(outputs.problem_type, metric)
+        self.labels = None if labels is None else torch.as_tensor(np.asarray(labels))
+        self.shuffled = np.random.default_rng(seed).permutation(self.n)
+        self.regression = outputs.problem_type == "regression"
+        self.losses = self._losses()
+        self.bound = bound or self.losses.bound
+        self.on_policy = on_policy or (lambda: None)
+        self.exits: list[dict[str, Any]] = _rounded(describe_exits(outputs, self.losses, self.labels))
+        self._replayed: dict[ExitPolicy, NDArray[np.int64]] = {}
+
+    def calibrate(self, name: str, max_drop: float) -> Calibration:
+        """Search one promise's policy."""
+        tried = path(self.family, self.layers, self.classes, self.outputs.problem_type, nothing=max_drop <= 0)
+        exit_layer = np.stack([self._exit_layers(policy) for policy in tried.policies])
+        aside = self._aside(ordered=tried.ordered)
+        order = None if tried.ordered else learned_order(exit_layer, self.losses, max_drop, aside)
+        rows = np.setdiff1d(np.arange(self.n), aside)
+        choice = choose(exit_layer, self.losses, max_drop, self.level, order=order, rows=rows, bound=self.bound)
+        policy = make("full") if choice.index is None else tried.policies[choice.index]
+        evidence = {
+            "max_drop": max_drop,
+            "confidence": self.confidence,
+            "metric": self.metric if self.labels is not None else AGREEMENT,
+            "control": AGREEMENT if self.labels is None else "labels",
+            "loss": self.losses.about,
+            "method": "learn-then-test, fixed sequence, "
+            + ("order given in advance" if tried.ordered else "order learned on texts put aside"),
+            "bound": self.bound,
+            "family": self.family,
+            "tried": len(tried.policies),
+            "n": self.n,
+            "tested_on": len(rows),
+            "needed": self._needed(max_drop, self.n / len(rows)),
+            **self._outcome(policy),
+            "p_value": choice.p_value,
+            "guaranteed": choice.index is not None,
+            "exits": self.exits,
+        }
+        return Calibration(name, policy, _rounded({**evidence, "note": _note(choice, evidence)}))
+
+    def _losses(self) -> Losses:
+        if not self.regression:
+            return (
+                agreement_losses(self.outputs)
+                if self.labels is None
+                else label_losses(self.outputs, self.labels, self.metric)
+            )
+        aside = self._aside(ordered=True)
+        if self.labels is None:
+            return agreement_losses(self.outputs, value_range(self.outputs.probs[aside, -1]))
+        return label_losses(self.outputs, self.labels, self.metric, value_range(self.labels[aside]))
+
+    def _aside(self, *, ordered: bool) -> NDArray[np.int64]:
+        """Return the texts that are not tested on, because an order or a scale is taken from them."""
+        share = 0.0 if ordered else _ASIDE
+        share = max(share, _SCALE_ASIDE) if self.regression else share
+        return np.asarray(self.shuffled[: math.ceil(share * self.n)])
+
+    def _exit_layers(self, policy: ExitPolicy) -> NDArray[np.int64]:
+        if policy not in self._replayed:
+            self._replayed[policy] = replay(policy, self.outputs).cpu().numpy()
+            self.on_policy()
+        return self._replayed[policy]
+
+    def _needed(self, max_drop: float, share: float) -> int | None:
+        fewest = texts_needed(max_drop, self.level, self.bound)
+        return None if fewest is None else math.ceil(fewest * share)
+
+    def _outcome(self, policy: ExitPolicy) -> dict[str, Any]:
+        """Return what the policy does with these texts."""
+        exit_layer = self._exit_layers(policy)
+        sure = exit_confidence(self.outputs, exit_layer)
+        wrong = self.losses.by_exit[np.arange(self.n), exit_layer - 1] > 0
+        mean = float(exit_layer.mean())
+        return {
+            "score": self._score(exit_layer),
+            "full_depth_score": self._score(np.full(self.n, self.layers)),
+            "mean_exit_layer": mean,
+            "layer_speedup": self.layers / mean,
+            "exit_histogram": np.bincount(exit_layer, minlength=self.layers + 1)[1:].tolist(),
+            "abstain": [] if self.regression or self.labels is None else abstention(sure, wrong, self.level),
+            "drift": summarize(sure),
+        }
+
+    def _score(self, exit_layer: NDArray[Any]) -> float:
+        if self.labels is None:
+            return 1.0 - float(self.losses.by_exit[np.arange(self.n), exit_layer - 1].mean())
+        probs = self.outputs.probs[np.arange(self.n), exit_layer - 1]
+        given = answers(probs, self.outputs.problem_type).numpy()
+        return score(self.outputs.problem_type, given, self.labels.numpy(), self.metric)[1]
+
+
+def _note(choice: Choice, evidence: Mapping[str, Any]) -> str:
+    """Say in one line what is promised, or why nothing is."""
+    sure, most = f"{evidence['confidence']:.6g}", f"{evidence['max_drop']:g}"
+    if choice.index is not None:
+        what = f"less than {most}" if evidence["max_drop"] else "nothing"
+        return f"at confidence {sure}, leaving early costs {what} in the mean (loss: {evidence['loss']})"
+    needed = evidence["needed"]
+    if needed is not None and evidence["n"] < needed:
+        few = f"{evidence['n']} texts are too few for {most} at {sure}"
+        return f"full depth: {few}; even where leaving early changes no answer, it takes {needed}"
+    if needed is None:
+        return (
+            "full depth: no policy was shown to lose nothing at all; that takes exits that are better than full depth"
+        )
+    return (
+        f"full depth: no policy of the family was shown to keep within {most} at {sure}; give more texts, or allow more"
+    )
+
+
+def _rounded(value: Any) -> Any:
+    """Return JSON-ready values, floats to six digits."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value

@@ -1,0 +1,156 @@
+"""How far each exit's confidence can be believed, and what is gained by not answering where it is low.
+
+N texts, M exits, C classes. Regression has no confidence: its exits are described by their distance from the truth
+alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elbert.calibration.losses import Losses
+from elbert.calibration.statistics import binomial_p_value
+from elbert.exits import scores
+from elbert.results import LayerOutputs, ProblemType
+
+Array = NDArray[np.float64]
+
+# Errors among the answered texts for which the share that can be answered is written down.
+ABSTAIN_LEVELS = (0.01, 0.02, 0.05, 0.1)
+_THRESHOLDS = (0.999, 0.99, 0.97, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.35)
+_BINS = 15
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def describe_exits(outputs: LayerOutputs, losses: Losses, labels: Tensor | None) -> list[dict[str, Any]]:
+    """Describe every exit, [M] dicts.
+
+    Args:
+        outputs: a full-depth recording.
+        losses: of the same texts; a loss above 0 is a mistake.
+        labels: [N] or [N, C]; None where there are none, and then only `auroc` is given.
+
+    Returns:
+        `layer`; `temperature` (divide the logits by it; fitted by likelihood on these texts), `ece` (15 bins of equal
+        width) and `brier` (summed over classes) of the probabilities as they are; `auroc`: how well low confidence
+        finds the mistakes, 0.5 is chance, None where there are none or nothing else. For regression `loss` instead.
+    """
+    described = []
+    for layer in range(outputs.probs.shape[1]):
+        probs, logits = outputs.probs[:, layer].double(), outputs.logits[:, layer].double()
+        kind = scores.reading(probs, outputs.problem_type)
+        entry: dict[str, Any] = {"layer": layer + 1}
+        if kind == "regression":
+            described.append({**entry, "loss": float(losses.by_exit[:, layer].mean())})
+            continue
+        if labels is not None:
+            entry["temperature"] = temperature(logits, labels, kind)
+            entry["ece"] = calibration_error(*_decisions(probs, labels, kind))
+            entry["brier"] = float(((probs - _targets(probs, labels, kind)) ** 2).sum(-1).mean())
+        entry["auroc"] = auroc(-scores.confidence(probs, kind).numpy(), losses.by_exit[:, layer] > 0)
+        described.append(entry)
+    return described
+
+
+def temperature(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> float:
+    """Return the temperature in [0.05, 20] under which the labels are likeliest.
+
+    Args:
+        logits: [N, C].
+        labels: [N] class indices, or [N, C] zeros and ones.
+        problem_type: single- or multi-label.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    """
+    multi = problem_type == "multi_label_classification"
+
+    def cost(log_temperature: float) -> float:
+        cooled = logits / math.exp(log_temperature)
+        if multi:
+            return float(torch.nn.functional.binary_cross_entropy_with_logits(cooled, labels.double()))
+        return float(torch.nn.functional.cross_entropy(cooled, labels.long()))
+
+    # The cost has one valley in 1 / temperature, so golden sections find its bottom.
+    low, high = math.log(0.05), math.log(20.0)
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = cost(left), cost(right)
+    while high - low > 1e-3:
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = cost(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = cost(right)
+    return math.exp((low + high) / 2)
+
+
+def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
+    """Return the expected calibration error: mean distance of confidence from accuracy over 15 bins of equal width."""
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gap = np.bincount(bins, weights=confidence - right, minlength=_BINS)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def auroc(suspicion: Array, wrong: NDArray[np.bool_]) -> float | None:
+    """Return the chance that a mistake is more suspicious than a right answer, ties half; None where one lacks."""
+    mistakes = int(wrong.sum())
+    if mistakes in (0, len(wrong)):
+        return None
+    _, place, count = np.unique(suspicion, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[place]
+    wins = rank[wrong].sum() - mistakes * (mistakes + 1) / 2
+    return float(wins / (mistakes * (len(wrong) - mistakes)))
+
+
+def abstention(
+    confidence: Array, wrong: NDArray[np.bool_], level: float, targets: Sequence[float] = ABSTAIN_LEVELS
+) -> list[dict[str, Any]]:
+    """Return for every error that may be allowed how many texts can still be answered.
+
+    Ten thresholds are tested for each target, each by a binomial test over the texts it answers, at a tenth of the
+    level. So with probability 1 - level the error among the texts answered is below the target (each target by itself).
+
+    Args:
+        confidence: [N] of the answers.
+        wrong: [N] which of them are wrong.
+        level: in (0, 1).
+        targets: errors, in (0, 1).
+
+    Returns:
+        Dicts of `max_error`, `confidence` (answer where it is reached; None: no threshold passes), `coverage`, the
+        share of these texts that is answered, and `error` among them.
+    """
+    rows: list[dict[str, Any]] = []
+    for target in targets:
+        found: dict[str, Any] = {"max_error": target, "confidence": None, "coverage": 0.0, "error": None}
+        for threshold in _THRESHOLDS:
+            answered = confidence >= threshold
+            count, mistakes = int(answered.sum()), int(wrong[answered].sum())
+            if count and float(binomial_p_value(mistakes, count, target)) <= level / len(_THRESHOLDS):
+                found |= {"confidence": threshold, "coverage": count / len(wrong), "error": mistakes / count}
+        rows.append(found)
+    return rows
+
+
+def _decisions(probs: Tensor, labels: Tensor, kind: ProblemType) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the confidence of every decision, and whether it is right; a multi-label text decides C times."""
+    if kind == "multi_label_classification":
+        right = (probs >= 0.5) == (labels >= 0.5)
+        return torch.maximum(probs, 1 - probs).flatten().numpy(), right.flatten().numpy()
+    top, answer = probs.max(-1)
+    return top.numpy(), (answer == labels).numpy()
+
+
+def _targets(probs: Tensor, labels: Tensor, kind: ProblemType) -> Tensor:
+    if kind == "multi_label_classification":
+        return labels.double()
+    return torch.nn.functional.one_hot(labels.long(), probs.shape[-1]).double()

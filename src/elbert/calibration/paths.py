@@ -1,0 +1,83 @@
+"""Which policies to try, and in which order, before any text has been seen.
+
+Testing one policy after another, from safe to fast, until the first that fails costs nothing for the number of
+policies; but the order may not come from the texts it is tested on. A path is such an order, written down in advance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from elbert.exits import ExitPolicy, get
+from elbert.exits.elbert import Elbert
+from elbert.results import ProblemType
+
+# Thresholds of ELBERT's path, and from which one on the window spans which share of the layers. Threshold and window
+# loosen together, so that a text leaves no later under one policy than under the one before, in all but rare cases.
+_THRESHOLDS = tuple(float(f"{value:.3g}") for value in np.geomspace(0.0005, 1.0, 48))
+_WINDOWS = ((0.001, 5 / 6), (0.003, 2 / 3), (0.01, 1 / 2), (0.05, 5 / 12), (0.15, 1 / 3), (0.3, 1 / 4))
+_TOLERANCES = tuple(float(f"{value:.2g}") for value in np.geomspace(0.002, 2.0, 31))
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Policies to try.
+
+    Attributes:
+        policies: from safe to fast where `ordered`, else in any order.
+        ordered: whether the order is good enough to test along; otherwise it has to be learned from texts put aside.
+    """
+
+    policies: tuple[ExitPolicy, ...]
+    ordered: bool
+
+
+def path(family: str, num_layers: int, num_labels: int, problem_type: ProblemType, *, nothing: bool = False) -> Path:
+    """Return the policies of a family.
+
+    Args:
+        family: name of a policy.
+        num_layers: M.
+        num_labels: C.
+        problem_type: of the model.
+        nothing: no drop at all is allowed. Then a policy passes only if its exits are better than full depth, so the
+            path starts where texts leave early enough to differ: at windows of at most M / 2.
+
+    Raises:
+        UsageError: there is no such policy.
+    """
+    kind = get(family)
+    if kind is Elbert:
+        regression = problem_type == "regression" or (problem_type == "single_label_classification" and num_labels == 1)
+        return Path(_elbert(num_layers, regression=regression, nothing=nothing), ordered=True)
+    policies = tuple(kind.grid(num_layers, 1 if problem_type == "regression" else num_labels))[::-1]
+    return Path(policies, ordered=_varying(policies) <= 1)
+
+
+def _elbert(num_layers: int, *, regression: bool, nothing: bool) -> tuple[ExitPolicy, ...]:
+    if regression:
+        shares = np.linspace(5 / 6, 1 / 4, len(_TOLERANCES))
+        windows = [_window(share, num_layers) for share in shares]
+        pairs = zip(windows, _TOLERANCES, strict=True)
+        return tuple(Elbert(0.0, window, "range", tolerance) for window, tolerance in pairs if window is not None)
+    steps = []
+    for threshold in _THRESHOLDS:
+        share = max((at for at in _WINDOWS if at[0] <= threshold), default=None)
+        if nothing and (share is None or share[1] > 1 / 2):
+            continue
+        steps.append(Elbert(threshold, None if share is None else _window(share[1], num_layers)))
+    return tuple(steps)
+
+
+def _window(share: float, num_layers: int) -> int | None:
+    """Return the window that spans `share` of the layers; None where the model is too shallow for one."""
+    return min(max(round(share * num_layers), 2), num_layers - 1) if num_layers > 2 else None
+
+
+def _varying(policies: tuple[ExitPolicy, ...]) -> int:
+    """Return how many parameters differ between the policies."""
+    fields = dataclasses.fields(policies[0])
+    return sum(len({getattr(policy, field.name) for policy in policies}) > 1 for field in fields)

@@ -1,0 +1,179 @@
+"""Learn then test: the fastest of many policies whose promise a test confirms. P policies, N texts, M exits.
+
+The chance that any policy that passed breaks its promise is at most `level`, whatever the texts' distribution, if the
+texts are drawn independently from what the policy will meet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elbert.calibration.losses import Losses
+from elbert.calibration.paired import paired_p_value, score_statistic
+from elbert.calibration.statistics import betting_p_value, binomial_p_value, hoeffding_bentkus_p_value
+from elbert.errors import UsageError, did_you_mean
+
+Array = NDArray[np.float64]
+
+BOUNDS = ("paired", "binomial", "betting", "hoeffding-bentkus")
+CORRECTIONS = ("fixed-sequence", "bonferroni")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a search came to.
+
+    Attributes:
+        index: the policy, or None where none passed.
+        p_value: of that policy; of the first one tested where none passed.
+        tested: policies tested.
+        passed: policies that passed.
+    """
+
+    index: int | None
+    p_value: float
+    tested: int
+    passed: tuple[int, ...]
+
+
+def p_value(differences: Array, max_drop: float, level: float, bound: str) -> float:
+    """Return a p-value against H0: the mean difference is `max_drop` or more.
+
+    Args:
+        differences: [N] in [-1, 1]: whole numbers for `paired`, 0 and 1 for `binomial`. Under `binomial` and
+            `hoeffding-bentkus` a gain counts as 0, which keeps them valid and costs power.
+        max_drop: in [0, 1).
+        level: what it will be compared with.
+        bound: one of `BOUNDS`.
+
+    Raises:
+        UsageError: an unknown bound.
+    """
+    n = len(differences)
+    if not n:
+        return 1.0
+    if bound == "paired":
+        return paired_p_value(int((differences > 0).sum()), int((differences < 0).sum()), n, max_drop, level)
+    if bound == "betting":
+        return float(betting_p_value(differences, max_drop))
+    if bound not in BOUNDS:
+        raise UsageError(f"unknown bound {bound!r}{did_you_mean(bound, BOUNDS)}")
+    losses = np.maximum(differences, 0.0)
+    if max_drop <= 0:
+        return 1.0
+    if bound == "binomial":
+        return float(binomial_p_value(np.ceil(losses.sum() - 1e-9), n, max_drop))
+    return float(hoeffding_bentkus_p_value(losses.mean(), n, max_drop))
+
+
+def choose(
+    exit_layer: NDArray[Any],
+    losses: Losses,
+    max_drop: float,
+    level: float,
+    *,
+    order: Sequence[int] | None = None,
+    rows: NDArray[Any] | None = None,
+    bound: str | None = None,
+    correction: str = "fixed-sequence",
+) -> Choice:
+    """Return the policy with the least mean exit layer among those whose promise is confirmed.
+
+    Args:
+        exit_layer: [P, N], from 1 to M.
+        losses: of the texts.
+        max_drop: the greatest mean difference that is allowed, in [0, 1).
+        level: chance of a broken promise that is allowed, in (0, 1).
+        order: which policies to test, and for a fixed sequence in which order; must not come from `rows`. None takes
+            all, as they stand.
+        rows: texts to test on; None takes all.
+        bound: one of `BOUNDS`; None takes the losses' own.
+        correction: `fixed-sequence` (test at the full level until the first failure) or `bonferroni` (test all, each at
+            its share of the level; needs no order).
+
+    Raises:
+        UsageError: an unknown bound or correction.
+
+    Source: Angelopoulos et al., "Learn then Test", 2110.01052; Jazbec et al., "Fast yet Safe", 2405.20915.
+    """
+    if correction not in CORRECTIONS:
+        raise UsageError(f"unknown correction {correction!r}{did_you_mean(correction, CORRECTIONS)}")
+    places = range(len(exit_layer)) if order is None else order
+    share = level if correction == "fixed-sequence" else level / max(len(places), 1)
+    part = slice(None) if rows is None else rows
+    passed: dict[int, float] = {}
+    first, tested = 1.0, 0
+    for place in places:
+        value = p_value(losses.differences(exit_layer[place])[part], max_drop, share, bound or losses.bound)
+        first, tested = (value if not tested else first), tested + 1
+        if value <= share:
+            passed[place] = value
+        elif correction == "fixed-sequence":
+            break
+    if not passed:
+        return Choice(None, first, tested, ())
+    index = min(passed, key=lambda place: float(exit_layer[place].mean()))
+    return Choice(index, passed[index], tested, tuple(passed))
+
+
+def learned_order(exit_layer: NDArray[Any], losses: Losses, max_drop: float, rows: NDArray[Any]) -> list[int]:
+    """Return a path from safe to fast, learned on texts that are then not tested on.
+
+    Keeps every policy that no faster one beats in the statistic that speaks for its promise, the deepest first.
+
+    Args:
+        exit_layer: [P, N].
+        losses: of the texts.
+        max_drop: as in `choose`.
+        rows: the texts to learn from.
+
+    Source: Laufer-Goldenberg et al., "Efficiently Controlling Multiple Risks with Pareto Testing", ICLR 2023.
+    """
+    n = len(rows)
+    depth = exit_layer[:, rows].mean(1)
+    speaks = []
+    for layers in exit_layer:
+        differences = losses.differences(layers)[rows]
+        lost, won = np.maximum(differences, 0).sum(), np.maximum(-differences, 0).sum()
+        # Half a text each way: that nothing changed among a few texts doesn't make a policy safer than full depth.
+        speaks.append(float(score_statistic(lost + 0.5, won + 0.5, n + 1, max_drop)))
+    best, kept = -math.inf, []
+    for place in np.lexsort((-np.asarray(speaks), depth)).tolist():
+        if speaks[place] > best + 1e-12:
+            kept.append(place)
+            best = speaks[place]
+    return kept[::-1]
+
+
+def texts_needed(max_drop: float, level: float, bound: str) -> int | None:
+    """Return how many texts a test needs to be able to pass at all: where leaving early changes no answer.
+
+    For `paired`, `binomial` and `hoeffding-bentkus` this is about log(level) / log(1 − max_drop).
+
+    Args:
+        max_drop: in [0, 1).
+        level: in (0, 1).
+        bound: one of `BOUNDS`.
+
+    Returns:
+        The number, or None where no number suffices: with `max_drop` 0 only exits better than full depth can pass.
+    """
+    if max_drop <= 0:
+        return None
+
+    def passes(n: int) -> bool:
+        return p_value(np.zeros(n), max_drop, level, bound) <= level
+
+    low, high = 0, 1
+    while not passes(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if passes(middle) else (middle, high)
+    return high

@@ -1,0 +1,176 @@
+"""`elbert calibrate`: choose how early texts may leave, for a promise. The choosing is done in `elbert.calibration`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elbert.cli import options
+from elbert.cli.console import json_line, progress_bar
+from elbert.errors import UsageError
+
+if TYPE_CHECKING:
+    from elbert.calibration import Calibration
+    from elbert.classifier import Classifier
+    from elbert.data import TextDataset
+
+
+def calibrate(
+    model: options.Model,
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Texts the model wasn't trained on: file, folder, hub:NAME.")
+    ],
+    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="What leaving early may cost, 0.01 is one point of accuracy.  [default: 0, 0.005, 0.01, 0.02]"
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of each promise by itself.")] = 0.9,
+    policy: Annotated[str, typer.Option(help="Family to search (see elbert policies).")] = "elbert",
+    agreement: Annotated[
+        bool, typer.Option("--agreement", help="Promise the answers of full depth instead; needs no labels.")
+    ] = False,
+    metric: Annotated[
+        str | None, typer.Option(help="What scores are shown in: accuracy, f1_macro, matthews, …")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the policy.  [default: made from --max-drop]")] = None,
+    default: Annotated[bool, typer.Option("--default", help="Use the policy where none is named.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a copy of the model, leave MODEL as it is.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    batch_size: options.BatchSize = 32,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    text_column: options.TextColumn = None,
+    text_pair_column: options.TextPairColumn = None,
+    label_column: options.LabelColumn = None,
+    progress: options.Progress = False,
+    json: options.JsonLine = False,
+) -> None:
+    """Find the fastest policy whose promise holds, and save it with the model: `predict --policy drop-1` then uses it.
+
+    A promise says: over all texts like these, leaving early costs less than --max-drop of accuracy against full depth,
+    at the confidence given. Without --max-drop four are made: exact, drop-0.5, drop-1 and drop-2. Where nothing passes,
+    because the texts are too few or the exits too bad, full depth is saved under the name, and said so.
+
+    Example:
+        elbert calibrate runs/mine held-out.csv
+        elbert calibrate runs/mine held-out.csv --max-drop 0.005 --confidence 0.95 --name careful --default
+        elbert calibrate runs/mine texts.txt --agreement --max-drop 0.02
+    """
+    folder = _target(model, out, overwrite=overwrite)
+    from elbert.calibration.model import promises
+    from elbert.exits import get
+
+    promises(max_drop, name, default)
+    get(policy)
+    loaded = options.load_classifier(model, policy="full", settings=None, backend=backend, device=device, dtype=dtype)
+    columns: dict[str, Any] = {
+        "text_column": text_column,
+        "text_pair_column": text_pair_column,
+        "label_column": label_column,
+    }
+    dataset = _load(data, split, loaded, agreement=agreement, **columns)
+    asked: dict[str, Any] = {
+        "max_drop": max_drop,
+        "confidence": confidence,
+        "policy": policy,
+        "metric": metric,
+        "name": name,
+    }
+    with _bars(len(dataset), forced=progress) as ticks:
+        found = loaded.calibrate(dataset, **asked, default=default, batch_size=batch_size, **ticks)
+    _save(loaded, found, model, folder, default=default)
+    _show(found, folder, as_json=json)
+
+
+def _target(model: str, out: Path | None, *, overwrite: bool) -> Path:
+    """Return the folder whose `elbert.json` is to be written, checked before any work is done.
+
+    Raises:
+        UsageError: it isn't the user's own, can't be written, or something lies at `out`.
+    """
+    if out is None:
+        folder = Path(model).expanduser()
+        if not folder.is_dir():
+            raise UsageError(f"model {model!r} is no folder of yours to write into; name one for a copy with --out")
+        if not os.access(folder, os.W_OK):
+            raise UsageError(f"model folder {model!r} is not writable; name a folder for a copy with --out")
+        return folder
+    if out.exists() and not overwrite:
+        raise UsageError(f"output {str(out)!r} exists; give another name, or --overwrite to replace it")
+    if out.exists() and not (out / "config.json").is_file():
+        raise UsageError(f"output {str(out)!r} is no model folder, so --overwrite leaves it; give another name")
+    if Path(model).expanduser().is_dir() and out.resolve() == Path(model).expanduser().resolve():
+        raise UsageError(f"output {str(out)!r} is the model itself; leave --out away to write into it")
+    return out
+
+
+def _load(data: str, split: str, classifier: Classifier, *, agreement: bool, **columns: Any) -> TextDataset:
+    from elbert.data import TextDataset, load_data
+
+    if not agreement:
+        return load_data(data, split=split, labels=classifier.labels, **columns)
+    given = load_data(data, split=split, require_labels=False, **columns)
+    return TextDataset(given.texts, name=given.name)
+
+
+@contextmanager
+def _bars(texts: int, *, forced: bool) -> Iterator[dict[str, Any]]:
+    """Give the callbacks of a bar over the texts, then of one over the policies."""
+    with progress_bar(texts, "texts", forced=forced) as first, progress_bar(None, "policies", forced=forced) as second:
+        yield {"on_texts": first.update, "on_policy": second.update}
+
+
+def _save(classifier: Classifier, found: dict[str, Calibration], model: str, folder: Path, *, default: bool) -> None:
+    """Add the policies to `elbert.json`, in place or in a copy of the model's folder."""
+    from elbert.modeling.disk import FREE_SPACE, whole_folder, write_errors
+    from elbert.modeling.metadata import read_metadata, write_metadata
+    from elbert.modeling.sources import find_folder
+
+    source = find_folder(model)
+    content = read_metadata(source)
+    content["policies"] = {**content.get("policies", {}), **{key: each.policy.to_dict() for key, each in found.items()}}
+    content["calibration"] = {
+        **(content.get("calibration") or {}),
+        **{key: each.evidence for key, each in found.items()},
+    }
+    content.setdefault("max_length", classifier.max_length)
+    if default:
+        content["default_policy"] = next(iter(found))
+    with write_errors(f"the model {folder}", FREE_SPACE):
+        if folder.resolve() == source.resolve():
+            write_metadata(folder, content)
+            return
+        with whole_folder(folder) as fresh:
+            shutil.copytree(source, fresh, dirs_exist_ok=True)
+            write_metadata(fresh, content)
+
+
+def _show(found: dict[str, Calibration], folder: Path, *, as_json: bool) -> None:
+    """Print a line for each promise, and for programs the JSON line alone on stdout."""
+    typer.echo(f"{'policy':<12}{'score':>8}{'full':>8}{'layers':>8}{'speedup':>9}{'p-value':>9}  ", err=as_json)
+    for name, each in found.items():
+        facts = each.evidence
+        numbers = f"{facts['score']:>8.4f}{facts['full_depth_score']:>8.4f}{facts['mean_exit_layer']:>8.2f}"
+        tested = f"{facts['layer_speedup']:>8.2f}x{facts['p_value']:>9.2g}"
+        typer.echo(f"{name:<12}{numbers}{tested}  {facts['note']}", err=as_json)
+    facts = next(iter(found.values())).evidence
+    typer.echo(
+        f"{facts['metric']} of {facts['n']:,} texts ({facts['source']}); speedup counts layers; saved in {folder}",
+        err=as_json,
+    )
+    if as_json:
+        typer.echo(
+            json_line({"model": str(folder), "calibration": {key: each.to_dict() for key, each in found.items()}})
+        )

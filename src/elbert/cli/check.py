@@ -1,0 +1,99 @@
+"""`elbert check`: do today's texts still look like those of the calibration? The tests are in `elbert.calibration`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elbert.cli import options
+from elbert.cli.console import json_line, progress_bar, table
+from elbert.errors import ElbertError, UsageError
+
+if TYPE_CHECKING:
+    from elbert.calibration import Drift
+    from elbert.classifier import Classifier
+
+# Below this p-value the table speaks of other texts: a false alarm in a hundred checks.
+_ALARM = 0.01
+
+
+def check(
+    model: options.Model,
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Texts of today, without labels: file, folder, hub:NAME.")
+    ],
+    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "test",
+    policy: Annotated[
+        str | None, typer.Option(help="A calibrated policy of the model.  [default: the model's, else its only one]")
+    ] = None,
+    fail_below: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="P", help="End with status 1 if the p-value is below P.")
+    ] = None,
+    batch_size: options.BatchSize = 32,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    text_column: options.TextColumn = None,
+    text_pair_column: options.TextPairColumn = None,
+    progress: options.Progress = False,
+    json: options.JsonLine = False,
+) -> None:
+    """Tell from texts without labels whether they leave where, and as surely as, the calibration's texts did.
+
+    A promise holds for texts like those it was made on. Exit layers are compared by a permutation test, confidences by
+    Kolmogorov and Smirnov's; the p-value is of both together. A difference is an answer, not a failure, so the exit
+    status is 0 either way, unless --fail-below asks for 1.
+
+    Example:
+        elbert check runs/mine today.csv --policy drop-1
+        elbert check runs/mine today.csv --fail-below 0.001 || mail -s "calibrate again" me
+    """
+    loaded = options.load_classifier(model, policy="full", settings=None, backend=backend, device=device, dtype=dtype)
+    name = _calibrated(loaded, policy)
+    from elbert.calibration.model import check_model
+    from elbert.data import load_data
+
+    columns: dict[str, Any] = {"text_column": text_column, "text_pair_column": text_pair_column}
+    texts = load_data(data, split=split, require_labels=False, **columns).texts
+    with progress_bar(len(texts), "texts", forced=progress) as bar:
+        drift = check_model(loaded, texts, name, batch_size=batch_size, on_texts=bar.update)
+    _show(name, drift, as_json=json)
+    if fail_below is not None and drift.p_value < fail_below:
+        raise ElbertError(
+            f"p-value {drift.p_value:.3g} is below {fail_below:g}: these texts differ from the calibration's"
+        )
+
+
+def _calibrated(classifier: Classifier, policy: str | None) -> str:
+    """Return the name of the calibrated policy to compare with.
+
+    Raises:
+        UsageError: there is none, several and none named, or the one named isn't calibrated.
+    """
+    known = list(classifier.calibration)
+    if not known:
+        raise UsageError(f"model {classifier.name!r} has no calibrated policy; run elbert calibrate first")
+    chosen = policy or classifier.elbert.get("default_policy")
+    if chosen in known:
+        return str(chosen)
+    if policy is None and len(known) == 1:
+        return known[0]
+    given = f"policy {policy!r} is not calibrated" if policy else "the model's default policy is not calibrated"
+    raise UsageError(f"{given}; name one with --policy: {', '.join(known)}")
+
+
+def _show(name: str, drift: Drift, *, as_json: bool) -> None:
+    """Print the table for people, and for programs the JSON line alone on stdout."""
+    verdict = "these are other texts: calibrate again" if drift.p_value < _ALARM else "no difference shown"
+    rows = [
+        ("policy", name),
+        ("texts", f"{drift.n:,}, calibrated on {drift.calibration_n:,}"),
+        ("mean exit layer", f"{drift.mean_exit_layer:.2f}, then {drift.calibration_mean_exit_layer:.2f}"),
+        ("exit layers", f"{drift.exits_distance:.1%} leave elsewhere, p-value {drift.exits_p_value:.3g}"),
+        ("confidence", f"greatest distance {drift.confidence_distance:.3f}, p-value {drift.confidence_p_value:.3g}"),
+        ("both", f"p-value {drift.p_value:.3g}: {verdict}"),
+    ]
+    typer.echo(table(rows), err=as_json)
+    if as_json:
+        typer.echo(json_line({"policy": name, **drift.to_dict()}))

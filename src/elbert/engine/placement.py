@@ -1,0 +1,45 @@
+"""Where and in which precision to compute, by the names users write."""
+
+from __future__ import annotations
+
+import torch
+
+from elbert.errors import UsageError, did_you_mean
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str) -> str:
+    """Return the device asked for; `auto` is CUDA where there is one.
+
+    Raises:
+        UsageError: unknown, or not on this machine.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    device: torch.device | None
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"unknown device {name!r}; allowed: auto, cpu, cuda, cuda:N")
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= found):
+        raise UsageError(f"device {name!r} was asked for but torch finds {found} CUDA devices; use cpu, or auto")
+    return name
+
+
+def choose_dtype(name: str, device: str) -> str:
+    """Return the dtype asked for; `auto` is float32 on a CPU and bfloat16 on CUDA.
+
+    Raises:
+        UsageError: unknown, or not for this device.
+    """
+    if name == "auto":
+        return "float32" if device == "cpu" else "bfloat16"
+    if name not in DTYPES:
+        raise UsageError(f"unknown dtype {name!r}{did_you_mean(name, ['auto', *DTYPES])}")
+    if name == "float16" and device == "cpu":
+        raise UsageError("dtype float16 needs a CUDA device; on a CPU use float32 or bfloat16")
+    return name

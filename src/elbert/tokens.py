@@ -1,0 +1,52 @@
+"""From texts to tokens, lazily and in order, for the engine."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from elbert.data import Text
+from elbert.engine.scheduler import Arrival
+from elbert.errors import UsageError
+
+# Texts tokenised together: enough to keep the tokenizer's threads busy, few enough to stay small in memory.
+_AT_ONCE = 256
+
+
+def arrivals(texts: Iterable[Text], tokenizer: Any, max_length: int, truncated: dict[int, bool]) -> Iterator[Arrival]:
+    """Tokenise, and note in `truncated` which texts were cut.
+
+    Args:
+        texts: strings, or `(text, text_pair)` tuples.
+        tokenizer: the model's.
+        max_length: tokens read of a text.
+        truncated: filled by the place of the text.
+
+    Raises:
+        UsageError: a text is something else; the line names its place.
+    """
+    source = enumerate(texts)
+    while chunk := list(islice(source, _AT_ONCE)):
+        yield from _tokenize(chunk, tokenizer, max_length, truncated)
+
+
+def _tokenize(
+    chunk: list[tuple[int, Text]], tokenizer: Any, max_length: int, truncated: dict[int, bool]
+) -> Iterator[Arrival]:
+    for index, text in chunk:
+        if not isinstance(text, str) and not (
+            isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
+        ):
+            raise UsageError(f"text {index + 1} is {reprlib.repr(text)}; a text is a string or a tuple of two strings")
+    # A chunk may mix single texts and pairs; the tokenizer wants one kind a call.
+    for paired in (False, True):
+        part = [(index, text) for index, text in chunk if isinstance(text, tuple) is paired]
+        if not part:
+            continue
+        encoded = tokenizer([text for _, text in part], truncation=True, max_length=max_length)
+        types = encoded.get("token_type_ids") if paired else None
+        for place, (index, _) in enumerate(part):
+            truncated[index] = bool(encoded.encodings[place].overflowing)
+            yield Arrival(index, encoded["input_ids"][place], types[place] if types else None)
