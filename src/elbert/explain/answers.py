@@ -9,7 +9,7 @@ from torch import Tensor
 
 from elbert.results import ProblemType
 
-NOTHING = "none"
+NOTHING = "no label"
 
 
 def answer(probs: Sequence[float], labels: Sequence[str], problem_type: ProblemType) -> str:

@@ -10,16 +10,16 @@ from elbert.explain.answers import answers_by_layer, score
 from elbert.explain.series import Series
 from elbert.results import Trace
 
-_LEFT, _WIDTH = 30, 290
+_LEFT, _WIDTH = 30, 306
 
 
 def chart(trace: Trace, series: Sequence[Series]) -> str:
     """Return the chart: what every exit says, how unsure it is, where the text leaves, and what was never run."""
     values = [value for each in series for value in each.values]
     scale = (0.0, 1.0) if trace.labels else _padded(values)
-    frame = svg.Frame(_LEFT, 34, _WIDTH, 150, (1, max(trace.layers, 2)), scale)
-    puzzled = svg.Frame(_LEFT, 222, _WIDTH, 52, frame.x, (0, 1))
-    height = 312 if trace.labels else 226
+    frame = svg.Frame(_LEFT, 44, _WIDTH, 150, (0.5, trace.layers + 0.5), scale)
+    puzzled = svg.Frame(_LEFT, 232, _WIDTH, 52, frame.x, (0, 1))
+    height = 322 if trace.labels else 236
     bottom = puzzled.top + puzzled.height if trace.labels else frame.top + frame.height
     parts = [_background(trace, frame, bottom)]
     name = "probability" if trace.labels else "value"
@@ -59,7 +59,7 @@ def _background(trace: Trace, frame: svg.Frame, bottom: float) -> str:
         parts.append(f'<rect class="unrun" {box}/><rect fill="url(#hatched)" {box}/>')
         if edge - start > 64:
             parts.append(
-                svg.text((start + edge) / 2, frame.top + high - 6 if not trace.labels else 200, "not run", "middle")
+                svg.text((start + edge) / 2, frame.top + high - 6 if not trace.labels else 210, "not run", "middle")
             )
     left = frame.px(1) - step / 2
     parts.append(
@@ -81,7 +81,7 @@ def _letters(frame: svg.Frame, series: Sequence[Series]) -> str:
         return ""
     places = [frame.py(each.values[-1]) + 4 for each in named]
     moved = svg.spread(places, 11, frame.top + 4, frame.top + frame.height + 4)
-    x = frame.left + frame.width + 26
+    x = frame.left + frame.width + 12
     return "".join(
         svg.text(x, place, each.letter, "middle", "letter") for each, place in zip(named, moved, strict=True)
     )
@@ -105,7 +105,7 @@ def _exit(trace: Trace, frame: svg.Frame, bottom: float) -> str:
     x = frame.px(trace.exit_layer)
     middle = min(max(x, 32), svg.WIDTH - 32)
     return (
-        f'<path class="exit" d="M{x:g} {frame.top - 14}V{bottom}"/>'
+        f'<path class="exit" d="M{x:g} 12V{bottom}"/>'
         f'<rect class="flag-box" x="{middle - 25:g}" y="2" width="50" height="18" rx="3"/>'
         f"{svg.text(middle, 15, f'exit {trace.exit_layer}', 'middle', 'flag')}"
     )
@@ -150,7 +150,7 @@ def script_data(trace: Trace, series: Sequence[Series]) -> dict[str, Any]:
     return {
         "layers": trace.layers,
         "exit": trace.exit_layer,
-        "step": round(_WIDTH / (max(trace.layers, 2) - 1), 3),
+        "step": round(_WIDTH / trace.layers, 3),
         "window": window if isinstance(window, int) else 0,
         "widths": widths(trace, series),
         "values": values,
@@ -192,7 +192,9 @@ def table(trace: Trace, series: Sequence[Series], gold: str | None) -> str:
     """Return one row per layer; a row's button shows that layer above."""
     said = answers_by_layer(trace.probs, trace.labels, trace.problem_type)
     letters = {each.name: f'<span class="mark c{each.kind[1]}">{each.letter}</span> ' for each in series if each.letter}
-    head = ["Layer", "Answer", "Probability", "Puzzlement", "Window"] if trace.labels else ["Layer", "Value", "Window"]
+    head = ["Layer", "Answer", "Probability", "Puzzlement"] if trace.labels else ["Layer", "Value"]
+    windowed = isinstance(trace.policy.get("window"), int)
+    head += ["Window"] if windowed else []
     top = "".join(f'<th scope="col">{name}</th>' for name in head)
     rows = []
     for layer, (words, row) in enumerate(zip(said, trace.probs.tolist(), strict=True), start=1):
@@ -201,7 +203,7 @@ def table(trace: Trace, series: Sequence[Series], gold: str | None) -> str:
         if trace.labels:
             sure = score(row, trace.problem_type) or 0.0
             cells += [html.words(html.probability(sure)), _meter(float(trace.puzzlement[layer - 1]))]
-        cells.append(_WINDOW[trace.steady[layer - 1]])
+        cells += [_WINDOW[trace.steady[layer - 1]]] if windowed else []
         rows.append(_row(trace, layer, cells))
     return (
         '<div class="scroll" role="region" aria-label="Every layer" tabindex="0"><table class="layers"><thead><tr>'
