@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub reads it: no test may reach for the network
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # nor report that onnxruntime was imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: matrices this small only wait for each other
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that `from tests.modeling.reference import ...` works
@@ -26,6 +27,8 @@ from transformers import (
 
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.tokenizer import train_tokenizer
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # nor OpenVINO
 
 TEXTS = [
     "the film was wonderful and warm , a joy from start to end",

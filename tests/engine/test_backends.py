@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -210,6 +212,18 @@ def test_a_dtype_or_device_the_backend_does_not_know_is_refused(tiny_model: Call
         Engine(weights, backend="onnxruntime", dtype=torch.bfloat16)
     with pytest.raises(UsageError, match="runs on the CPU, not on cuda:0; use device cpu, or backend torch"):
         make_backend(backend, weights, torch.float32, torch.device("cuda:0"))
+
+
+def test_a_backend_reports_its_import_to_nobody(backend: str, tmp_path: Path) -> None:
+    program = (
+        f"import sys; from elbert.engine import runtimes; runtimes.{backend}(); import {backend}; "
+        "sys.exit(str([name for name in sys.modules if name.startswith('openvino_telemetry')] or ''))"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
+    del environment["ORT_DISABLE_TELEMETRY"]
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+    assert list(tmp_path.iterdir()) == [], "it keeps an identifier of this machine"
 
 
 def test_a_broken_graph_is_one_line(backend: str, tiny_model: Callable[..., Any], tmp_path: Path) -> None:

@@ -33,12 +33,15 @@ def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run_script(blocked: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_script(blocked: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_script(folder, *words, stdin="")`: one run of `folder/run.py` as a user without torch would start it."""
+    home = tmp_path / "home"
+    home.mkdir()
 
     def run(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(blocked)}
-        return subprocess.run(
+        environment = {**os.environ, "PYTHONPATH": str(blocked), "HOME": str(home), "CI": ""}
+        del environment["ORT_DISABLE_TELEMETRY"]  # the script has to see to it itself
+        done = subprocess.run(
             [sys.executable, str(folder / "run.py"), *words],
             input=stdin,
             capture_output=True,
@@ -47,6 +50,8 @@ def run_script(blocked: Path) -> Callable[..., subprocess.CompletedProcess[str]]
             env=environment,
             check=False,
         )
+        assert list(home.iterdir()) == [], "it keeps an identifier of this machine"
+        return done
 
     return run
 

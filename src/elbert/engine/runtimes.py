@@ -1,11 +1,13 @@
 """How onnxruntime and OpenVINO are made to run one graph on the CPU. Knows nothing of layers or rows.
 
 Each takes a graph and returns a function from named arrays to the arrays asked for. Both are imported when first asked
-for. Their threads are torch's, so that a user sets them in one place.
+for, with their telemetry off. Their threads are torch's, so that a user sets them in one place.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ def onnxruntime() -> Runtime:
     Raises:
         MissingExtraError: it is not installed.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it otherwise reports to its makers; read at its import
     try:
         import onnxruntime as ort
     except ModuleNotFoundError:
@@ -61,11 +64,7 @@ def openvino() -> Runtime:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import openvino as ov
-    except ModuleNotFoundError:
-        raise MissingExtraError("openvino", "openvino") from None
-    core = ov.Core()
+    core = import_openvino().Core()
 
     def load(graph: Graph, outputs: tuple[str, ...], dtype: torch.dtype) -> Run:
         precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
@@ -91,6 +90,25 @@ def openvino() -> Runtime:
         return run
 
     return load
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which otherwise reports every import over the network.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    loaded = "openvino_telemetry" in sys.modules
+    if not loaded:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # "not installed"; OpenVINO has a stub
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        raise MissingExtraError("openvino", "openvino") from None
+    finally:
+        if not loaded:
+            del sys.modules["openvino_telemetry"]
+    return openvino
 
 
 def _unreadable(graph: Graph, runtime: str, error: Exception) -> ModelError:

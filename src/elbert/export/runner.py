@@ -12,6 +12,7 @@ default one of elbert.json. Needs numpy, tokenizers, and onnxruntime or openvino
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -267,6 +268,7 @@ def unknown_in(policy: Policy) -> str | None:
 
 
 def _onnxruntime(path: Path, outputs: list[str], dtype: str) -> Run:  # noqa: ARG001
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it reports every import
     import onnxruntime as ort
 
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -274,6 +276,7 @@ def _onnxruntime(path: Path, outputs: list[str], dtype: str) -> Run:  # noqa: AR
 
 
 def _openvino(path: Path, outputs: list[str], dtype: str) -> Run:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # or it reports every import
     import openvino as ov
 
     core = ov.Core()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from elbert.engine.backends import BACKENDS
 from elbert.engine.graphs import build_graphs
-from elbert.engine.runtimes import Runtime, onnxruntime, openvino
+from elbert.engine.runtimes import Runtime, import_openvino, onnxruntime, openvino
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits import ExitPolicy
 from elbert.export import runner
@@ -63,8 +63,7 @@ def _save_onnx(graph: bytes, path: Path) -> None:
 
 
 def _save_openvino(graph: bytes, path: Path) -> None:
-    import openvino as ov
-
+    ov = import_openvino()
     ov.save_model(ov.Core().read_model(graph), str(path), compress_to_fp16=False)
 
 
