@@ -187,14 +187,16 @@ def _changes(run: Run) -> str:
         f"{lost:,} are wrong at their exit and would have been right. {right:,} are right and {wrong:,} wrong both "
         f"ways. In all: {won - lost:+,d} right answers in {total:,} texts."
     )
-    bar = _balance([("same", right), ("won", won), ("lost", lost), ("wrong", wrong)])
+    names = ("right both ways", "right at the exit only", "right at the last layer only", "wrong both ways")
+    bar = _balance(list(zip(names, ("same", "won", "lost", "wrong"), (right, won, lost, wrong), strict=True)))
     return html.section(title, bar, html.paragraph(words), _by_exit(run, verdicts))
 
 
-def _balance(parts: Sequence[tuple[str, int]]) -> str:
-    """Return one bar of four parts; the sentence under it says the same."""
-    inner = "".join(f'<i class="{kind}" style="flex:{count} 0 0"></i>' for kind, count in parts if count)
-    return f'<div class="balance" aria-hidden="true">{inner}</div>'
+def _balance(parts: Sequence[tuple[str, str, int]]) -> str:
+    """Return one bar of parts (name, CSS class, texts) with its legend; the sentence under it says the same."""
+    inner = "".join(f'<i class="{kind}" style="flex:{count} 0 0"></i>' for _, kind, count in parts if count)
+    keys = "".join(f'<span class="key"><i class="{kind}"></i>{name}</span>' for name, kind, _ in parts)
+    return f'<div aria-hidden="true"><div class="balance">{inner}</div><p class="balance keys">{keys}</p></div>'
 
 
 def _value_words(run: Run) -> str:
