@@ -145,11 +145,11 @@ class _Sample:
         self.labels = None if labels is None else torch.as_tensor(np.asarray(labels))
         self.shuffled = np.random.default_rng(seed).permutation(self.n)
         self.regression = outputs.problem_type == "regression"
+        self._replayed: dict[ExitPolicy, NDArray[np.int64]] = {make("full"): replay(make("full"), outputs).numpy()}
         self.losses = self._losses()
         self.bound = bound or self.losses.bound
         self.on_policy = on_policy or (lambda: None)
         self.exits: list[dict[str, Any]] = _rounded(describe_exits(outputs, self.losses, self.labels))
-        self._replayed: dict[ExitPolicy, NDArray[np.int64]] = {}
 
     def calibrate(self, name: str, max_drop: float) -> Calibration:
         """Search one promise's policy."""

@@ -1,0 +1,193 @@
+"""From recorded outputs to policies: promises kept, honest fallbacks, every kind of task."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from elbert.calibration import LADDER, calibrate, promise_name
+from elbert.errors import DataError, ModelError, UsageError
+from elbert.exits import make, replay
+from elbert.results import LayerOutputs
+
+KEYS = {
+    *("max_drop", "confidence", "metric", "control", "method", "bound", "family", "tried", "n", "score"),
+    *("full_depth_score", "mean_exit_layer", "layer_speedup", "p_value", "guaranteed", "exit_histogram", "exits"),
+}
+
+
+def test_the_ladder_has_four_levels_each_as_fast_as_the_one_before_or_faster(record: Any) -> None:
+    outputs, labels = record(1500)
+    found = calibrate(outputs, labels)
+    assert list(found) == list(LADDER) == ["exact", "drop-0.5", "drop-1", "drop-2"]
+    for name, each in found.items():
+        assert each.name == name
+        assert set(each.evidence) >= KEYS
+        assert each.evidence["max_drop"] == LADDER[name]
+        assert sum(each.evidence["exit_histogram"]) == each.evidence["n"] == 1500
+        assert json.loads(json.dumps(each.to_dict(), allow_nan=False)) == each.to_dict()
+    drops = [found[name].evidence["mean_exit_layer"] for name in ("drop-0.5", "drop-1", "drop-2")]
+    assert drops == sorted(drops, reverse=True)
+    assert found["drop-2"].guaranteed
+    assert found["drop-2"].evidence["layer_speedup"] > 1.2
+
+
+def test_what_stands_in_the_evidence_is_what_the_policy_does(record: Any) -> None:
+    outputs, labels = record(1500)
+    each = calibrate(outputs, labels, {"mine": 0.03})["mine"]
+    exit_layer = replay(each.policy, outputs)
+    answer = outputs.probs[torch.arange(1500), exit_layer - 1].argmax(-1)
+    assert each.evidence["mean_exit_layer"] == pytest.approx(exit_layer.double().mean().item(), rel=1e-5)
+    assert each.evidence["score"] == pytest.approx((answer == torch.tensor(labels)).double().mean().item(), rel=1e-5)
+    assert each.evidence["p_value"] <= 0.1
+    assert each.evidence["control"] == "labels"
+
+
+def test_a_promise_kept_here_is_kept_on_other_texts_of_the_kind(record: Any) -> None:
+    world, truth = record(6_000, seed=99)
+    right = world.probs.argmax(-1) == torch.tensor(truth)[:, None]
+    broken = 0
+    for seed in range(25):
+        outputs, labels = record(400, seed=seed)
+        policy = calibrate(outputs, labels, {"mine": 0.02})["mine"].policy
+        exit_layer = replay(policy, world)
+        gap = right[:, -1].double().mean() - right[torch.arange(6_000), exit_layer - 1].double().mean()
+        broken += bool(gap > 0.02)
+    assert broken <= 25 * 0.1 + 2.6 * math.sqrt(25 * 0.1 * 0.9)
+
+
+def test_too_few_texts_give_full_depth_and_say_how_many_it_takes(record: Any) -> None:
+    outputs, labels = record(100)
+    each = calibrate(outputs, labels, {"mine": 0.005})["mine"]
+    assert each.policy == make("full")
+    assert not each.guaranteed
+    assert each.evidence["layer_speedup"] == 1.0
+    assert each.evidence["needed"] == 463
+    assert "100 texts are too few" in each.evidence["note"]
+    assert "463" in each.evidence["note"]
+
+
+def test_without_labels_the_answers_of_full_depth_are_promised(record: Any) -> None:
+    outputs, _ = record(1500)
+    each = calibrate(outputs, None, {"mine": 0.02})["mine"]
+    assert each.guaranteed
+    assert each.evidence["control"] == each.evidence["metric"] == "agreement"
+    assert each.evidence["bound"] == "binomial"
+    exit_layer = replay(each.policy, outputs)
+    answer = outputs.probs[torch.arange(1500), exit_layer - 1].argmax(-1)
+    assert (answer != outputs.probs[:, -1].argmax(-1)).double().mean() < 0.02
+    assert each.evidence["full_depth_score"] == 1.0
+
+
+def test_exits_that_never_change_an_answer_are_taken_as_early_as_they_come() -> None:
+    probs = torch.tensor([0.9, 0.1]).expand(600, 6, 2).contiguous()
+    outputs = LayerOutputs(probs.log(), probs, torch.full((600,), 4))
+    for labels in ([0] * 600, [0, 1] * 300):
+        found = calibrate(outputs, labels)
+        assert found["drop-1"].evidence["mean_exit_layer"] == 1.0
+        assert not found["exact"].guaranteed  # nothing shows that leaving early is better
+        assert found["exact"].policy == make("full")
+
+
+def test_exits_better_than_full_depth_may_be_used_though_nothing_may_be_lost() -> None:
+    first = torch.tensor([0.95, 0.05]).expand(800, 5, 2)
+    spoiled = torch.where(
+        torch.arange(800)[:, None, None] % 10 == 0, 0.95 - 0.9 * torch.tensor([1.0, 0.0]), first[:, :1]
+    )
+    probs = torch.cat((first, spoiled), 1)
+    exact = calibrate(LayerOutputs(probs.log(), probs, torch.full((800,), 4)), [0] * 800)["exact"]
+    assert exact.guaranteed
+    assert exact.evidence["score"] > exact.evidence["full_depth_score"]
+    assert "costs nothing" in exact.evidence["note"]
+
+
+def test_regression_promises_the_distance_and_leaves_a_part_aside_for_the_scale(record: Any) -> None:
+    outputs, values = record(1200, layers=8, kind="regression")
+    for labels in (values, None):
+        each = calibrate(outputs, labels, {"mine": 0.05})["mine"]
+        assert each.guaranteed
+        assert each.evidence["bound"] == "betting"
+        assert each.evidence["tested_on"] == 1080
+        assert "distance" in each.evidence["loss"]
+        assert each.evidence["abstain"] == []
+    assert calibrate(outputs, values, {"mine": 0.05})["mine"].evidence["metric"] == "pearson"
+
+
+def test_a_softmax_over_one_class_has_only_one_answer() -> None:
+    outputs = LayerOutputs(torch.zeros(500, 4, 1), torch.ones(500, 4, 1), torch.full((500,), 4))
+    each = calibrate(outputs, [0] * 500, {"mine": 0.01})["mine"]
+    assert each.evidence["score"] == 1.0
+    assert each.evidence["layer_speedup"] >= 1.0
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1_micro"])
+def test_multi_label_promises_the_set_or_its_f1(record: Any, metric: str) -> None:
+    outputs, labels = record(1500, kind="multi_label_classification")
+    each = calibrate(outputs, labels, {"mine": 0.05}, metric=metric)["mine"]
+    assert each.guaranteed
+    assert each.evidence["bound"] == {"accuracy": "paired", "f1_micro": "betting"}[metric]
+    assert each.evidence["metric"] == metric
+
+
+@pytest.mark.parametrize("family", ["entropy", "patience", "pcee", "max_prob", "fixed", "full"])
+def test_any_policy_can_be_searched(record: Any, family: str) -> None:
+    outputs, labels = record(1500)
+    each = calibrate(outputs, labels, {"mine": 0.05}, family=family)["mine"]
+    assert each.policy.name in (family, "full")
+    learned = family == "pcee"
+    assert ("learned" in each.evidence["method"]) == learned
+    assert each.evidence["tested_on"] == (1050 if learned else 1500)
+
+
+def test_another_bound_can_be_asked_for_and_is_more_timid(record: Any) -> None:
+    outputs, labels = record(1500)
+    speeds = {
+        bound: calibrate(outputs, labels, {"mine": 0.02}, bound=bound)["mine"].evidence["layer_speedup"]
+        for bound in ("paired", "betting", "binomial", "hoeffding-bentkus")
+    }
+    assert max(speeds.values()) == speeds["paired"]
+    assert speeds["hoeffding-bentkus"] <= speeds["binomial"]
+
+
+def test_an_output_that_is_no_number_is_named(record: Any) -> None:
+    outputs, labels = record(50)
+    outputs.probs[7, 2, 0] = math.nan
+    with pytest.raises(ModelError, match="row 7 at layer 3"):
+        calibrate(outputs, labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"confidence": 1.0}, "confidence is 1"),
+        ({"confidence": 0.0}, "confidence is 0"),
+        ({"promises": {"mine": 1.0}}, "max_drop is 1"),
+        ({"promises": {"mine": -0.1}}, "max_drop is -0.1"),
+        ({"promises": {"mine": math.nan}}, "max_drop is nan"),
+        ({"family": "elbrt"}, "did you mean 'elbert'"),
+        ({"metric": "pearson"}, "does not fit"),
+        ({"bound": "pared"}, "did you mean 'paired'"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line(record: Any, options: dict[str, Any], words: str) -> None:
+    outputs, labels = record(50)
+    with pytest.raises(UsageError, match=words) as caught:
+        calibrate(outputs, labels, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_handful_of_texts_is_refused(record: Any) -> None:
+    outputs, labels = record(9)
+    with pytest.raises(DataError, match="9 texts are too few"):
+        calibrate(outputs, labels)
+
+
+@pytest.mark.parametrize(
+    ("max_drop", "name"), [(0.0, "exact"), (0.005, "drop-0.5"), (0.01, "drop-1"), (0.0125, "drop-1.25")]
+)
+def test_a_promise_is_named_in_points(max_drop: float, name: str) -> None:
+    assert promise_name(max_drop) == name

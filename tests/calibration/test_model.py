@@ -1,0 +1,172 @@
+"""A classifier calibrates itself: what it then does, saves, loads, warns of, and refuses."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elbert import Classifier, TextDataset
+from elbert.calibration.model import check_model
+from elbert.data.source import fingerprint
+from elbert.errors import CalibrationWarning, DataError, UsageError
+from elbert.exits import make
+
+Build = Callable[..., Classifier]
+
+
+@pytest.fixture
+def build(tiny_model: Callable[..., Any], tiny_tokenizer: Any) -> Build:
+    """`build(elbert=None, **options)`: a classifier over random weights, labels bad and good."""
+
+    def make_classifier(elbert: dict[str, Any] | None = None, **options: Any) -> Classifier:
+        names = {0: "bad", 1: "good"}
+        model = tiny_model("albert", num_labels=2, id2label=names, problem_type="single_label_classification")
+        return Classifier(model, tiny_tokenizer, elbert, **options)
+
+    return make_classifier
+
+
+@pytest.fixture
+def texts(tiny_texts: list[str]) -> list[str]:
+    """Four hundred different texts."""
+    return [f"{tiny_texts[row % 8]} {row}" for row in range(400)]
+
+
+def test_one_promise_becomes_the_policy_in_use_and_survives_saving(
+    build: Build, texts: list[str], tmp_path: Path
+) -> None:
+    classifier = build()
+    labels = ["good" if row % 2 else "bad" for row in range(len(texts))]
+    found = classifier.calibrate(texts, labels, max_drop=0.5, confidence=0.8)
+    assert list(found) == ["drop-50"]
+    assert found["drop-50"].guaranteed
+    assert classifier.policy == classifier.policies["drop-50"] == found["drop-50"].policy
+    classifier.save_pretrained(tmp_path / "model")
+    again = Classifier.from_pretrained(tmp_path / "model")
+    assert again.policy == classifier.policy
+    evidence = again.calibration["drop-50"]
+    assert evidence == found["drop-50"].evidence
+    assert (evidence["dtype"], evidence["backend"], evidence["n"]) == ("float32", "torch", 400)
+    assert evidence["sha256"] == fingerprint(texts, [row % 2 for row in range(400)])
+    assert {"date", "elbert", "source"} <= set(evidence)
+    assert again.predict(texts[:20]) == classifier.predict(texts[:20])
+
+
+def test_the_ladder_is_saved_beside_the_policies_there_are_and_changes_no_default(
+    build: Build, texts: list[str], tmp_path: Path
+) -> None:
+    saved = {"mine": make("patience", patience=2).to_dict()}
+    classifier = build({"policies": saved, "default_policy": "mine"})
+    classifier.calibrate(texts, [0, 1] * 200)
+    assert classifier.policy == make("patience", patience=2)
+    classifier.save_pretrained(tmp_path / "model")
+    content = json.loads((tmp_path / "model" / "elbert.json").read_text())
+    assert list(content["policies"]) == ["mine", "exact", "drop-0.5", "drop-1", "drop-2"]
+    assert list(content["calibration"]) == ["exact", "drop-0.5", "drop-1", "drop-2"]
+    assert content["default_policy"] == "mine"
+    assert Classifier.from_pretrained(tmp_path / "model", policy="drop-1").policy == classifier.policies["drop-1"]
+
+
+def test_without_labels_agreement_is_promised(build: Build, texts: list[str]) -> None:
+    found = build().calibrate(texts, max_drop=0.4, name="same", default=False)
+    assert found["same"].evidence["control"] == "agreement"
+
+
+def test_another_dtype_or_backend_than_calibrated_warns_once_and_only_who_uses_the_policy(
+    build: Build, texts: list[str]
+) -> None:
+    classifier = build()
+    classifier.calibrate(texts, [0, 1] * 200, max_drop=0.4, name="mine")
+    content = json.loads(json.dumps(classifier._elbert_json()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build(content).predict(texts[0])
+        elsewhere = build(content, dtype="bfloat16", policy="full")
+        elsewhere.predict(texts[0])
+    with pytest.warns(CalibrationWarning, match="'mine' was calibrated in float32, not bfloat16") as caught:
+        elsewhere.predict([texts[0]], policy="mine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        elsewhere.predict([texts[0]], policy="mine")
+    assert len(caught) == 1
+    with pytest.warns(CalibrationWarning, match="float32, not bfloat16"):
+        build(content, dtype="bfloat16")
+    content["calibration"]["mine"]["backend"] = "openvino"
+    with pytest.warns(CalibrationWarning, match="openvino, not torch"):
+        build(content)
+
+
+def test_the_texts_a_model_was_trained_on_are_refused_and_those_that_chose_its_step_warned_of(
+    build: Build, texts: list[str]
+) -> None:
+    labels = [0, 1] * 200
+    digest = fingerprint(texts, labels)[:16]
+
+    def trained_on(part: str) -> Classifier:
+        data = {"train": {}, "evaluation": {}} | {part: {"name": "a/train.csv", "rows": 400, "digest": digest}}
+        return build({"training": {"data": data}})
+
+    with pytest.raises(UsageError, match="was trained on these 400 texts"):
+        trained_on("train").calibrate(texts, labels, max_drop=0.1)
+    with pytest.warns(CalibrationWarning, match="chose the step"):
+        trained_on("evaluation").calibrate(texts, labels, max_drop=0.1)
+    part = TextDataset(texts[:300], labels[:300], build().labels, "elsewhere/a/train.csv")
+    with pytest.warns(CalibrationWarning, match="a file of that name"):
+        trained_on("train").calibrate(part, max_drop=0.1)
+
+
+def test_progress_is_told_in_texts_and_policies(build: Build, texts: list[str]) -> None:
+    told: list[int] = []
+    policies: list[int] = []
+    build().calibrate(texts * 2, [0, 1] * 400, max_drop=0.1, on_texts=told.append, on_policy=lambda: policies.append(1))
+    assert sum(told) == 800
+    assert len(policies) > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"max_drop": 2.0}, "max_drop is 2"),
+        ({"confidence": 2.0}, "confidence is 2"),
+        ({"policy": "elbrt"}, "did you mean 'elbert'"),
+        ({"metric": "pearson"}, "does not fit"),
+        ({"name": "mine"}, "names of their own"),
+        ({"default": True}, "names of their own"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_any_text_is_run(build: Build, arguments: dict[str, Any], words: str) -> None:
+    def never() -> Any:
+        raise AssertionError("a text was asked for")
+        yield
+
+    with pytest.raises(UsageError, match=words):
+        build().calibrate(never(), [0, 1], **arguments)
+
+
+def test_labels_that_do_not_fit_are_refused(build: Build, texts: list[str]) -> None:
+    with pytest.raises(DataError, match="label 2.*never seen"):
+        build().calibrate(texts[:2], ["good", "odd"])
+    with pytest.raises(UsageError, match="one label a text"):
+        build().calibrate(texts, ["good"])
+    dataset = TextDataset(texts, [0, 1] * 200, build().labels)
+    with pytest.raises(UsageError, match="brings its own labels"):
+        build().calibrate(dataset, [0, 1] * 200)
+
+
+def test_todays_texts_are_compared_with_the_calibrations(build: Build, texts: list[str]) -> None:
+    classifier = build()
+    classifier.calibrate(texts, [0, 1] * 200, max_drop=0.4, name="mine")
+    same = check_model(classifier, texts, "mine")
+    assert same.p_value == 1.0
+    assert list(same.exit_histogram) == classifier.calibration["mine"]["exit_histogram"]
+    other = check_model(classifier, ["awful"] * 200, "mine")
+    assert other.p_value < 0.01
+    with pytest.raises(UsageError, match="did you mean 'mine'"):
+        check_model(classifier, texts, "mien")
+    with pytest.raises(DataError, match="no texts"):
+        check_model(classifier, [], "mine")

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elbert import Classifier
+
+Run = Callable[..., tuple[int, str, str]]
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def own(model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that may be written into."""
+    return Path(shutil.copytree(model_folder, tmp_path / "own"))
+
+
+@pytest.fixture
+def held_out(tmp_path: Path) -> Path:
+    """Three hundred labelled texts."""
+    path = tmp_path / "held-out.csv"
+    rows = [f"a {'good' if row % 2 else 'bad'} film {row},{'pos' if row % 2 else 'neg'}" for row in range(300)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    return path
+
+
+def test_the_ladder_is_written_into_the_model_and_predict_finds_it_by_name(run: Run, own: Path, held_out: Path) -> None:
+    status, out, err = run("calibrate", own, held_out)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[1:5]] == ["exact", "drop-0.5", "drop-1", "drop-2"]
+    assert "too few" in lines[2]  # 300 texts can't show half a point
+    content = json.loads((own / "elbert.json").read_text())
+    assert list(content["calibration"]) == ["exact", "drop-0.5", "drop-1", "drop-2"]
+    assert content["calibration"]["drop-1"]["source"].endswith("/held-out.csv")
+    assert not list(own.glob(".elbert*"))
+    status, out, err = run("predict", own, "a good film", "--policy", "drop-2")
+    assert status == 0
+    assert err == ""
+
+
+def test_one_promise_gets_its_name_and_becomes_the_default_where_asked(run: Run, own: Path, held_out: Path) -> None:
+    words = ("--max-drop", 0.3, "--confidence", 0.8, "--name", "quick", "--default")
+    status, out, err = run("calibrate", own, held_out, *words, "--json")
+    assert status == 0
+    assert out.count("\n") == 1
+    assert "quick" in err
+    entry = json.loads(out)["calibration"]["quick"]
+    assert entry["guaranteed"]
+    assert entry["confidence"] == 0.8
+    classifier = Classifier.from_pretrained(own)
+    assert classifier.policy.to_dict() == entry["policy"]
+    assert classifier.elbert["default_policy"] == "quick"
+
+
+def test_a_copy_is_whole_and_the_model_stays_as_it_was(run: Run, own: Path, held_out: Path, tmp_path: Path) -> None:
+    before = (own / "elbert.json").read_text()
+    copy = tmp_path / "copy"
+    assert run("calibrate", own, held_out, "--max-drop", 0.3, "--out", copy)[0] == 0
+    assert (own / "elbert.json").read_text() == before
+    assert {path.name for path in own.iterdir()} == {path.name for path in copy.iterdir()}
+    assert "drop-30" in Classifier.from_pretrained(copy).policies
+    assert run("calibrate", own, held_out, "--max-drop", 0.2, "--out", copy, "--overwrite")[0] == 0
+    assert list(Classifier.from_pretrained(copy).calibration) == ["drop-20"]
+
+
+def test_agreement_needs_no_labels_and_leaves_wrong_ones_unread(run: Run, own: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("text,label\n" + "".join(f"a film {row},unknown\n" for row in range(60)))
+    status, out, _ = run("calibrate", own, path, "--agreement", "--max-drop", 0.4)
+    assert status == 0
+    assert "another answer than full depth" in out or "full depth" in out
+
+
+def test_a_policy_used_in_another_precision_is_warned_of_in_one_line(run: Run, own: Path, held_out: Path) -> None:
+    run("calibrate", own, held_out, "--max-drop", 0.3)
+    status, _, err = run("predict", own, "a film", "another", "--policy", "drop-30", "--dtype", "bfloat16")
+    assert status == 0
+    assert err.count("\n") == 1
+    assert err.startswith("elbert: warning: policy 'drop-30' was calibrated in float32, not bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--max-drop", "1.5"], "max_drop is 1.5"),
+        (["--confidence", "90"], "confidence is 90"),
+        (["--policy", "elbrt"], "did you mean 'elbert'?"),
+        (["--metric", "pearson"], "does not fit"),
+        (["--name", "mine"], "names of their own"),
+        (["--default"], "names of their own"),
+        (["--label-column", "lable"], "did you mean 'label'?"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_one_line_and_nothing_is_written(
+    words: list[str], reason: str, refused: Refused, own: Path, held_out: Path
+) -> None:
+    before = (own / "elbert.json").read_text()
+    assert reason in refused("calibrate", own, held_out, *words)
+    assert (own / "elbert.json").read_text() == before
+
+
+def test_a_model_that_is_nobodys_folder_needs_a_copy(
+    refused: Refused, held_out: Path, own: Path, tmp_path: Path
+) -> None:
+    assert "--out" in refused("calibrate", "mini", held_out)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("important")
+    assert "exists" in refused("calibrate", own, held_out, "--out", tmp_path / "full")
+    assert "no model folder" in refused("calibrate", own, held_out, "--out", tmp_path / "full", "--overwrite")
+    assert "the model itself" in refused("calibrate", own, held_out, "--out", own, "--overwrite")
+
+
+def test_a_handful_of_texts_is_refused(refused: Refused, own: Path, tmp_path: Path) -> None:
+    path = tmp_path / "few.csv"
+    path.write_text("text,label\ngood,pos\nbad,neg\n")
+    assert "2 texts are too few" in refused("calibrate", own, path, status=1)
+
+
+def test_check_tells_texts_alike_from_others(
+    run: Run, refused: Refused, own: Path, held_out: Path, tmp_path: Path
+) -> None:
+    assert "run elbert calibrate first" in refused("check", own, held_out)
+    run("calibrate", own, held_out, "--max-drop", 0.3)
+    status, out, err = run("check", own, held_out)  # the only calibrated policy needs no name
+    assert (status, err) == (0, "")
+    assert "no difference shown" in out
+    other = tmp_path / "other.txt"
+    other.write_text("very very very\n" * 200)
+    status, out, _ = run("check", own, other, "--policy", "drop-30", "--json")
+    line: dict[str, Any] = json.loads(out)
+    assert status == 0  # a difference is an answer, not a failure
+    assert line["p_value"] < 0.01
+    assert {"policy", "n", "calibration_n", "exits_p_value", "confidence_p_value", "exit_histogram"} <= set(line)
+    status, out, err = run("check", own, other, "--fail-below", 0.01)
+    assert status == 1
+    assert "calibrate again" in out
+    assert err.count("\n") == 1
+    assert "drop-30" in refused("check", own, other, "--policy", "elbert")
