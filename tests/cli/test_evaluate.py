@@ -42,7 +42,6 @@ def test_programs_get_one_json_line_on_stdout(run: Run, model_folder: Path, revi
 def test_a_page_is_written_when_asked_for_and_never_over_another(
     run: Run, refused: Callable[..., str], model_folder: Path, reviews: Path
 ) -> None:
-    pytest.importorskip("matplotlib")
     page = reviews.with_name("page.html")
     status, out, _ = run("evaluate", model_folder, reviews, "--report", page, "--repeats", 1)
     assert status == 0

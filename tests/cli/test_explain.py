@@ -59,6 +59,11 @@ def test_broken_bytes_on_standard_input_are_refused(
     assert "byte 2 is not UTF-8" in refused("explain", model_folder, "-", "--json", status=1)
 
 
+@pytest.mark.parametrize("text", ["a \udcff b", "a \0 b"])
+def test_a_text_no_tokenizer_takes_is_refused(refused: Refused, model_folder: Path, text: str) -> None:
+    assert "position 2" in refused("explain", model_folder, text, "--json", status=1)
+
+
 @pytest.mark.parametrize("columns", ["text,label", "text"])
 def test_a_data_set_becomes_a_page_with_and_without_labels(
     run: Run, model_folder: Path, tmp_path: Path, columns: str

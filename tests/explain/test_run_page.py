@@ -14,6 +14,7 @@ from elbert.data import TextDataset
 from elbert.evaluation.evaluate import evaluate
 from elbert.evaluation.summary import summary
 from elbert.exits import make, replay
+from elbert.explain.evidence import evidence_of
 from elbert.explain.run_page import Report, report_of, run_page
 from tests.explain.conftest import EVIL, KINDS
 from tests.explain.reader import checked
@@ -47,7 +48,7 @@ def test_exits_are_those_of_replay_whatever_the_parts(build: Build, dataset: Dat
     classifier = build()
     policy = classifier.policy = make("elbert", threshold=0.9, window=2)
     seen: list[int] = []
-    made = report_of(classifier, dataset(), title="", lead="", batch_size=1, on_text=seen.append)
+    made = report_of(classifier, dataset(), title="", lead="", batch_size=1, on_texts=seen.append)
     assert made.run.exit_layer.tolist() == replay(policy, classifier.record(dataset().texts)).tolist()
     assert sum(seen) == 40
 
@@ -116,9 +117,9 @@ ENTRY = {
 
 
 def with_evidence(made: Report, **changes: Any) -> Report:
-    entry = {**ENTRY, **changes}
-    policies = {"drop-0.5": made.run.policy.to_dict(), "exact": make("full").to_dict()}
-    return replace(made, elbert={"policies": policies, "calibration": {"drop-0.5": entry, "exact": ENTRY}})
+    policies = {"drop-0.5": made.run.policy, "exact": make("full")}
+    found = evidence_of({"drop-0.5": {**ENTRY, **changes}, "exact": ENTRY}, policies, made.run.policy)
+    return replace(made, found=found)
 
 
 def test_calibration_evidence_is_shown_when_the_model_carries_it(build: Build, dataset: Data) -> None:
@@ -137,17 +138,35 @@ def test_evidence_from_another_dtype_or_backend_is_warned_of(build: Build, datas
 
 
 def test_a_policy_without_evidence_beside_calibrated_ones_is_warned_of(build: Build, dataset: Data) -> None:
-    made = with_evidence(report(build, dataset))
-    other = make("patience", patience=1)
-    words = checked(run_page(replace(made, run=replace(made.run, policy=other)))).words
+    found = evidence_of({"exact": ENTRY}, {"exact": make("full")}, make("patience"))
+    words = checked(run_page(replace(report(build, dataset), found=found))).words
     assert "Not calibrated" in words
 
 
-@pytest.mark.parametrize("broken", [[], None, "x", {"drop-0.5": 3}, {"drop-0.5": {}}, {"drop-0.5": {"exits": [1]}}])
+def test_promises_that_ended_in_the_same_policy_are_shown_once(build: Build, dataset: Data) -> None:
+    full = make("full")
+    found = evidence_of({"exact": ENTRY, "drop-1": ENTRY}, {"exact": full, "drop-1": full}, full)
+    html = run_page(replace(report(build, dataset), found=found))
+    assert html.count("sha256 of the data") == 1
+
+
+@pytest.mark.parametrize("broken", [{}, {"drop-0.5": 3}, {"drop-0.5": {}}, {"drop-0.5": {"exits": [1], "score": "x"}}])
 def test_evidence_of_another_shape_never_breaks_the_page(build: Build, dataset: Data, broken: Any) -> None:
     made = report(build, dataset)
-    policies = {"drop-0.5": made.run.policy.to_dict()}
-    checked(run_page(replace(made, elbert={"policies": policies, "calibration": broken})))
+    found = evidence_of(broken, {"drop-0.5": made.run.policy}, made.run.policy)
+    checked(run_page(replace(made, found=found)))
+
+
+def test_what_calibrate_promises_is_what_the_page_says(build: Build, dataset: Data) -> None:
+    classifier = build()
+    data = dataset()
+    classifier.calibrate(data.texts, [data.label_space.decode(label) for label in data.labels], 0.5)  # type: ignore
+    name = next(iter(classifier.calibration))
+    classifier.policy = classifier.policies[name]
+    words = checked(run_page(report_of(classifier, data, title="", lead=""))).words
+    for word in (name, classifier.calibration[name]["note"], classifier.calibration[name]["sha256"]):
+        assert word in words
+    assert "other conditions" not in words
 
 
 def test_the_same_run_gives_the_same_bytes(build: Build, dataset: Data) -> None:

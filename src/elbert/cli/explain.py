@@ -112,13 +112,20 @@ def _check(
 
 
 def _read(text: str | None, text_pair: str | None) -> str | tuple[str, str]:
-    """Return the text or pair, read from standard input where it is `-`."""
+    """Return the text or pair, read from standard input where it is `-`.
+
+    Raises:
+        DataError: it holds what no tokenizer takes: broken UTF-8, NUL.
+    """
+    from elbert.data import load_data
+
     if text == STANDARD:
         try:
             text = sys.stdin.buffer.read().decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(f"standard input: byte {error.start} is not UTF-8; send the text as UTF-8") from None
-    return (text or "") if text_pair is None else (text or "", text_pair)
+    given = (text or "") if text_pair is None else (text or "", text_pair)
+    return load_data([given], require_labels=False).texts[0]
 
 
 def _of_text(
@@ -155,7 +162,7 @@ def _of_data(
     columns: dict[str, Any],
     batch_size: int,
     facts: list[tuple[str, str]],
-    on_text: Callable[[int], object],
+    on_texts: Callable[[int], object],
 ) -> tuple[str, dict[str, Any]]:
     """Return the page and the JSON of a data set."""
     from elbert.data import load_data
@@ -169,7 +176,7 @@ def _of_data(
         lead=f"{len(dataset):,} texts at full depth, and where each would have left.",
         batch_size=batch_size,
         facts=facts,
-        on_text=on_text,
+        on_texts=on_texts,
     )
     answer = {**report.run.to_dict(), "metric": report.metric or None, "score": report.score}
     return run_page(report), {**answer, "full_depth_score": report.scores[-1] if report.scores else None}

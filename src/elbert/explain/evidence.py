@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from elbert.exits import ExitPolicy
 from elbert.explain import html
 
 
@@ -24,20 +25,19 @@ class Evidence:
     in_use: bool
 
 
-def evidence_of(elbert: Mapping[str, Any], policy: Mapping[str, Any]) -> list[Evidence]:
+def evidence_of(
+    calibration: Mapping[str, Any], policies: Mapping[str, ExitPolicy], policy: ExitPolicy
+) -> list[Evidence]:
     """Return the calibrated policies a model carries, the one in use first; none where it carries none.
 
     Args:
-        elbert: the content of `elbert.json`.
-        policy: in use, as JSON.
+        calibration: evidence by name, as in `elbert.json`; what has another shape is left out.
+        policies: the model's policies by name.
+        policy: in use.
     """
-    entries = elbert.get("calibration")
-    saved = elbert.get("policies")
-    if not isinstance(entries, Mapping) or not isinstance(saved, Mapping):
-        return []
     found = [
-        Evidence(str(name), entry, saved.get(name) == policy)
-        for name, entry in entries.items()
+        Evidence(str(name), entry, policies.get(name) == policy)
+        for name, entry in calibration.items()
         if isinstance(entry, Mapping)
     ]
     return sorted(found, key=lambda each: not each.in_use)
@@ -53,15 +53,13 @@ def section(found: Sequence[Evidence], *, dtype: str, backend: str) -> str:
     """
     if not found:
         return ""
-    used = [each for each in found if each.in_use]
+    used = [each for each in found if each.in_use][:1]  # several promises may have ended in the same policy
     parts = [_warning(used, dtype, backend)]
     for each in used:
-        parts.append(html.facts(_rows(each)))
-        parts.append(_exits(each.entry.get("exits")))
-    others = [each for each in found if not each.in_use]
+        parts += [html.facts(_rows(each)), _exits(each.entry.get("exits"))]
+    others = [(each.name, _promise(each.entry)) for each in found[len(used) :]]
     if others:
-        rows = [(each.name, _promise(each.entry)) for each in others]
-        parts.append(html.details("Other calibrated policies of this model", html.facts(rows)))
+        parts.append(html.details("Other calibrated policies of this model", html.facts(others)))
     return html.section("How this policy was chosen", *parts)
 
 
@@ -88,6 +86,8 @@ def _warning(used: Sequence[Evidence], dtype: str, backend: str) -> str:
 
 
 def _promise(entry: Mapping[str, Any]) -> str:
+    if isinstance(entry.get("note"), str):
+        return str(entry["note"])
     control = "the label" if entry.get("control") == "labels" else "the answer at full depth"
     verb = "guaranteed" if entry.get("guaranteed") else "measured, not guaranteed"
     drop, sure = _number(entry.get("max_drop")), _number(entry.get("confidence"))
@@ -100,6 +100,7 @@ def _rows(each: Evidence) -> list[tuple[str, str]]:
         "policy": each.name,
         "promise": _promise(entry),
         "method": " ".join(str(entry[key]) for key in ("method", "bound") if entry.get(key)),
+        "guaranteed": "" if "guaranteed" not in entry else "yes" if entry["guaranteed"] else "no",
         "settings tried": entry.get("tried"),
         "texts": entry.get("n"),
         "score there": _pair(entry, "score", "full_depth_score", "at full depth"),

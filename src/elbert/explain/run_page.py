@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
+from elbert.calibration.model import record
 from elbert.evaluation.curves import operating_points
 from elbert.evaluation.metrics import metric_name
 from elbert.evaluation.story import curves_of
@@ -15,11 +16,10 @@ from elbert.evaluation.summary import policy_words, summary
 from elbert.explain import evidence, html, run_charts, texts
 from elbert.explain.page import page
 from elbert.explain.run import Run, Verdicts, run_of
-from elbert.results import LayerOutputs
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
-    from elbert.data import Text, TextDataset
+    from elbert.data import TextDataset
     from elbert.evaluation.curves import OperatingPoint
     from elbert.evaluation.evaluate import Evaluation
 
@@ -37,7 +37,7 @@ class Report:
         metric: what the score is.
         score: with exits; None without labels.
         evaluation: the timed numbers, where there are any.
-        elbert: content of the model's `elbert.json`.
+        found: the model's calibrated policies.
         dtype: in which precision it ran.
         backend: what computed.
         facts: rows of the table "how it was done".
@@ -52,7 +52,7 @@ class Report:
     metric: str = ""
     score: float | None = None
     evaluation: Evaluation | None = None
-    elbert: Mapping[str, Any] = field(default_factory=dict)
+    found: Sequence[evidence.Evidence] = ()
     dtype: str = ""
     backend: str = ""
     facts: Sequence[tuple[str, str]] = ()
@@ -70,7 +70,7 @@ def report_of(
     batch_size: int = 32,
     facts: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
-    on_text: Callable[[int], object] | None = None,
+    on_texts: Callable[[int], object] | None = None,
 ) -> Report:
     """Run every text to full depth once, and return what the page of the run shows.
 
@@ -84,9 +84,9 @@ def report_of(
         batch_size: texts in flight together.
         facts: rows of the table "how it was done".
         notes: things the reader has to know.
-        on_text: told how many more texts are through, for a progress bar.
+        on_texts: told how many more texts are through, for a progress bar.
     """
-    outputs = _recorded(classifier, dataset.texts, batch_size, on_text)
+    outputs = record(classifier, dataset.texts, batch_size, on_texts)
     run = run_of(dataset, classifier.labels.names, outputs, classifier.policy)
     scores, points, score, name = _scored(run, dataset, evaluation.metric if evaluation else metric)
     return Report(
@@ -98,26 +98,12 @@ def report_of(
         name,
         evaluation.score if evaluation else score,
         evaluation,
-        classifier.elbert,
+        evidence.evidence_of(classifier.calibration, classifier.policies, classifier.policy),
         classifier.dtype,
         classifier.backend,
         facts,
         notes,
     )
-
-
-def _recorded(
-    classifier: Classifier, texts: Sequence[Text], batch_size: int, on_text: Callable[[int], object] | None
-) -> LayerOutputs:
-    """Record every text, in parts as long as the engine reads ahead, so that progress can be told."""
-    parts = []
-    for start in range(0, len(texts), 64 * batch_size):
-        part = texts[start : start + 64 * batch_size]
-        parts.append(classifier.record(part, batch_size=batch_size))
-        if on_text is not None:
-            on_text(len(part))
-    whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "probs", "lengths")}
-    return LayerOutputs(**whole, problem_type=parts[0].problem_type)
 
 
 def _scored(
@@ -134,7 +120,6 @@ def _scored(
 def run_page(report: Report) -> str:
     """Return the page as HTML."""
     run = report.run
-    found = evidence.evidence_of(report.elbert, run.policy.to_dict())
     curve = ""
     if report.score is not None:
         others = [(point.mean_exit_layer, point.score) for point in report.points]
@@ -148,7 +133,7 @@ def run_page(report: Report) -> str:
         _changes(run),
         html.section("Who leaves early, who late", who, run_charts.by_class(run)),
         texts.section(run),
-        evidence.section(found, dtype=report.dtype, backend=report.backend),
+        evidence.section(report.found, dtype=report.dtype, backend=report.backend),
         html.section("The numbers", html.facts(_numbers(report))),
         html.section("How it was done", html.facts(report.facts), _source(run)),
     ]
