@@ -99,7 +99,7 @@ def _rows(each: Evidence) -> list[tuple[str, str]]:
     known = {
         "policy": each.name,
         "promise": _promise(entry),
-        "method": " ".join(str(entry[key]) for key in ("method", "bound") if entry.get(key)),
+        "method": "; bound: ".join(str(entry[key]) for key in ("method", "bound") if entry.get(key)),
         "guaranteed": "" if "guaranteed" not in entry else "yes" if entry["guaranteed"] else "no",
         "settings tried": entry.get("tried"),
         "texts": entry.get("n"),
@@ -122,8 +122,8 @@ def _pair(entry: Mapping[str, Any], first: str, second: str, words: str) -> str:
     return f"{_number(entry[first])}, {_number(entry.get(second))} {words}"
 
 
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "–"
+def _number(value: object, digits: int = 4) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "–"
 
 
 def _exits(exits: object) -> str:
@@ -132,7 +132,7 @@ def _exits(exits: object) -> str:
         return ""
     keys = [("layer", "Layer"), ("temperature", "Temperature"), ("ece", "ECE"), ("brier", "Brier"), ("auroc", "AUROC")]
     present = [(key, name) for key, name in keys if any(key in each for each in exits)]
-    rows = [[html.words(_number(each.get(key))) for key, _ in present] for each in exits]
+    rows = [[html.words(_number(each.get(key), 3)) for key, _ in present] for each in exits]
     grid = html.grid([f"#{name}" for _, name in present], rows, label="Calibration of every exit")
     about = "ECE and Brier: how far probabilities are from frequencies. AUROC: how well exits rank right above wrong."
     return html.details("Every exit's calibration", html.paragraph(about, "soft") + grid)
