@@ -88,9 +88,16 @@ def one_at_a_time(shape: str, texts: list[Arrival]) -> torch.Tensor:
 
 
 def run(shape: str, texts: list[Arrival], policy: ExitPolicy, **options: int) -> dict[int, tuple[int, torch.Tensor]]:
-    """Return {index: (exit layer, logits)} of one engine run."""
-    answers = {}
-    for group in Engine(weights_of(shape)).run(texts, policy, **options):
+    """Return {index: (exit layer, logits)} of one run of a new engine."""
+    return run_engine(Engine(weights_of(shape)), texts, policy, **options)
+
+
+def run_engine(
+    engine: Engine, texts: list[Arrival], policy: ExitPolicy, **options: int
+) -> dict[int, tuple[int, torch.Tensor]]:
+    """Return {index: (exit layer, logits)} of one run."""
+    answers: dict[int, tuple[int, torch.Tensor]] = {}
+    for group in engine.run(texts, policy, **options):
         for index, layer, logits in zip(group.index.tolist(), group.exit_layer.tolist(), group.logits, strict=True):
             assert index not in answers, "a text left twice"
             answers[index] = (layer, logits)

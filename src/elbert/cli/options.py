@@ -31,7 +31,7 @@ Set = Annotated[
 BatchSize = Annotated[int, typer.Option(min=1, help="Texts in flight together; changes the speed, never the answer.")]
 Backend = Annotated[str, typer.Option(help="What computes: auto, torch, openvino or onnxruntime.")]
 Device = Annotated[str, typer.Option(help="Where: auto, cpu, cuda, cuda:1, …")]
-Dtype = Annotated[str, typer.Option(help="In which precision: auto, float32, bfloat16, float16.")]
+Dtype = Annotated[str, typer.Option(help="In which precision: auto, float32, bfloat16, int8, float16.")]
 TextColumn = Annotated[str | None, typer.Option(help="Column of the text, where it is not found by name.")]
 TextPairColumn = Annotated[str | None, typer.Option(help="Column of the second text of a pair.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the label, where it is not found by name.")]

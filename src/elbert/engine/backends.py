@@ -68,7 +68,7 @@ class BackendKind:
 
 
 BACKENDS: dict[str, BackendKind] = {
-    "torch": BackendKind(None, ("float32", "bfloat16", "float16")),
+    "torch": BackendKind(None, ("float32", "bfloat16", "float16", "int8")),
     "openvino": BackendKind(openvino, ("float32", "bfloat16")),
     "onnxruntime": BackendKind(onnxruntime, ("float32",)),
 }

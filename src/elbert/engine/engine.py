@@ -26,7 +26,7 @@ class Engine:
 
     Args:
         weights: the model as plain matrices.
-        dtype: torch.float32, torch.bfloat16, or torch.float16 (CUDA only).
+        dtype: torch.float32, torch.bfloat16, torch.int8 (CPU only) or torch.float16 (CUDA only).
         device: a torch device or its name.
         backend: what runs the layers, a name of `elbert.engine.backends.BACKENDS`.
         graphs: the exported graphs of a model whose `weights` are shapes only.

@@ -6,7 +6,7 @@ import torch
 
 from elbert.errors import UsageError, did_you_mean
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.int8}
 
 
 def choose_device(name: str) -> str:
@@ -41,5 +41,5 @@ def choose_dtype(name: str, device: str) -> str:
     if name not in DTYPES:
         raise UsageError(f"unknown dtype {name!r}{did_you_mean(name, ['auto', *DTYPES])}")
     if name == "float16" and device == "cpu":
-        raise UsageError("dtype float16 needs a CUDA device; on a CPU use float32 or bfloat16")
+        raise UsageError("dtype float16 needs a CUDA device; on a CPU use float32, bfloat16 or int8")
     return name

@@ -6,6 +6,7 @@ the dtype it computes in; exit heads are always computed in fp32, so that thresh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -13,38 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from elbert.engine.int8 import Int8Layer, check_int8, measure_ranges
+from elbert.engine.layer import FloatLayer
 from elbert.engine.linear import Linear
 from elbert.engine.packed import Layout
-from elbert.engine.self_attention import attend
-from elbert.modeling.weights import EncoderWeights, HeadWeights, LayerWeights
+from elbert.modeling.weights import EncoderWeights, HeadWeights
 
 _Weights = TypeVar("_Weights")
 
 # Rows of [CLS] are rounded up to a multiple of this, for the same reason as packed tokens.
 _HEAD_ROWS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """One encoder layer, prepared for the machine; norms are (weight, bias) of [H]."""
-
-    qkv: Linear
-    out: Linear
-    up: Linear
-    down: Linear
-    attention_norm: tuple[Tensor, Tensor]
-    output_norm: tuple[Tensor, Tensor]
-
-    @classmethod
-    def prepare(cls, layer: LayerWeights, act: str) -> _Layer:
-        return cls(
-            qkv=Linear(layer.qkv_weight, layer.qkv_bias),
-            out=Linear(layer.out_weight, layer.out_bias),
-            up=Linear(layer.up_weight, layer.up_bias, act=act),
-            down=Linear(layer.down_weight, layer.down_bias),
-            attention_norm=(layer.attention_norm_weight, layer.attention_norm_bias),
-            output_norm=(layer.output_norm_weight, layer.output_norm_bias),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +55,11 @@ class TorchBackend:
 
     Args:
         weights: the model as plain matrices.
-        dtype: torch.float32 or torch.bfloat16 (torch.float16 too on CUDA).
+        dtype: torch.float32, torch.bfloat16, torch.int8 (CPU with VNNI), torch.float16 (CUDA).
         device: where to compute.
+
+    Raises:
+        UsageError: int8 on a machine that can't.
     """
 
     name = "torch"
@@ -85,19 +67,17 @@ class TorchBackend:
     def __init__(self, weights: EncoderWeights, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype = dtype
         self.device = device
-        self.heads_count = weights.num_attention_heads
-        self._norm_eps = weights.norm_eps
+        kept = torch.float32 if dtype == torch.int8 else dtype  # what all but the products of an int8 layer is in
         self._embedding_norm_eps = weights.embedding_norm_eps
-        self._embedding = table = _converted(weights.embedding, dtype, device)
+        self._embedding = table = _converted(weights.embedding, kept, device)
         self._projection = None
         if table.projection_weight is not None and table.projection_bias is not None:
             self._projection = Linear(table.projection_weight, table.projection_bias)
         # A layer or head that the model shares is prepared once and stays one object.
-        distinct = {id(layer): layer for group in weights.layers for layer in group}
-        prepared = {
-            key: _Layer.prepare(_converted(layer, dtype, device), weights.activation) for key, layer in distinct.items()
-        }
-        self._layers = [[prepared[id(layer)] for layer in group] for group in weights.layers]
+        plain = _prepared(weights, kept, device)
+        layers: Mapping[int, FloatLayer | Int8Layer]
+        layers = _in_int8(weights, self, plain) if dtype == torch.int8 else plain
+        self._layers = [[layers[id(layer)] for layer in group] for group in weights.layers]
         heads = {id(head): _Head.prepare(_converted(head, torch.float32, device)) for head in weights.heads}
         self._heads = [heads[id(head)] for head in weights.heads]
         self.shared_heads = len(heads) == 1
@@ -116,7 +96,7 @@ class TorchBackend:
     def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
         """Run encoder layer `depth` (0-based) on packed `hidden` [size, H]."""
         for layer in self._layers[depth]:
-            hidden = self._layer(hidden, layout, layer)
+            hidden = layer(hidden, layout)
         return hidden
 
     def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
@@ -127,9 +107,25 @@ class TorchBackend:
         pooled = head.dense(F.pad(cls, (0, 0, 0, filler)).float() if filler else cls.float())[:rows]
         return F.linear(pooled, head.out_weight, head.out_bias), pooled
 
-    def _layer(self, hidden: Tensor, layout: Layout, layer: _Layer) -> Tensor:
-        shape = hidden.shape[-1:]
-        attended = attend(layer.qkv(hidden), layout, self.heads_count)
-        hidden = F.layer_norm(layer.out.plus(attended, hidden), shape, *layer.attention_norm, self._norm_eps)
-        out = layer.down.plus(layer.up(hidden), hidden)
-        return F.layer_norm(out, shape, *layer.output_norm, self._norm_eps)
+
+def _in_int8(weights: EncoderWeights, backend: TorchBackend, plain: Mapping[int, FloatLayer]) -> dict[int, Int8Layer]:
+    """Return every distinct layer with its products in 8 bits, by the `id` of its weights."""
+    check_int8(backend.device)
+    distinct = {id(layer): layer for group in weights.layers for layer in group}
+    ranges = measure_ranges(weights, backend.embed, [plain[id(layer)] for group in weights.layers for layer in group])
+    return {
+        key: Int8Layer(
+            _converted(layer, torch.float32, backend.device), plain[key], weights.activation, ranges[id(plain[key])]
+        )
+        for key, layer in distinct.items()
+    }
+
+
+def _prepared(weights: EncoderWeights, dtype: torch.dtype, device: torch.device) -> dict[int, FloatLayer]:
+    """Return every distinct layer, by the `id` of its weights."""
+    distinct = {id(layer): layer for group in weights.layers for layer in group}
+    heads, eps = weights.num_attention_heads, weights.norm_eps
+    return {
+        key: FloatLayer.prepare(_converted(layer, dtype, device), weights.activation, heads, eps)
+        for key, layer in distinct.items()
+    }

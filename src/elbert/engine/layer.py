@@ -1,0 +1,58 @@
+"""One encoder layer on packed rows in float32, bfloat16 or float16, prepared for the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from elbert.engine.linear import Linear
+from elbert.engine.packed import Layout
+from elbert.engine.self_attention import attend
+from elbert.modeling.weights import LayerWeights
+
+# Is shown what goes into each of the four products, by its name.
+Watch = Callable[[str, Tensor], None]
+
+PRODUCTS = ("qkv", "out", "up", "down")
+
+
+@dataclass(frozen=True, slots=True)
+class FloatLayer:
+    """Post-norm transformer layer; norms are (weight, bias) of [H]."""
+
+    qkv: Linear
+    out: Linear
+    up: Linear
+    down: Linear
+    attention_norm: tuple[Tensor, Tensor]
+    output_norm: tuple[Tensor, Tensor]
+    heads: int
+    eps: float
+
+    @classmethod
+    def prepare(cls, layer: LayerWeights, act: str, heads: int, eps: float) -> FloatLayer:
+        """Lay out the weights of one layer, which are in the dtype and on the device that compute."""
+        return cls(
+            qkv=Linear(layer.qkv_weight, layer.qkv_bias),
+            out=Linear(layer.out_weight, layer.out_bias),
+            up=Linear(layer.up_weight, layer.up_bias, act=act),
+            down=Linear(layer.down_weight, layer.down_bias),
+            attention_norm=(layer.attention_norm_weight, layer.attention_norm_bias),
+            output_norm=(layer.output_norm_weight, layer.output_norm_bias),
+            heads=heads,
+            eps=eps,
+        )
+
+    def __call__(self, hidden: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
+        """Return [size, H] for packed `hidden` [size, H]."""
+        shape = hidden.shape[-1:]
+        attended = attend(self.qkv(hidden), layout, self.heads)
+        middle = F.layer_norm(self.out.plus(attended, hidden), shape, *self.attention_norm, self.eps)
+        inner = self.up(middle)
+        if watch is not None:
+            for name, given in zip(PRODUCTS, (hidden, attended, middle, inner), strict=True):
+                watch(name, given[: layout.tokens])
+        return F.layer_norm(self.down.plus(inner, middle), shape, *self.output_norm, self.eps)

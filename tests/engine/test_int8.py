@@ -1,0 +1,82 @@
+"""8-bit products: close to fp32, the same for a text whatever stands beside it, the same at every load."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from elbert.engine import Engine
+from elbert.engine.int8 import check_int8
+from elbert.engine.packed import Layout
+from elbert.errors import UsageError
+from elbert.exits import make
+from tests.engine.test_engine import SHAPES, run_engine, texts_of, weights_of
+
+CPU = torch.device("cpu")
+
+
+def usable() -> bool:
+    try:
+        check_int8(CPU)
+    except UsageError:
+        return False
+    return True
+
+
+needs_vnni = pytest.mark.skipif(not usable(), reason="this CPU has no AVX-512 VNNI")
+
+
+@needs_vnni
+@pytest.mark.parametrize("shape", SHAPES)
+def test_int8_stays_within_its_stated_tolerance(shape: str) -> None:
+    texts = texts_of(3, 60)
+    exact = Engine(weights_of(shape)).record(texts).probs
+    rounded = Engine(weights_of(shape), dtype=torch.int8).record(texts).probs
+    assert 0 < (exact - rounded).abs().mean() < 0.02
+    assert (exact.argmax(-1) == rounded.argmax(-1)).float().mean() > 0.97
+
+
+@needs_vnni
+@pytest.mark.parametrize("shape", ["albert", "bert"])
+def test_a_texts_answer_in_int8_does_not_depend_on_its_neighbours(shape: str) -> None:
+    texts = texts_of(4, 50)
+    engine = Engine(weights_of(shape), dtype=torch.int8)
+    policy = make("elbert", threshold=0.5, window=3)
+    alone = run_engine(engine, texts, policy, batch_size=1)
+    for batch_size in (7, 32):
+        together = run_engine(engine, texts, policy, batch_size=batch_size)
+        for index, (layer, logits) in alone.items():
+            assert together[index][0] == layer
+            torch.testing.assert_close(together[index][1], logits, atol=1e-3, rtol=0)
+
+
+@needs_vnni
+def test_every_load_gives_the_same_integers() -> None:
+    texts = texts_of(5, 5)
+    first, second = (Engine(weights_of("albert"), dtype=torch.int8).record(texts).logits for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@needs_vnni
+def test_other_activations_than_gelu_are_rounded_too() -> None:
+    from dataclasses import replace
+
+    weights = replace(weights_of("albert"), activation="relu")
+    texts = texts_of(6, 20)
+    exact, rounded = (Engine(weights, dtype=dtype).record(texts).probs for dtype in (torch.float32, torch.int8))
+    assert (exact - rounded).abs().mean() < 0.02
+
+
+def test_int8_is_refused_where_it_cannot_be_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    with pytest.raises(UsageError, match="VNNI"):
+        Engine(weights_of("albert"), dtype=torch.int8)
+    with pytest.raises(UsageError, match="runs on a CPU"):
+        check_int8(torch.device("cuda"))
+
+
+def test_a_layout_rounds_its_tokens_up_to_few_sizes() -> None:
+    sizes = {Layout(np.array([tokens])).size for tokens in range(1, 4097)}
+    assert len(sizes) <= 96
+    assert all(Layout(np.array([tokens])).size >= tokens for tokens in (1, 16, 17, 511, 513, 5000))
