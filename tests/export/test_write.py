@@ -56,7 +56,7 @@ def test_the_policy_of_the_moment_becomes_the_default_and_the_saved_ones_stay(
     pytest.importorskip("onnxruntime")
     classifier = classifier_of()
     classifier.policies = {"elbert": make("elbert"), "drop-1": make("elbert", threshold=0.3)}
-    classifier.elbert["calibration"] = {"elbert": {"max_drop": 0.1}, "drop-1": {"max_drop": 0.01}}
+    classifier.calibration = {"elbert": {"max_drop": 0.1}, "drop-1": {"max_drop": 0.01}}
 
     classifier.policy = classifier.policies["drop-1"]
     named = json.loads((export_model(classifier, "onnx", tmp_path / "named") / "elbert.json").read_text())

@@ -135,19 +135,18 @@ def _check(classifier: Classifier, format: str, dtype: str) -> Format:
 
 def _content(classifier: Classifier) -> tuple[str, dict[str, Any]]:
     """Return the default policy's name and what `elbert.json` says beside the export itself."""
-    policies = dict(classifier.policies)
-    calibration = classifier.elbert.get("calibration")
+    policies, calibration = dict(classifier.policies), dict(classifier.calibration)
     name = _name_of(classifier.policy, policies, str(classifier.elbert.get("default_policy")))
-    if policies.get(name) != classifier.policy and isinstance(calibration, dict):
-        calibration = {key: value for key, value in calibration.items() if key != name}  # it was not of this policy
+    if policies.get(name) != classifier.policy:
+        calibration.pop(name, None)  # it was not of this policy
     policies[name] = classifier.policy
-    content = {
+    return name, {
         **metadata(classifier.elbert, classifier.model.heads),
         "max_length": classifier.max_length,
         "policies": {key: policy.to_dict() for key, policy in policies.items()},
         "default_policy": name,
+        "calibration": calibration,
     }
-    return name, content if calibration is None else {**content, "calibration": calibration}
 
 
 def _name_of(policy: ExitPolicy, saved: dict[str, ExitPolicy], default: str) -> str:
