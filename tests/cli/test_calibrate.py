@@ -142,3 +142,12 @@ def test_check_tells_texts_alike_from_others(
     assert "calibrate again" in out
     assert err.count("\n") == 1
     assert "drop-30" in refused("check", own, other, "--policy", "elbert")
+
+
+def test_the_model_card_says_what_is_promised(run: Run, own: Path, held_out: Path) -> None:
+    (own / "README.md").write_text("# A model\n\n## Exits\n\nNone is calibrated yet.\n")
+    run("calibrate", own, held_out, "--max-drop", 0.3)
+    card = (own / "README.md").read_text()
+    assert card.startswith("# A model\n\n## Exits\n")
+    assert "`drop-30` | at confidence 0.9" in card
+    assert "None is calibrated" not in card

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line, progress_bar
+from elbert.cli.console import json_line, progress_bar, whole_file
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _bars(texts: int, *, forced: bool) -> Iterator[dict[str, Any]]:
 def _save(classifier: Classifier, found: dict[str, Calibration], model: str, folder: Path, *, default: bool) -> None:
     """Add the policies to `elbert.json`, in place or in a copy of the model's folder."""
     from elbert.modeling.disk import FREE_SPACE, whole_folder, write_errors
-    from elbert.modeling.metadata import read_metadata, write_metadata
+    from elbert.modeling.metadata import read_metadata
     from elbert.modeling.sources import find_folder
 
     source = find_folder(model)
@@ -150,11 +150,24 @@ def _save(classifier: Classifier, found: dict[str, Calibration], model: str, fol
         content["default_policy"] = next(iter(found))
     with write_errors(f"the model {folder}", FREE_SPACE):
         if folder.resolve() == source.resolve():
-            write_metadata(folder, content)
+            _write(folder, content)
             return
         with whole_folder(folder) as fresh:
             shutil.copytree(source, fresh, dirs_exist_ok=True)
-            write_metadata(fresh, content)
+            _write(fresh, content)
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
+    """Write `elbert.json`, and into the model card what it says of the exits."""
+    from elbert.modeling.metadata import write_metadata
+    from elbert.training.card import with_exits
+
+    write_metadata(folder, content)
+    card = folder / "README.md"
+    if card.is_file():
+        text = with_exits(card.read_text(encoding="utf-8"), content)
+        with whole_file(card) as stream:
+            stream.write(text)
 
 
 def _show(found: dict[str, Calibration], folder: Path, *, as_json: bool) -> None:

@@ -58,10 +58,9 @@ Texts are read up to {max_length} tokens; the rest is cut off.
 
 The log of every step is `training_log.jsonl`.
 
-## Exits
-
-Policies saved with the model: {policies}. {calibration}
 """
+
+_EXITS = "## Exits\n"
 
 
 def model_card(backbone: Any, elbert: dict[str, Any]) -> str:
@@ -107,7 +106,7 @@ def _body(config: Any, elbert: dict[str, Any], architecture: str) -> str:
     data, settings = training["data"], training["settings"]
     shown = ("epochs", "batch_size", "learning_rate", "warmup", "weight_decay", "dtype", "seed")
     options = ", ".join(f"{key} {value:g}" for key, value in scheme["options"].items())
-    return _BODY.format(
+    body = _BODY.format(
         opening=_opening(config),
         layers=config.num_hidden_layers,
         architecture=architecture,
@@ -127,11 +126,28 @@ def _body(config: Any, elbert: dict[str, Any], architecture: str) -> str:
         steps=training["steps"],
         best_by="last layer's score" if settings["metric_for_best"] == "final" else "mean score over layers",
         settings=", ".join(f"{key.replace('_', ' ')} {settings[key]}" for key in shown),
-        policies=", ".join(f"`{name}`" for name in elbert["policies"]),
-        calibration="None is calibrated yet: measure them on texts of your own before you choose a threshold."
-        if not elbert["calibration"]
-        else "",
     )
+    return body + _exits(elbert)
+
+
+def with_exits(card: str, elbert: dict[str, Any]) -> str:
+    """Return a card whose section on exits says what `elbert.json` says now; a card without one is left as it is."""
+    before, heading, _ = card.partition(f"\n{_EXITS}")
+    return f"{before}\n{_exits(elbert)}" if heading else card
+
+
+def _exits(elbert: dict[str, Any]) -> str:
+    """Return the card's last section."""
+    saved = ", ".join(f"`{name}`" for name in elbert["policies"])
+    section = f"{_EXITS}\nPolicies saved with the model: {saved}."
+    entries = elbert.get("calibration")
+    if not entries or not isinstance(entries, dict):
+        return f"{section} None is calibrated yet: measure them on texts of your own before you choose a threshold.\n"
+    lines = ["| policy | promise | texts | layers of a text | score | at full depth |", "|---|---|---:|---:|---:|---:|"]
+    for name, entry in entries.items():
+        numbers = f"{entry['mean_exit_layer']:.2f} | {entry['score']:.4f} | {entry['full_depth_score']:.4f}"
+        lines.append(f"| `{name}` | {entry['note']} | {entry['n']} | {numbers} |")
+    return f"{section}\n\n" + "\n".join(lines) + "\n\nA promise holds for texts like those it was calibrated on.\n"
 
 
 def _opening(config: Any) -> str:
