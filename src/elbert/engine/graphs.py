@@ -107,7 +107,7 @@ class _Writer:
         scale, shift = self.constant(weight, "norm_weight"), self.constant(bias, "norm_bias")
         return self.node("LayerNormalization", rows, scale, shift, axis=-1, epsilon=eps, **naming)
 
-    def activation(self, rows: str, name: str) -> str:
+    def activation(self, rows: str, name: str, **naming: Any) -> str:
         """The activation that transformers calls `name`."""
         kind = _ACTIVATIONS.get(name)
         if kind is None:
@@ -116,10 +116,10 @@ class _Writer:
                 "use the backend torch"
             )
         if kind == "silu":
-            return self.node("Mul", rows, self.node("Sigmoid", rows))
+            return self.node("Mul", rows, self.node("Sigmoid", rows), **naming)
         if kind.startswith("gelu"):
-            return self.node("Gelu", rows, approximate="tanh" if kind == "gelu_tanh" else "none")
-        return self.node("Relu" if kind == "relu" else "Tanh", rows)
+            return self.node("Gelu", rows, approximate="tanh" if kind == "gelu_tanh" else "none", **naming)
+        return self.node("Relu" if kind == "relu" else "Tanh", rows, **naming)
 
     def model(self, inputs: dict[str, tuple[str, list[Any]]], outputs: dict[str, list[Any]]) -> bytes:
         """Return the finished graph; inputs are name -> (kind, shape), outputs name -> shape, all of fp32."""
@@ -211,8 +211,8 @@ def _attend(writer: _Writer, qkv: str, weights: EncoderWeights) -> str:
 def _head(head: HeadWeights) -> bytes:
     """Logits and pooled state of one exit."""
     writer = _Writer()
-    pooled = writer.activation(writer.linear("cls", head.dense_weight, head.dense_bias), head.dense_activation)
-    writer.node("Identity", pooled, outputs=["pooled"])
+    dense = writer.linear("cls", head.dense_weight, head.dense_bias)
+    pooled = writer.activation(dense, head.dense_activation, outputs=["pooled"])
     writer.linear(pooled, head.out_weight, head.out_bias, outputs=["logits"])
     size, classes = len(head.dense_weight), len(head.out_weight)
     return writer.model({"cls": ("FLOAT", ["rows", size])}, {"logits": ["rows", classes], "pooled": ["rows", size]})
