@@ -1,0 +1,129 @@
+"""What a start is worth: random weights, the bundled `mini`, any other encoder; several corpora, several seeds.
+
+    python benchmarks/checkpoints.py --data CORPORA --start random mini MINILM_FOLDER --out runs/checkpoints
+
+Every start is fine-tuned on every corpus with the default scheme, once per seed. `random` is `mini`'s own shape and
+tokenizer without what it learnt. Scores are of the test texts, at full depth and with the ELBERT policy that scored
+best, on texts kept aside from training, among those at least 2, 3 and 5 times shallower than full depth. Models already
+in --out are not trained again. Prints a table of mean ± standard deviation over the seeds, then one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModel
+
+from corpora import HELD_OUT, Corpus, limited
+from elbert import Classifier, TrainSettings, load_data, train
+from elbert.data import split
+from elbert.evaluation.curves import operating_points, scores_by_layer
+from elbert.exits import make
+from elbert.modeling.load import load_model
+from elbert.training import start_model
+
+CORPORA = (
+    Corpus("sst2", epochs=1, max_length=64, train_rows=20_000),
+    Corpus("trec", epochs=3, max_length=64, split="test"),
+    Corpus("ag_news", epochs=1, max_length=96, split="test", train_rows=8000, test_rows=2000),
+    Corpus("rte", epochs=3, max_length=128),
+    Corpus("cola", epochs=3, max_length=64),
+    Corpus("clinc150", epochs=4, max_length=64, split="test"),
+)
+METRICS = {"cola": "matthews"}
+SPEEDUPS = (2, 3, 5)
+RANDOM = "random"
+
+
+def random_start(out: Path) -> str:
+    """Write `mini`'s shape and tokenizer with random weights, once, and return the folder."""
+    folder = out / "random-start"
+    if not folder.exists():
+        model, tokenizer, _ = load_model("mini", num_labels=2)
+        torch.manual_seed(0)
+        AutoModel.from_config(model.config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def measure(corpus: Corpus, data: Path, start: str, seed: int, folder: Path) -> dict[str, float]:
+    """Train if need be; return the test score at full depth and at each speedup."""
+    whole = limited(load_data(data / corpus.name, split="train"), corpus.train_rows)
+    learn, held_out = split(whole, HELD_OUT, seed)
+    if not folder.exists():
+        settings = TrainSettings(epochs=corpus.epochs, max_length=corpus.max_length, seed=seed)
+        network, tokenizer = start_model(start, learn, settings)
+        resume = folder.with_name(f"{folder.name}.partial").exists()
+        train(network, tokenizer, learn, held_out, settings, folder, resume, model_name=start)
+    classifier = Classifier.from_pretrained(folder)
+    test = limited(load_data(data / corpus.name, split=corpus.split, labels=classifier.labels), corpus.test_rows)
+    metric = METRICS.get(corpus.name)
+    chosen_on, reported_on = classifier.record(held_out.texts), classifier.record(test.texts)
+    grid = make("elbert").grid(classifier.num_layers, classifier.labels.num_labels)
+    points = operating_points(chosen_on, held_out.labels, grid, metric)
+    result = {"full": scores_by_layer(reported_on, test.labels, metric)[-1]}
+    for speedup in SPEEDUPS:
+        fast = [point for point in points if classifier.num_layers / point.mean_exit_layer >= speedup]
+        best = max(fast, key=lambda point: (point.score, -point.mean_exit_layer))
+        there = operating_points(reported_on, test.labels, [best.policy], metric)[0]
+        result[f"{speedup}x"] = there.score
+        result[f"{speedup}x_layer_speedup"] = classifier.num_layers / there.mean_exit_layer
+    return result
+
+
+def spread(values: list[float]) -> str:
+    """Return mean ± standard deviation as text."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.3f} ± {deviation:.3f}"
+
+
+def main() -> None:
+    names = [corpus.name for corpus in CORPORA]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with a folder per corpus")
+    parser.add_argument("--start", nargs="+", default=[RANDOM, "mini"], help="random, a bundled name, or a folder")
+    parser.add_argument("--only", nargs="*", choices=names, help="some corpora only")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rows", type=int, help="train on at most so many rows of each corpus")
+    parser.add_argument("--out", type=Path, default=Path("runs/checkpoints"), help="where the models go")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    columns = ["full", *(f"{speedup}x" for speedup in SPEEDUPS)]
+    print(f"{'corpus':<10}{'start':<16}" + "".join(f"{column:>17}" for column in columns))
+    rows: list[dict[str, Any]] = []
+    for corpus in CORPORA:
+        if options.only and corpus.name not in options.only:
+            continue
+        used = replace(corpus, train_rows=min(filter(None, (corpus.train_rows, options.rows)), default=None))
+        for start in options.start:
+            source = random_start(options.out) if start == RANDOM else start
+            name = Path(start).name
+            runs = [
+                measure(used, options.data, source, seed, options.out / f"{corpus.name}-{name}-{seed}")
+                for seed in options.seeds
+            ]
+            print(
+                f"{corpus.name:<10}{name:<16}" + "".join(f"{spread([r[c] for r in runs]):>17}" for c in columns),
+                flush=True,
+            )
+            rows.append({"corpus": corpus.name, "start": name, "runs": runs})
+    machine = {
+        "machine": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "seeds": options.seeds,
+    }
+    print(json.dumps({"benchmark": "checkpoints", **machine, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
