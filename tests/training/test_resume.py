@@ -12,7 +12,7 @@ import torch
 from elbert.errors import ModelError, UsageError
 from elbert.training import EarlyExitTrainer, TrainingInterruptedError
 from elbert.training.steplog import read_log
-from tests.training.conftest import same_weights
+from tests.training.conftest import make_dataset, same_weights
 from tests.training.test_run import scripted
 
 STEPS_PER_EPOCH = 7  # 54 rows in batches of 8
@@ -73,6 +73,17 @@ def test_ctrl_c_then_resume_gives_the_unbroken_runs_model(fine_tune, with_dropou
     assert learned(tmp_path / "whole") == learned(tmp_path / "broken")
     logs = [read_log(tmp_path / name / "training_log.jsonl") for name in ("whole", "broken")]
     assert logs[0] == logs[1]
+
+
+def test_a_broken_regression_goes_on_in_the_units_it_began_in(fine_tune, with_dropout, tmp_path, break_at, tiny_texts):
+    dataset = make_dataset(tiny_texts, problem_type="regression")
+    prices = dataclasses.replace(dataset, labels=[100 * value + 7000 for value in dataset.labels])
+    fine_tune(tmp_path / "whole", dataset=prices, settings=with_dropout)
+    break_at(9, press_ctrl_c)
+    with pytest.raises(TrainingInterruptedError):
+        fine_tune(tmp_path / "broken", dataset=prices, settings=with_dropout)
+    fine_tune(tmp_path / "broken", dataset=prices, settings=with_dropout, resume=True)
+    assert same_weights(tmp_path / "whole", tmp_path / "broken")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "whole"]
 
 

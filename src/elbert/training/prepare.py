@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from elbert.modeling import MultiExitModel
 from elbert.training import schemes
 from elbert.training.encoding import EncodedDataset
 from elbert.training.folder import RunFolder
+from elbert.training.head_start import ValueUnits
 from elbert.training.settings import WITHOUT_EFFECT, TrainSettings
 from elbert.training.trainer import EarlyExitTrainer
 
@@ -61,6 +63,7 @@ def run_record(
     model: MultiExitModel, train: TextDataset, evaluation: TextDataset, settings: TrainSettings, name: str | None
 ) -> dict[str, Any]:
     """Return what decides the run's outcome, for `run.json`."""
+    units = ValueUnits.of(train)
     shapes = [(key, list(tensor.shape)) for key, tensor in model.state_dict().items()]
     parts = {"train": train, "evaluation": evaluation}
     return {
@@ -71,6 +74,7 @@ def run_record(
             for key, part in parts.items()
         },
         "settings": {key: value for key, value in settings.to_dict().items() if key not in WITHOUT_EFFECT},
+        **({} if units is None else {"units": asdict(units)}),
     }
 
 

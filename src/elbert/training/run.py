@@ -25,6 +25,7 @@ from elbert.training.callbacks import EarlyStop, Interruption, Progress, Trainin
 from elbert.training.card import model_card
 from elbert.training.encoding import encode
 from elbert.training.folder import CHECKPOINT, LOG, RunFolder, open_run
+from elbert.training.head_start import ValueUnits
 from elbert.training.prepare import check_datasets, make_trainer, run_record
 from elbert.training.settings import TrainSettings
 from elbert.training.start import set_dropout
@@ -81,12 +82,18 @@ def train(
         folder = open_run(Path(out), record, resume=resume, overwrite=overwrite)
     max_length = min(settings.max_length, model.family.max_length(model.config))
     set_dropout(model, settings.dropout, settings.classifier_dropout)
+    units = ValueUnits.of(train)
+    if units is not None:
+        units.enter(model)
+        train, evaluation = units.encoded(train), units.encoded(evaluation)
     try:
         sets = [encode(part, tokenizer, max_length, progress=progress) for part in (train, evaluation)]
         with quiet_transformers():
             trainer = make_trainer(model, tokenizer, sets, settings, folder)
             _run(trainer, settings, folder, resume=resume, progress=progress)
             _take_best(trainer, folder)
+            if units is not None:
+                units.restore(model)
     except BaseException:
         folder.drop_if_empty()
         raise

@@ -18,6 +18,7 @@ from elbert.modeling import MultiExitModel, load_model
 from elbert.modeling.heads import HeadKind
 from elbert.modeling.metadata import read_json
 from elbert.modeling.sources import CHECKPOINTS, bundled_names
+from elbert.training.head_start import start_head
 from elbert.training.settings import TrainSettings
 
 # What is trained where nothing pretrained is bundled.
@@ -36,12 +37,12 @@ def default_model() -> str:
 def start_model(
     name_or_path: str | Path, dataset: TextDataset, settings: TrainSettings, *, heads: HeadKind = "shared"
 ) -> tuple[MultiExitModel, Any]:
-    """Load a model to fine-tune on a data set; the same seed gives the same fresh head.
+    """Load a model to fine-tune on a data set; the same seed gives the same fresh head, which knows the labels' mean.
 
     Args:
         name_or_path: a folder, a bundled checkpoint, a hub id, or a random-weight configuration, whose tokenizer is
             then learned from the texts.
-        dataset: says which classes the head is for.
+        dataset: says which classes the head is for, and how often they come.
         settings: the seed.
         heads: kind of exit heads.
 
@@ -62,6 +63,7 @@ def start_model(
     model, tokenizer, _ = load_model(
         name_or_path, labels=space.names, problem_type=space.problem_type, heads=heads, texts=texts
     )
+    start_head(model, dataset)
     return model, tokenizer
 
 
