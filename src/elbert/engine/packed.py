@@ -24,7 +24,7 @@ Integers = NDArray[np.int64]
 _CPU = torch.device("cpu")
 
 # Tokens in flight are rounded up to a multiple of the second number while they are at most the first.
-_STEPS = ((512, 16), (4096, 64))
+_STEPS = ((64, 8), (512, 16), (4096, 64))
 _LAST_STEP = 256
 
 
