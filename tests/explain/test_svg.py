@@ -35,13 +35,6 @@ def test_no_texts_and_one_layer_can_be_drawn() -> None:
     words_of(score_by_depth([0.5], "accuracy", (1, 0.5), []))
 
 
-@pytest.mark.parametrize("layers", [1, 12, 13, 24, 48])
-def test_at_most_a_dozen_layers_are_labelled_and_always_the_last(layers: int) -> None:
-    ticks = svg.layer_ticks(layers)
-    assert len(ticks) <= 12
-    assert ticks[-1] == layers
-
-
 @pytest.mark.parametrize("scale", [(0.0, 1.0), (0.83, 0.94), (-3.0, 12.0), (0.0, 1e-6), (2.0, 2.0)])
 def test_ticks_are_few_and_inside_the_scale(scale: tuple[float, float]) -> None:
     ticks = svg.ticks(scale, svg.tick_step(scale))

@@ -1,4 +1,4 @@
-"""Draws the two pictures of an evaluation as SVG or PNG bytes: score by depth, and how deep the texts ran.
+"""Draws the picture of an evaluation for a README or a slide: score by depth, and how deep the texts ran.
 
 Knows numbers and matplotlib's figure objects only; no global plotting state is touched, nothing is written to disk.
 """
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 PictureFormat = Literal["svg", "png", "pdf"]
 
-# Okabe and Ito's colour-blind safe colours for the data; a report maps each of these to a colour of its theme.
+# Okabe and Ito's colour-blind safe colours for the data.
 COLOURS = {"ink": "#24292f", "rule": "#d0d7de", "depth": "#0072b2", "exits": "#d55e00"}
 
-# A phone shows a picture about this wide at its own size, so that 10 point text stays 10 points.
-_SIZE = (4.8, 3.2)
+# Two pictures as wide as a phone shows at its own size, side by side.
+_SIZE = (9.6, 3.2)
 
 # The score axis covers at least this much, so that a difference of one text in a hundred doesn't look like a cliff.
 _LEAST_RANGE = 0.1
@@ -68,42 +68,19 @@ class DepthCurve:
     others: Sequence[tuple[float, float]] = ()
 
 
-def score_by_depth(curve: DepthCurve, *, picture: PictureFormat = "svg") -> bytes:
-    """Draw the score when every text runs the same number of layers, and where the exits stand beside it.
+def overview(curve: DepthCurve, histogram: Sequence[int], *, picture: PictureFormat = "png") -> bytes:
+    """Draw, side by side, score by depth with the exits beside it, and which share of the texts left after each layer.
 
     Args:
-        curve: what to draw.
-        picture: "svg", "png" or "pdf".
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    with styled("score_by_depth"):
-        figure = _figure()
-        _draw_depth(figure.subplots(), curve)
-        return rendered(figure, picture)
-
-
-def exit_layers(histogram: Sequence[int], *, picture: PictureFormat = "svg") -> bytes:
-    """Draw which share of the texts left after each layer.
-
-    Args:
+        curve: what to draw on the left.
         histogram: [M] texts that left after layer 1 … M.
         picture: "svg", "png" or "pdf".
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    with styled("exit_layers"):
-        figure = _figure()
-        _draw_exits(figure.subplots(), histogram)
-        return rendered(figure, picture)
-
-
-def overview(curve: DepthCurve, histogram: Sequence[int], *, picture: PictureFormat = "png") -> bytes:
-    """Draw both pictures side by side, for a README or a slide; arguments as above."""
     with styled("overview"):
-        figure = _figure(columns=2)
+        figure = _figure()
         left, right = figure.subplots(1, 2)
         _draw_depth(left, curve)
         _draw_exits(right, histogram)
@@ -159,11 +136,10 @@ def styled(salt: str, **style: Any) -> Any:
     return mpl.rc_context(settings)
 
 
-def _figure(columns: int = 1) -> Figure:
+def _figure() -> Figure:
     from matplotlib.figure import Figure
 
-    width, height = _SIZE
-    return Figure(figsize=(width * columns, height), layout="constrained")
+    return Figure(figsize=_SIZE, layout="constrained")
 
 
 def layer_ticks(layers: int) -> list[int]:

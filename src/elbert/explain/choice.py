@@ -31,7 +31,7 @@ def worth_reading(run: Run) -> list[Group]:
     """Return groups of texts, at most `MOST` texts in all and none twice; groups without a text are left out."""
     sure = -run.puzzlement if run.confidence is None else run.confidence
     verdicts = run.verdicts
-    late = run.exit_layer == run.exit_layer.max()
+    late = (run.exit_layer == run.exit_layer.max()) & (run.exit_layer > run.exit_layer.min())
     everyone = torch.ones_like(late)
     wanted: list[tuple[str, str, Tensor | None, Tensor, int]] = [
         (

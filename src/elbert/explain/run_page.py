@@ -151,7 +151,9 @@ def _headlines(report: Report) -> list[tuple[str, str]]:
     if report.evaluation is None:
         tiles.append((fewer, "fewer layers"))
     else:
-        tiles.append((f"{report.evaluation.speedup:.2f}×", f"faster on the clock ({fewer} fewer layers)"))
+        tiles.append(
+            (f"{report.evaluation.speedup:.2f}×", f"the speed of full depth, on the clock ({fewer} fewer layers)")
+        )
     return tiles
 
 
@@ -170,7 +172,7 @@ def _changes(run: Run) -> str:
     words = (
         f"{won:,} texts are right at their exit and would have been wrong at the last layer (overthinking mitigated); "
         f"{lost:,} are wrong at their exit and would have been right. {right:,} are right and {wrong:,} wrong both "
-        f"ways. In all: {won - lost:+,d} right answers in {total:,} texts."
+        f"ways. In all: {abs(won - lost):,} right answers {'fewer' if won < lost else 'more'} in {total:,} texts."
     )
     names = ("right both ways", "right at the exit only", "right at the last layer only", "wrong both ways")
     bar = _balance(list(zip(names, ("same", "won", "lost", "wrong"), (right, won, lost, wrong), strict=True)))

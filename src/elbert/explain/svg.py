@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
+from elbert.evaluation.plots import layer_ticks
 from elbert.explain.html import words
 
 WIDTH = 360
@@ -50,7 +51,7 @@ class Frame:
             y = self.py(value)
             parts.append(f'<path class="rule" d="M{self.left} {y}h{self.width}"/>')
             parts.append(text(self.left - 5, y + 3.5, f"{value:.{places}f}", "end"))
-        for layer in layer_ticks(layers):
+        for layer in layer_ticks(layers) if layers else ():
             parts.append(text(self.px(layer), self.top + self.height + 14, str(layer), "middle"))
         if x_label:
             parts.append(text(self.left + self.width, self.top + self.height + 28, x_label, "end", "name"))
@@ -123,11 +124,6 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
         moved[place] = min(moved[place], high)
         high = moved[place] - gap
     return moved
-
-
-def layer_ticks(layers: int) -> list[int]:
-    """Return every layer, or every second, … so that at most a dozen are labelled; always the last."""
-    return list(range(layers, 0, -max(ceil(layers / 12), 1)))[::-1]
 
 
 def tick_step(scale: tuple[float, float], wanted: float = 4.5) -> float:
