@@ -20,7 +20,8 @@ def test_only_settings_on_a_front_are_timed_and_full_depth_is_one(classifier: Cl
     timed = [point for curve in result.curves for point in curve.points if point.speedup is not None]
     assert timed
     assert all(point.on_front and (point.speedup or 0) > 0 for point in timed)
-    runs = sum(1 + len(spread(curve, 2)) for curve in result.curves if spread(curve, 2))
+    chosen = [spread(curve, 4 if curve.policy == "fixed" else 2) for curve in result.curves]
+    runs = sum(1 + len(settings) for settings in chosen if settings)
     assert len(seen) == runs * len(dataset)
     assert result.timing is not None
     assert (result.timing["n"], result.timing["rounds"]) == (len(dataset), 1)

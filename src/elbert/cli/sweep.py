@@ -37,7 +37,10 @@ def sweep(
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind every band.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
     timed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Settings per policy to run for real, on up to 1,000 texts.")
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Settings per policy to run for real (2 N of fixed), on up to 1,000 texts."
+        ),
     ] = 3,
     batch_size: options.BatchSize = 32,
     backend: options.Backend = "auto",

@@ -41,7 +41,7 @@ def with_times(
         sweep: from `sweep`, of this classifier or of several that differ in their weights only.
         classifier: what is timed.
         texts: at most 1,000 of them are timed.
-        points: settings per policy, spread evenly over its front; 0 times nothing.
+        points: settings per policy, spread evenly over its front, twice as many of the constant depth; 0 times nothing.
         batch_size: texts in flight together.
         repeats: rounds; None takes three, fewer where they would take over a minute.
         on_text: called after every text of every round.
@@ -53,7 +53,8 @@ def with_times(
     rounds: list[int] = []
 
     def timed(curve: TradeoffCurve) -> TradeoffCurve:
-        chosen = spread(curve, points)
+        # The others are all drawn against the constant depth, so a coarse line of it would flatter them.
+        chosen = spread(curve, 2 * points if curve.policy == "fixed" else points)
         policies = [make("full"), *(ExitPolicy.from_dict(point.policy) for point in chosen)]
         if len(policies) == 1:
             return curve
