@@ -75,7 +75,7 @@ class Engine:
                 raise UsageError(f"{name} is {value}; it must be at least 1")
         scheduler = Scheduler(
             self.weights,
-            self.backend,  # type: ignore[arg-type]  # any backend will do
+            self.backend,
             policy,
             places=batch_size,
             max_tokens=max_tokens,

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elbert.engine.backends import Backend
 from elbert.engine.packed import Integers, Layout, Rows
-from elbert.engine.step import TorchBackend
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput, ProblemType
@@ -91,7 +91,7 @@ class Scheduler:
     def __init__(
         self,
         weights: EncoderWeights,
-        backend: TorchBackend,
+        backend: Backend,
         policy: ExitPolicy,
         *,
         places: int = 32,
