@@ -51,6 +51,7 @@ VERBS: dict[str, Verb] = {
         "elbert.cli.explain", "Show on a page why a text, or a data set, leaves where it does.", "Use a model"
     ),
     "sweep": Verb("elbert.cli.sweep", "Compare every exit policy at every setting.", "Use a model"),
+    "bench": Verb("elbert.cli.bench", "Race a model against other ways of running it.", "Use a model"),
     "check": Verb("elbert.cli.check", "Tell whether texts still look like the calibration's.", "Use a model"),
     "policies": Verb("elbert.cli.policies", "List the exit policies, with the paper of each.", "Look up"),
     "schemes": Verb("elbert.cli.schemes", "List the training schemes, with the paper of each.", "Look up"),

@@ -1,0 +1,18 @@
+"""How long the texts of a race are, in tokens as the model reads them: half of what a rate means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from elbert.data import Text
+from elbert.tokens import arrivals
+
+
+def lengths_of(texts: Sequence[Text], tokenizer: Any, max_length: int) -> dict[str, float]:
+    """Return `mean`, `p50`, `p95` and `max` tokens per text, special tokens included, after truncation."""
+    counts = np.array([len(row.ids) for row in arrivals(texts, tokenizer, max_length, {})])
+    middle, high = np.percentile(counts, (50, 95))
+    return {"mean": float(counts.mean()), "p50": float(middle), "p95": float(high), "max": float(counts.max())}

@@ -1,0 +1,125 @@
+"""Who can be raced, by name. To add a system: copy the nearest file here, change it, and add a line to `SYSTEMS`.
+
+A system's module has `load(job, spec)`, which returns what classifies texts, and where files have to be made first
+`build(job, spec)`, which makes them in `job.scratch` in a process of its own, so that the memory it takes is not the
+system's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elbert.engine.backends import BACKENDS
+from elbert.errors import UsageError, did_you_mean
+from elbert.evaluation.bench.job import Spec
+
+_HERE = "elbert.evaluation.bench.systems"
+
+DTYPES = ("float32", "bfloat16", "int8")
+
+# What every ratio is to.
+REFERENCE = ("transformers", "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One line of the table.
+
+    Attributes:
+        module: where its `load` is.
+        settings: what a reader has to know to repeat it.
+        dtypes: what it can compute in; for ours the backend says.
+        builds: whether the module has a `build`.
+    """
+
+    module: str
+    settings: str
+    dtypes: tuple[str, ...] = ()
+    builds: bool = False
+
+
+SYSTEMS: dict[str, Kind] = {
+    "elbert": Kind(f"{_HERE}.ours", "Classifier.stream with exits; batch is texts in flight"),
+    "elbert-full": Kind(f"{_HERE}.ours", "Classifier.stream at full depth"),
+    "elbert-fixed": Kind(f"{_HERE}.ours", "Classifier.stream, all texts leave at the exits' mean layer, rounded"),
+    "transformers": Kind(
+        f"{_HERE}.pipeline",
+        "pipeline('text-classification'), texts given in order of length, known to it for nothing",
+        ("float32", "bfloat16"),
+    ),
+    "transformers-batches": Kind(
+        f"{_HERE}.eager", "the model called on sorted padded batches, sdpa attention", ("float32", "bfloat16")
+    ),
+    "torch-compile": Kind(
+        f"{_HERE}.compiled", "torch.compile(dynamic=True) on sorted padded batches", ("float32", "bfloat16")
+    ),
+    "onnxruntime": Kind(
+        f"{_HERE}.onnxruntime",
+        "whole model as one ONNX graph, CPU provider, all optimisations; int8: dynamic, per channel, after pre-process",
+        ("float32", "int8"),
+        builds=True,
+    ),
+    "openvino": Kind(
+        f"{_HERE}.openvino",
+        "whole model as one graph, PERFORMANCE_HINT LATENCY; int8: NNCF post-training, transformer, up to 300 texts",
+        ("float32", "bfloat16", "int8"),
+        builds=True,
+    ),
+}
+
+OURS = ("elbert", "elbert-full", "elbert-fixed")
+PEERS = tuple(name for name in SYSTEMS if name not in OURS)
+
+
+def check_names(names: Sequence[str], allowed: Sequence[str], what: str) -> tuple[str, ...]:
+    """Return the names, each once.
+
+    Args:
+        names: as given.
+        allowed: every name there is.
+        what: what they name, to start the error line with.
+
+    Raises:
+        UsageError: one is unknown; the line names the closest.
+    """
+    for name in names:
+        if name not in allowed:
+            raise UsageError(f"unknown {what} {name!r}{did_you_mean(name, allowed)}")
+    return tuple(dict.fromkeys(names))
+
+
+def line_up(
+    policy: dict[str, Any], *, against: Sequence[str], backends: Sequence[str], dtypes: Sequence[str]
+) -> list[Spec]:
+    """Return everybody who runs: ours with exits, at full depth and at a fixed depth, then every peer.
+
+    Args:
+        policy: the exits of ours, as JSON.
+        against: names of peers.
+        backends: of ours.
+        dtypes: for everyone; a system that can't compute in one does not run in it.
+
+    Raises:
+        UsageError: an unknown name, or dtypes that none of ours computes in.
+    """
+    against = check_names(against, PEERS, "system to race against")
+    backends = check_names(["torch" if name == "auto" else name for name in backends], tuple(BACKENDS), "backend")
+    dtypes = check_names(["float32" if name == "auto" else name for name in dtypes], DTYPES, "dtype")
+    ours = [
+        Spec(system, backend, dtype, given)
+        for backend in backends
+        for dtype in dtypes
+        if dtype in BACKENDS[backend].dtypes
+        for system, given in zip(OURS, (policy, {"name": "full"}, None), strict=True)
+    ]
+    if not ours:
+        raise UsageError(
+            f"backend {', '.join(backends)} does not compute in {', '.join(dtypes)}; add --dtype float32 for a race"
+        )
+    return ours + [Spec(name, _library(name), d) for name in against for d in SYSTEMS[name].dtypes if d in dtypes]
+
+
+def _library(name: str) -> str:
+    return name if name in BACKENDS else "torch"

@@ -1,0 +1,83 @@
+"""OpenVINO on the whole exported model, in fp32, in bf16, or in int8 after NNCF's post-training quantisation."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from typing import Any
+
+import torch
+
+from elbert.engine.runtimes import import_openvino, openvino
+from elbert.errors import ElbertError, MissingExtraError
+from elbert.evaluation.bench.batches import Array, in_batches, load_tokenizer, padded
+from elbert.evaluation.bench.job import Job, Run, Spec
+from elbert.evaluation.bench.systems.graph import exported
+from elbert.tokens import arrivals
+
+# Texts that NNCF looks at to choose scales.
+_CALIBRATED_ON = 300
+
+
+def build(job: Job, spec: Spec) -> None:
+    """Export the model, and quantise it where int8 is asked for.
+
+    Raises:
+        MissingExtraError: NNCF is not installed.
+        ElbertError: the quantised graph still multiplies in fp32.
+    """
+    exported(job)
+    if spec.dtype == "int8":
+        _quantise(job)
+
+
+def load(job: Job, spec: Spec) -> Run:
+    """Return the model in one inference request."""
+    path = job.scratch / ("model.int8.xml" if spec.dtype == "int8" else "model.onnx")
+    precision = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
+    request = openvino()(path, ("logits",), precision)
+
+    def forward(feeds: dict[str, Array]) -> Array:
+        return request(feeds)[0]
+
+    return in_batches(job, forward)
+
+
+def _quantise(job: Job) -> None:
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # this process only quantises: stays quiet
+    library = import_openvino()
+    try:
+        import nncf
+    except ModuleNotFoundError:
+        raise MissingExtraError("nncf", "bench") from None
+    tokenizer = load_tokenizer(job)
+    typed = "token_type_ids" in tokenizer.model_input_names
+    step = max(1, len(job.texts) // _CALIBRATED_ON)
+    rows = islice(arrivals(job.texts[::step], tokenizer, job.max_length, {}), _CALIBRATED_ON)
+    samples = [padded([row], tokenizer.pad_token_id or 0, typed=typed) for row in rows]
+    quantised = nncf.quantize(
+        library.Core().read_model(str(job.scratch / "model.onnx")),
+        nncf.Dataset(samples),
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(samples),
+    )
+    check_quantised(library, quantised)
+    library.save_model(quantised, str(job.scratch / "model.int8.xml"))
+
+
+def check_quantised(library: Any, model: Any) -> None:
+    """Compile a quantised model and look whether its products with weights run in 8 bits.
+
+    Raises:
+        ElbertError: fewer than nine in ten do.
+    """
+    compiled = library.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    notes = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ops()]
+    kinds = [_word(note["runtimePrecision"]) for note in notes if _word(note["layerType"]) == "FullyConnected"]
+    eight = sum(kind in ("i8", "u8") for kind in kinds)
+    if eight < 0.9 * len(kinds) or not kinds:
+        raise ElbertError(f"only {eight} of {len(kinds)} products run in 8 bits: these would not be int8 numbers")
+
+
+def _word(value: Any) -> str:
+    return str(value.value) if hasattr(value, "value") else str(value)

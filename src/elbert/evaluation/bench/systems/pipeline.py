@@ -1,0 +1,68 @@
+"""transformers' own `pipeline("text-classification")`, the way most people run a checkpoint.
+
+It tokenises text by text and pads batch by batch. Left in input order it would pad short texts to long ones, so it is
+given them by length; the order is worked out once and outside the clock, which is a gift to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transformers
+
+from elbert.data import Text
+from elbert.engine.placement import DTYPES
+from elbert.evaluation.bench.batches import load_tokenizer
+from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
+from elbert.tokens import arrivals
+
+
+def load(job: Job, spec: Spec) -> Run:
+    """Return the pipeline."""
+    tokenizer = load_tokenizer(job)
+    pipe = transformers.pipeline(
+        "text-classification",
+        model=str(job.folder),
+        tokenizer=tokenizer,
+        device="cpu",
+        dtype=DTYPES[spec.dtype],
+    )
+    ids = {str(name): int(index) for name, index in pipe.model.config.label2id.items()}
+    several = job.problem_type != "single_label_classification"
+    settings: dict[str, Any] = {"truncation": True, "max_length": job.max_length}
+    if several:
+        function = "sigmoid" if job.problem_type == "multi_label_classification" else "none"
+        settings |= {"top_k": None, "function_to_apply": function}
+    places = {
+        index: len(row.ids) for row in arrivals(job.texts, tokenizer, job.max_length, {}) for index in [row.index]
+    }
+    order = sorted(places, key=lambda index: places[index], reverse=True)
+
+    @torch.inference_mode()
+    def run(texts: Sequence[Text], batch: int) -> Answers:
+        chosen = order if len(texts) == len(order) else range(len(texts))
+        inputs = [_input(texts[index]) for index in chosen]
+        labels: list[Answer] = [0] * len(texts)
+        for index, output in zip(chosen, pipe(inputs, batch_size=batch, **settings), strict=True):
+            labels[index] = _answer(output, ids, job.problem_type)
+        return Answers(labels)
+
+    return run
+
+
+def _input(text: Text) -> Any:
+    return text if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
+
+
+def _answer(output: Any, ids: dict[str, int], problem_type: str) -> Answer:
+    """Return a class index, zeros and ones by class, or the values, from what the pipeline says of one text."""
+    if problem_type == "single_label_classification":
+        return ids[output["label"]]
+    scores = [0.0] * len(ids)
+    for each in output:
+        scores[ids[each["label"]]] = each["score"]
+    if problem_type == "multi_label_classification":
+        return [float(score >= 0.5) for score in scores]
+    return scores[0] if len(scores) == 1 else scores

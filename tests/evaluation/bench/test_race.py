@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from elbert.errors import UsageError
+from elbert.evaluation.bench import Bench, Job, Plan, Row, Spec, race
+from elbert.evaluation.bench.job import Answers, Timed
+from elbert.evaluation.bench.rows import compared, row_of
+from elbert.evaluation.bench.run import steps
+from elbert.evaluation.bench.show import picture_of, table_of
+
+MakeJob = Callable[..., Job]
+EXITS = Spec("elbert", "torch", "float32", {"name": "fixed", "layer": 1})
+FULL = Spec("elbert-full", "torch", "float32", {"name": "full"})
+FIXED = Spec("elbert-fixed", "torch", "float32")
+BROKEN = Spec("elbert", "onnxruntime", "bfloat16", {"name": "full"})  # onnxruntime doesn't compute in it
+PLAN = Plan((4,), rounds=2, latency_texts=3)
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(make_job: MakeJob, told: list[str]) -> Bench:
+    """One small race in real processes."""
+    return race(make_job(), [EXITS, FULL, FIXED, BROKEN], PLAN, layers=4, score=lambda _: 0.5, on_step=told.append)
+
+
+def row(result: Bench, system: str, batch: int, backend: str = "torch") -> Row:
+    (found,) = [each for each in result.rows if (each.system, each.batch, each.backend) == (system, batch, backend)]
+    return found
+
+
+def test_every_system_has_a_row_at_every_batch_size(result: Bench) -> None:
+    assert [(each.system, each.batch) for each in result.rows] == [
+        (name, batch) for batch in (1, 4) for name in ("elbert", "elbert-full", "elbert-fixed", "elbert")
+    ]
+
+
+def test_rows_hold_the_median_of_all_rounds_and_what_was_counted_apart(result: Bench) -> None:
+    found = row(result, "elbert", 4)
+    assert found.n == 24
+    assert len(found.seconds) == 2
+    assert found.texts_per_second == pytest.approx(24 / (sum(found.seconds) / 2))
+    assert (found.score, found.p50_ms) == (0.5, None)
+    assert found.first_run_s > 0
+    assert found.load_s > found.first_run_s
+    assert 50 < found.peak_memory_mb < 2000
+
+
+def test_one_by_one_gives_latencies_of_the_first_texts(result: Bench) -> None:
+    found = row(result, "elbert", 1)
+    assert found.n == 3
+    assert 0 < found.p50_ms <= found.p99_ms
+
+
+def test_exits_are_compared_with_full_depth_of_the_same_backend(result: Bench) -> None:
+    found, full = row(result, "elbert", 4), row(result, "elbert-full", 4)
+    assert (found.mean_exit_layer, found.layer_speedup) == (1.0, 4.0)
+    assert found.speedup == pytest.approx(found.texts_per_second / full.texts_per_second)
+    assert found.engine_efficiency == pytest.approx(found.speedup / 4)
+    assert (full.speedup, full.engine_efficiency) == (1.0, 1.0)
+
+
+def test_the_fixed_baseline_takes_the_mean_exit_layer(result: Bench) -> None:
+    assert row(result, "elbert-fixed", 4).policy == {"name": "fixed", "layer": 1}
+
+
+def test_what_cannot_run_is_a_row_with_a_reason(result: Bench) -> None:
+    found = row(result, "elbert", 4, "onnxruntime")
+    assert found.texts_per_second is None
+    assert "bfloat16" in (found.reason or "")
+    assert "bfloat16" in table_of(result.rows).splitlines()[-1]
+
+
+def test_every_step_is_told(result: Bench, told: list[str]) -> None:
+    assert len(told) == steps([EXITS, FULL, FIXED, BROKEN], PLAN)
+    assert next(line for line in told if line.endswith("round 2")).startswith("elbert,")  # reversed: broken one first
+
+
+def test_the_result_says_what_it_was_measured_on(result: Bench) -> None:
+    document = result.to_dict()
+    assert (document["rounds"], document["threads"]) == (2, 1)
+    assert document["machine"]["cpu"]
+    assert {"amx", "avx512_bf16"} <= set(document["machine"])
+    assert {"python", "torch", "transformers"} <= set(document["versions"])
+
+
+def test_a_picture_has_a_panel_per_batch_size(result: Bench) -> None:
+    pytest.importorskip("matplotlib")
+    assert picture_of(result.rows, "a race").startswith(b"\x89PNG")
+
+
+def test_a_process_that_dies_costs_one_row_and_says_its_last_words(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "import os, sys\nsys.stderr.write('out of luck')\nsys.stderr.flush()\nos._exit(7)\n"
+    (tmp_path / "fatal.py").write_text(words)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = race(make_job(plugins=("fatal",)), [FULL], Plan((4,), 1, 0), layers=4, score=lambda _: None)
+    assert found.rows[0].reason is not None
+    assert "exit code 7: " in found.rows[0].reason
+    assert "out of luck" in found.rows[0].reason
+
+
+def test_ratios_are_to_transformers_in_float32() -> None:
+    def made(system: str, seconds: float) -> Row:
+        spec = Spec(system, "torch", "float32")
+        return row_of(spec, 8, [Timed(seconds, Answers([0, 1]))], layers=4, score=None)
+
+    rows = compared([made("torch-compile", 1.0), made("transformers", 2.0)])
+    assert [each.times_reference for each in rows] == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("plan", [Plan((8,), 0), Plan((), 1, 0)])
+def test_nothing_to_measure_is_refused(make_job: MakeJob, plan: Plan) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        race(make_job(), [FULL], plan, layers=4, score=lambda _: None)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elbert.engine.scheduler import Arrival
+from elbert.errors import ElbertError, UsageError
+from elbert.evaluation.bench import PEERS, Job, Spec, line_up
+from elbert.evaluation.bench.batches import padded, read
+from elbert.evaluation.bench.job import Answers
+from elbert.evaluation.bench.systems import OURS, SYSTEMS
+
+MakeJob = Callable[..., Job]
+FULL = {"name": "full"}
+NEEDS = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
+
+
+def answers(job: Job, system: str, dtype: str = "float32", batch: int = 5) -> Answers:
+    """Run a system here, without its process."""
+    for library in (*NEEDS.get(system, ()), *(["nncf"] if (system, dtype) == ("openvino", "int8") else [])):
+        pytest.importorskip(library)
+    spec = Spec(system, "torch", dtype, FULL if system in OURS else None)
+    module: Any = importlib.import_module(SYSTEMS[system].module)
+    if SYSTEMS[system].builds:
+        module.build(job, spec)
+    found: Answers = module.load(job, spec)(job.texts, batch)
+    return found
+
+
+def test_full_depth_in_float32_answers_differ_between_texts(make_job: MakeJob) -> None:
+    assert len(set(map(str, answers(make_job(), "elbert-full").labels))) > 1
+
+
+@pytest.mark.parametrize("system", ["transformers", "transformers-batches", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("kind", ["single_label_classification", "multi_label_classification"])
+def test_every_system_gives_the_labels_of_ours_at_full_depth(make_job: MakeJob, system: str, kind: str) -> None:
+    job = make_job(kind)
+    ours = answers(job, "elbert-full")
+    assert answers(job, system).labels == ours.labels
+    assert ours.exit_layers == [4] * len(job.texts)
+
+
+@pytest.mark.parametrize("system", ["transformers", "transformers-batches", "onnxruntime", "openvino"])
+def test_every_system_gives_the_values_of_a_regression(make_job: MakeJob, system: str) -> None:
+    job = make_job("regression")
+    np.testing.assert_allclose(answers(job, system).labels, answers(job, "elbert-full").labels, atol=1e-4)
+
+
+@pytest.mark.parametrize("system", ["transformers", "transformers-batches", "onnxruntime"])
+def test_pairs_are_read_as_pairs(make_job: MakeJob, race_texts: list[str], system: str) -> None:
+    job = make_job(texts=[*zip(race_texts, race_texts[::-1], strict=True)])
+    assert answers(job, system).labels == answers(job, "elbert-full").labels
+
+
+@pytest.mark.parametrize("system", ["onnxruntime", "openvino"])
+def test_int8_is_really_quantised_and_close(make_job: MakeJob, system: str) -> None:
+    job = make_job()
+    eight, full = answers(job, system, "int8").labels, answers(job, "elbert-full").labels
+    assert sum(a == b for a, b in zip(eight, full, strict=True)) >= 0.8 * len(full)
+
+
+def test_a_graph_that_still_multiplies_in_float32_is_not_called_int8(make_job: MakeJob) -> None:
+    pytest.importorskip("onnx")
+    from elbert.evaluation.bench.systems.graph import exported
+    from elbert.evaluation.bench.systems.onnxruntime import check_quantised
+
+    path = exported(make_job())
+    with pytest.raises(ElbertError, match="would not be int8"):
+        check_quantised(path, path)
+
+
+def test_ours_leave_early_with_a_policy(make_job: MakeJob) -> None:
+    job = make_job()
+    module: Any = importlib.import_module(SYSTEMS["elbert"].module)
+    found = module.load(job, Spec("elbert", "torch", "float32", {"name": "fixed", "layer": 2}))(job.texts, 3)
+    assert found.exit_layers == [2] * len(job.texts)
+
+
+def test_everybody_runs_in_every_precision_they_know() -> None:
+    specs = line_up(
+        {"name": "elbert"}, against=PEERS, backends=["torch", "onnxruntime"], dtypes=["float32", "bfloat16"]
+    )
+    listed = [(spec.system, spec.backend, spec.dtype) for spec in specs]
+    assert listed[:3] == [(name, "torch", "float32") for name in OURS]
+    assert ("elbert", "onnxruntime", "float32") in listed
+    assert ("elbert", "onnxruntime", "bfloat16") not in listed
+    assert ("openvino", "openvino", "bfloat16") in listed
+    assert ("transformers", "torch", "bfloat16") in listed
+    assert ("onnxruntime", "onnxruntime", "bfloat16") not in listed
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"against": ["opnevino"]}, "did you mean 'openvino'"),
+        ({"backends": ["touch"]}, "did you mean 'torch'"),
+        ({"dtypes": ["float23"]}, "did you mean 'float32'"),
+        ({"backends": ["onnxruntime"], "dtypes": ["bfloat16"]}, "add --dtype float32"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_closest(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        line_up(FULL, **{"against": [], "backends": ["torch"], "dtypes": ["float32"], **fields})
+
+
+def test_padding_is_masked_and_token_types_only_where_the_model_reads_them() -> None:
+    rows = [Arrival(0, [2, 5, 3]), Arrival(1, [2, 3], [0, 1])]
+    feeds = padded(rows, 9, typed=True)
+    assert feeds["input_ids"].tolist() == [[2, 5, 3], [2, 3, 9]]
+    assert feeds["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert feeds["token_type_ids"].tolist() == [[0, 0, 0], [0, 1, 0]]
+    assert "token_type_ids" not in padded(rows, 9, typed=False)
+
+
+def test_logits_are_read_by_problem_type() -> None:
+    logits = np.array([[1.0, -1.0], [0.0, 2.0]])
+    assert read(logits, "single_label_classification") == [0, 1]
+    assert read(logits, "multi_label_classification") == [[1.0, 0.0], [1.0, 1.0]]
+    assert read(logits[:, :1], "regression") == [1.0, 0.0]
