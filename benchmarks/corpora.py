@@ -2,7 +2,7 @@
 
     python benchmarks/corpora.py --data CORPORA --out runs/corpora
 
-CORPORA holds a folder per corpus (sst2, trec, clinc150, rte, stsb, goemotions, imdb). All models are trained first,
+CORPORA holds a folder per corpus (sst2, trec, clinc150, rte, stsb, goemotions, ag_news, imdb). All models are trained first,
 then all are timed, so that nothing else computes while the clock runs. A model that is already in --out is not trained
 again. Prints a table, then one JSON line.
 """
@@ -44,8 +44,9 @@ CORPORA = (
     Corpus("trec", epochs=2, max_length=64, split="test"),
     Corpus("clinc150", epochs=3, max_length=64, split="test", train_rows=7500),
     Corpus("rte", epochs=2, max_length=128),
-    Corpus("stsb", epochs=1, max_length=128),
-    Corpus("goemotions", epochs=1, max_length=64, split="test", train_rows=6000, test_rows=2000),
+    Corpus("stsb", epochs=3, max_length=128),
+    Corpus("goemotions", epochs=2, max_length=64, split="test", train_rows=12_000, test_rows=2000),
+    Corpus("ag_news", epochs=1, max_length=96, split="test", train_rows=8000, test_rows=2000),
     Corpus("imdb", epochs=2, max_length=128, split="test", train_rows=400, test_rows=500),
 )
 HELD_OUT = 0.1
