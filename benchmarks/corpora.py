@@ -2,9 +2,9 @@
 
     python benchmarks/corpora.py --data CORPORA --out runs/corpora
 
-CORPORA holds a folder per corpus (sst2, trec, clinc150, rte, stsb, goemotions, ag_news, imdb). All models are trained first,
-then all are timed, so that nothing else computes while the clock runs. A model that is already in --out is not trained
-again. Prints a table, then one JSON line.
+CORPORA holds a folder per corpus (sst2, trec, clinc150, rte, stsb, goemotions, ag_news, imdb). All models are trained
+first, then all are timed, so that nothing else computes while the clock runs. A model that is already in --out is not
+trained again. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
