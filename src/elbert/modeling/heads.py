@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from elbert.errors import UsageError, did_you_mean
 from elbert.modeling.activations import activation
 from elbert.modeling.families import Family
+from elbert.modeling.families.base import Tensors, linear
 from elbert.modeling.weights import HeadWeights
 
 HeadKind = Literal["shared", "linear", "full"]
@@ -87,31 +88,34 @@ def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, 
 
 
 def head_weights(
-    family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, num_layers: int
+    family: Family, tensors: Tensors, exit_heads: Tensors | None, num_layers: int
 ) -> tuple[HeadWeights, ...]:
-    """Return every exit's head as plain matrices; the same object wherever a head is shared."""
-    dense, _, out = family.head(backbone)
-    last = HeadWeights(
-        dense_weight=dense.weight.detach(),
-        dense_bias=dense.bias.detach(),
-        dense_activation=family.head_activation,
-        out_weight=out.weight.detach(),
-        out_bias=out.bias.detach(),
-    )
+    """Return every exit's head as plain matrices; the same object wherever a head is shared.
+
+    Args:
+        family: the encoder's family.
+        tensors: the backbone's, by name.
+        exit_heads: those of the exits before the last, by name, see `ExitHeads`; None where the last head serves all.
+        num_layers: M.
+    """
+    dense, out = linear(tensors, family.dense), linear(tensors, family.out)
+    last = HeadWeights(*dense, family.head_activation, *out)
     if exit_heads is None:
         return (last,) * num_layers
-    dense_weight, dense_bias = exit_heads.dense_weight, exit_heads.dense_bias
-    early = [
-        HeadWeights(
-            dense_weight=last.dense_weight if dense_weight is None else dense_weight.detach()[exit],
-            dense_bias=last.dense_bias if dense_bias is None else dense_bias.detach()[exit],
-            dense_activation=family.head_activation,
-            out_weight=exit_heads.out_weight.detach()[exit],
-            out_bias=exit_heads.out_bias.detach()[exit],
-        )
-        for exit in range(num_layers - 1)
-    ]
-    return (*early, last)
+    heads = []
+    for exit in range(num_layers - 1):
+        own = {name: tensor.detach()[exit] for name, tensor in exit_heads.items()}
+        dense_weight, dense_bias = own.get("dense_weight", dense[0]), own.get("dense_bias", dense[1])
+        heads.append(HeadWeights(dense_weight, dense_bias, family.head_activation, own["out_weight"], own["out_bias"]))
+    return (*heads, last)
+
+
+def exit_shapes(kind: HeadKind, exits: int, hidden: int, classes: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor that `exits` heads of this kind add, by name as in `ExitHeads`."""
+    shapes: dict[str, tuple[int, ...]] = {"out_weight": (exits, classes, hidden), "out_bias": (exits, classes)}
+    if kind == "full":
+        shapes |= {"dense_weight": (exits, hidden, hidden), "dense_bias": (exits, hidden)}
+    return {} if kind == "shared" else shapes
 
 
 def _per_exit(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

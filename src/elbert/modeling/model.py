@@ -17,8 +17,9 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import ModelOutput
 
 from elbert.modeling.activations import fuse_activations
+from elbert.modeling.assemble import encoder_weights, problem_type_of
 from elbert.modeling.families import family_of
-from elbert.modeling.heads import ExitHeads, HeadKind, check_heads, head_weights, read_out
+from elbert.modeling.heads import ExitHeads, HeadKind, check_heads, read_out
 from elbert.modeling.losses import layer_losses
 from elbert.modeling.saving import save_model
 from elbert.modeling.weights import EncoderWeights
@@ -59,8 +60,7 @@ class MultiExitModel(nn.Module):
         self.backbone = backbone
         fuse_activations(backbone)
         self.exit_heads: ExitHeads | None = None
-        if backbone.config.problem_type is None:
-            backbone.config.problem_type = _guess_problem_type(backbone.config.num_labels)
+        backbone.config.problem_type = problem_type_of(backbone.config)
         if heads != "shared":
             dense, _, out = self.family.head(backbone)
             self.exit_heads = ExitHeads(heads, self.num_layers - 1, dense, out)
@@ -120,19 +120,9 @@ class MultiExitModel(nn.Module):
 
     def weights(self) -> EncoderWeights:
         """Return the model as plain matrices; they share memory with the parameters, except the fused qkv matrices."""
-        config = self.config
-        return EncoderWeights(
-            embedding=self.family.embedding_weights(self.backbone),
-            layers=self.family.layer_weights(self.backbone),
-            heads=head_weights(self.family, self.backbone, self.exit_heads, self.num_layers),
-            num_attention_heads=int(config.num_attention_heads),
-            activation=self.family.feed_forward_activation(config),
-            norm_eps=self.family.norm_eps(config),
-            embedding_norm_eps=self.family.norm_eps(config),
-            max_length=self.family.max_length(config),
-            problem_type=self.problem_type,
-            id2label={int(index): str(name) for index, name in config.id2label.items()},
-        )
+        tensors = dict(self.backbone.named_parameters())
+        exit_heads = None if self.exit_heads is None else dict(self.exit_heads.named_parameters())
+        return encoder_weights(self.family, self.config, tensors, exit_heads)
 
     def save_pretrained(
         self,
@@ -153,8 +143,3 @@ class MultiExitModel(nn.Module):
             the folder.
         """
         return save_model(self.backbone, self.exit_heads, self.heads, Path(folder), tokenizer, elbert, card)
-
-
-def _guess_problem_type(num_labels: int) -> ProblemType:
-    """Return what transformers takes a checkpoint for that does not say its problem type."""
-    return "regression" if num_labels == 1 else "single_label_classification"

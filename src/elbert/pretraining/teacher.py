@@ -93,8 +93,9 @@ def load_teacher(name: str, dtype: torch.dtype, device: torch.device) -> Teacher
     """
     model, tokenizer, _ = load_model(name, num_labels=2)
     family, backbone = family_of(model.config), model.backbone.to(device)
-    embedding = family.embedding_weights(backbone)
-    layers = tuple(step[-1] for step in family.layer_weights(backbone))
+    tensors = dict(backbone.named_parameters())
+    embedding = family.embedding_weights(tensors, model.config)
+    layers = tuple(step[-1] for step in family.layer_weights(tensors, model.config))
     # The plain matrices above stay float32: casting gives the module new ones.
     encoder = family.encoder(backbone)
     encoder.set_attn_implementation("eager")

@@ -6,12 +6,11 @@ A step runs one hidden group, which holds `inner_group_num` layers; with `num_hi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from elbert.modeling.families.base import Family, embedding_weights, layer_weights
-from elbert.modeling.weights import EmbeddingWeights, LayerWeights
+from elbert.modeling.families.base import Family, LayerNames
 
 
 class Albert(Family):
@@ -19,6 +18,26 @@ class Albert(Family):
 
     model_type = "albert"
     head_activation = "tanh"
+    prefix = "albert"
+    layers = "encoder.albert_layer_groups.{}.albert_layers.{}"
+    layer = LayerNames(
+        query="attention.query",
+        key="attention.key",
+        value="attention.value",
+        out="attention.dense",
+        attention_norm="attention.LayerNorm",
+        up="ffn",
+        down="ffn_output",
+        output_norm="full_layer_layer_norm",
+    )
+    projection = "encoder.embedding_hidden_mapping_in"
+    dense = "albert.pooler"
+    fields: ClassVar[dict[str, str]] = {
+        **Family.fields,
+        "embedding_size": "embedding_size",
+        "num_hidden_groups": "num_hidden_groups",
+        "inner_group_num": "inner_group_num",
+    }
 
     def embed(self, backbone: nn.Module, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """Return [B, S, H]: factorised embedding, then its projection."""
@@ -32,37 +51,23 @@ class Albert(Family):
         encoder = self.encoder(backbone).encoder
         return [encoder.albert_layer_groups[group] for group in _groups(encoder.config)]
 
-    def head(self, backbone: Any) -> tuple[nn.Linear, nn.Dropout, nn.Linear]:
-        """Return pooler, dropout and classifier."""
-        return backbone.albert.pooler, backbone.dropout, backbone.classifier
+    def layer_names(self, config: Any) -> list[tuple[str, ...]]:
+        """Return the inner layers of every step's group."""
+        inner = range(config.inner_group_num)
+        return [
+            tuple(f"{self.prefix}.{self.layers.format(group, layer)}" for layer in inner) for group in _groups(config)
+        ]
 
-    def embedding_weights(self, backbone: nn.Module) -> EmbeddingWeights:
-        """Return the embedding with its projection from E to H."""
-        albert = self.encoder(backbone)
-        return embedding_weights(albert.embeddings, albert.encoder.embedding_hidden_mapping_in)
+    def projection_name(self, config: Any) -> str | None:  # noqa: ARG002
+        """Return its name: ALBERT projects even where the widths agree."""
+        return f"{self.prefix}.{self.projection}"
 
-    def layer_weights(self, backbone: nn.Module) -> tuple[tuple[LayerWeights, ...], ...]:
-        """Return the inner layers of every step; each hidden group is built once."""
-        encoder = self.encoder(backbone).encoder
-        groups = [tuple(_layer(layer) for layer in group.albert_layers) for group in encoder.albert_layer_groups]
-        return tuple(groups[group] for group in _groups(encoder.config))
+    def embedding_size(self, config: Any) -> int:
+        """Return E of the factorised embedding."""
+        return int(config.embedding_size)
 
 
 def _groups(config: Any) -> list[int]:
     """Return the hidden group that each step runs, by transformers' own formula."""
     steps_per_group = config.num_hidden_layers / config.num_hidden_groups
     return [int(step / steps_per_group) for step in range(config.num_hidden_layers)]
-
-
-def _layer(layer: Any) -> LayerWeights:
-    attention = layer.attention
-    return layer_weights(
-        attention.query,
-        attention.key,
-        attention.value,
-        attention.dense,
-        attention.LayerNorm,
-        layer.ffn,
-        layer.ffn_output,
-        layer.full_layer_layer_norm,
-    )

@@ -1,13 +1,15 @@
-"""What one encoder family has to say about itself: how it embeds, steps and reads out.
+"""What one encoder family has to say about itself: how it embeds, steps and reads out, and what its tensors are called.
 
-A family holds no state; it is a set of functions over transformers' own module of that family. To add one, copy the
-nearest file in this folder, change it, and list it in `families/__init__.py`.
+A family holds no state; it is a set of functions over transformers' own module of that family, and a table of tensor
+names over its checkpoint. To add one, copy the nearest file in this folder, change it, and list it in
+`families/__init__.py`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,19 +17,77 @@ from torch import Tensor, nn
 
 from elbert.modeling.weights import EmbeddingWeights, LayerWeights
 
+Tensors = Mapping[str, Tensor]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNames:
+    """What the Linears and norms of a layer are called, behind the layer's own name."""
+
+    query: str
+    key: str
+    value: str
+    out: str
+    attention_norm: str
+    up: str
+    down: str
+    output_norm: str
+
+
+BERT_LAYER = LayerNames(
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    out="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    output_norm="output.LayerNorm",
+)
+
 
 class Family(ABC):
     """One encoder family. `backbone` is always its transformers `...ForSequenceClassification`.
+
+    Names are those of the family's checkpoint, which are the names of its transformers module's parameters. `config` is
+    a transformers configuration, or anything with the fields of `fields`.
 
     Attributes:
         model_type: transformers' name of the family, as in `config.json`.
         head_activation: activation between the head's two Linears: `tanh`, `relu` or `gelu`.
         drops_cls: True where the head also drops out its input, the [CLS] state.
+        prefix: name of the encoder below the classification head.
+        layers: name of a layer without `prefix`, with a place for its number.
+        layer: names within a layer.
+        projection: name, without `prefix`, of what widens the embedding, or None where the family has none.
+        dense, dropout, out: names of the head's parts.
+        token_types: False where the family has none.
+        fields: what the plain matrices depend on, each with its key in `config.json`.
     """
 
     model_type: ClassVar[str]
     head_activation: ClassVar[str]
     drops_cls: ClassVar[bool] = False
+    prefix: ClassVar[str]
+    layers: ClassVar[str] = "encoder.layer.{}"
+    layer: ClassVar[LayerNames] = BERT_LAYER
+    projection: ClassVar[str | None] = None
+    dense: ClassVar[str]
+    dropout: ClassVar[str] = "dropout"
+    out: ClassVar[str] = "classifier"
+    token_types: ClassVar[bool] = True
+    fields: ClassVar[dict[str, str]] = {
+        "vocab_size": "vocab_size",
+        "max_position_embeddings": "max_position_embeddings",
+        "type_vocab_size": "type_vocab_size",
+        "hidden_size": "hidden_size",
+        "num_hidden_layers": "num_hidden_layers",
+        "num_attention_heads": "num_attention_heads",
+        "intermediate_size": "intermediate_size",
+        "hidden_act": "hidden_act",
+        "layer_norm_eps": "layer_norm_eps",
+    }
 
     def encoder(self, backbone: nn.Module) -> Any:
         """Return the encoder below the classification head (`backbone.albert`, `backbone.bert`, ...)."""
@@ -37,21 +97,80 @@ class Family(ABC):
     def embed(self, backbone: nn.Module, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """Return what the first layer reads, [B, S, H], for token ids [B, S]."""
 
-    @abstractmethod
     def steps(self, backbone: nn.Module) -> Sequence[nn.Module]:
         """Return the module between each exit and the one before, M of them, each called `step(hidden, mask)`."""
+        return [backbone.get_submodule(name) for (name,) in self.layer_names(backbone.config)]
 
-    @abstractmethod
     def head(self, backbone: nn.Module) -> tuple[nn.Linear, nn.Dropout, nn.Linear]:
         """Return the backbone's own head: the dense layer of the pooler, the dropout, the classifier."""
+        dense, dropout, out = map(backbone.get_submodule, (self.dense, self.dropout, self.out))
+        return dense, dropout, out  # type: ignore[return-value]
 
-    @abstractmethod
-    def embedding_weights(self, backbone: nn.Module) -> EmbeddingWeights:
+    def layer_names(self, config: Any) -> list[tuple[str, ...]]:
+        """Return the names of the layers that each step runs, M tuples."""
+        return [(f"{self.prefix}.{self.layers.format(step)}",) for step in range(config.num_hidden_layers)]
+
+    def projection_name(self, config: Any) -> str | None:
+        """Return the name of what widens the embedding, or None where nothing does."""
+        if self.projection is None or self.embedding_size(config) == config.hidden_size:
+            return None
+        return f"{self.prefix}.{self.projection}"
+
+    def shapes(self, config: Any) -> dict[str, Shape]:
+        """Return the shape of every tensor that a checkpoint of this family holds, by name."""
+        hidden, width, inner = config.hidden_size, self.embedding_size(config), self.feed_forward_size(config)
+        embeddings, projection, part = f"{self.prefix}.embeddings", self.projection_name(config), self.layer
+        tables = {"word": config.vocab_size, "position": config.max_position_embeddings}
+        if self.token_types:
+            tables["token_type"] = config.type_vocab_size
+        shapes: dict[str, Shape] = {
+            f"{embeddings}.{table}_embeddings.weight": (rows, width) for table, rows in tables.items()
+        }
+        linears: dict[str, Shape] = {self.dense: (hidden, hidden), self.out: (len(config.id2label), hidden)}
+        norms = {f"{embeddings}.LayerNorm": width}
+        if projection is not None:
+            linears[projection] = (hidden, width)
+        for name in dict.fromkeys(name for step in self.layer_names(config) for name in step):
+            linears |= {f"{name}.{each}": (hidden, hidden) for each in (part.query, part.key, part.value, part.out)}
+            linears |= {f"{name}.{part.up}": (inner, hidden), f"{name}.{part.down}": (hidden, inner)}
+            norms |= {f"{name}.{part.attention_norm}": hidden, f"{name}.{part.output_norm}": hidden}
+        for name, size in linears.items():
+            shapes |= {f"{name}.weight": size, f"{name}.bias": size[:1]}
+        for name, length in norms.items():
+            shapes |= {f"{name}.weight": (length,), f"{name}.bias": (length,)}
+        return shapes
+
+    def embedding_weights(self, tensors: Tensors, config: Any) -> EmbeddingWeights:
         """Return the embedding as plain matrices."""
+        embeddings, projection = f"{self.prefix}.embeddings", self.projection_name(config)
+        norm_weight, norm_bias = linear(tensors, f"{embeddings}.LayerNorm")
+        widen = (None, None) if projection is None else linear(tensors, projection)
+        return EmbeddingWeights(
+            word=tensors[f"{embeddings}.word_embeddings.weight"].detach(),
+            position=tensors[f"{embeddings}.position_embeddings.weight"].detach(),
+            token_type=tensors[f"{embeddings}.token_type_embeddings.weight"].detach() if self.token_types else None,
+            norm_weight=norm_weight,
+            norm_bias=norm_bias,
+            projection_weight=widen[0],
+            projection_bias=widen[1],
+            position_offset=self.position_offset(config),
+        )
 
-    @abstractmethod
-    def layer_weights(self, backbone: nn.Module) -> tuple[tuple[LayerWeights, ...], ...]:
+    def layer_weights(self, tensors: Tensors, config: Any) -> tuple[tuple[LayerWeights, ...], ...]:
         """Return the layers of every step as plain matrices, the same object wherever a layer is shared."""
+        steps = self.layer_names(config)
+        built = {
+            step: tuple(_layer_weights(tensors, name, self.layer) for name in step) for step in dict.fromkeys(steps)
+        }
+        return tuple(built[step] for step in steps)
+
+    def embedding_size(self, config: Any) -> int:
+        """Return E, the width of the embedding before its projection."""
+        return int(config.hidden_size)
+
+    def feed_forward_size(self, config: Any) -> int:
+        """Return F, the width inside a layer."""
+        return int(config.intermediate_size)
 
     def feed_forward_activation(self, config: Any) -> str:
         """Return transformers' name of the activation inside a layer."""
@@ -70,60 +189,13 @@ class Family(ABC):
         return int(config.max_position_embeddings) - self.position_offset(config)
 
 
-def layer_weights(
-    query: nn.Linear,
-    key: nn.Linear,
-    value: nn.Linear,
-    out: nn.Linear,
-    attention_norm: nn.LayerNorm,
-    up: nn.Linear,
-    down: nn.Linear,
-    output_norm: nn.LayerNorm,
-) -> LayerWeights:
-    """Return one layer's matrices from its modules; only query, key and value are copied, into one matrix."""
-    return LayerWeights(
-        qkv_weight=torch.cat([query.weight.detach(), key.weight.detach(), value.weight.detach()]),
-        qkv_bias=torch.cat([query.bias.detach(), key.bias.detach(), value.bias.detach()]),
-        out_weight=out.weight.detach(),
-        out_bias=out.bias.detach(),
-        attention_norm_weight=attention_norm.weight.detach(),
-        attention_norm_bias=attention_norm.bias.detach(),
-        up_weight=up.weight.detach(),
-        up_bias=up.bias.detach(),
-        down_weight=down.weight.detach(),
-        down_bias=down.bias.detach(),
-        output_norm_weight=output_norm.weight.detach(),
-        output_norm_bias=output_norm.bias.detach(),
-    )
+def linear(tensors: Tensors, name: str) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the Linear or norm called `name`."""
+    return tensors[f"{name}.weight"].detach(), tensors[f"{name}.bias"].detach()
 
 
-def bert_layer_weights(layer: Any) -> LayerWeights:
-    """Return the matrices of one layer laid out as BERT's, which RoBERTa and ELECTRA share."""
-    attention = layer.attention
-    return layer_weights(
-        attention.self.query,
-        attention.self.key,
-        attention.self.value,
-        attention.output.dense,
-        attention.output.LayerNorm,
-        layer.intermediate.dense,
-        layer.output.dense,
-        layer.output.LayerNorm,
-    )
-
-
-def embedding_weights(
-    embeddings: Any, projection: nn.Linear | None = None, *, position_offset: int = 0
-) -> EmbeddingWeights:
-    """Return the matrices of a transformers embedding module, whose names are the same in every family."""
-    token_type = getattr(embeddings, "token_type_embeddings", None)
-    return EmbeddingWeights(
-        word=embeddings.word_embeddings.weight.detach(),
-        position=embeddings.position_embeddings.weight.detach(),
-        token_type=None if token_type is None else token_type.weight.detach(),
-        norm_weight=embeddings.LayerNorm.weight.detach(),
-        norm_bias=embeddings.LayerNorm.bias.detach(),
-        projection_weight=None if projection is None else projection.weight.detach(),
-        projection_bias=None if projection is None else projection.bias.detach(),
-        position_offset=position_offset,
-    )
+def _layer_weights(tensors: Tensors, name: str, names: LayerNames) -> LayerWeights:
+    """Return one layer's matrices; only query, key and value are copied, into one matrix."""
+    query, key, value, *others = (linear(tensors, f"{name}.{part}") for part in astuple(names))
+    qkv = (torch.cat(part) for part in zip(query, key, value, strict=True))
+    return LayerWeights(*qkv, *(tensor for pair in others for tensor in pair))

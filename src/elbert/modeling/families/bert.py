@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from torch import Tensor, nn
 
-from elbert.modeling.families.base import Family, bert_layer_weights, embedding_weights
-from elbert.modeling.weights import EmbeddingWeights, LayerWeights
+from elbert.modeling.families.base import Family
 
 
 class Bert(Family):
@@ -16,24 +12,10 @@ class Bert(Family):
 
     model_type = "bert"
     head_activation = "tanh"
+    prefix = "bert"
+    dense = "bert.pooler.dense"
 
     def embed(self, backbone: nn.Module, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """Return [B, S, H]."""
         embedded: Tensor = self.encoder(backbone).embeddings(input_ids, token_type_ids=token_type_ids)
         return embedded
-
-    def steps(self, backbone: nn.Module) -> Sequence[nn.Module]:
-        """Return the layers."""
-        return list(self.encoder(backbone).encoder.layer)
-
-    def head(self, backbone: Any) -> tuple[nn.Linear, nn.Dropout, nn.Linear]:
-        """Return pooler, dropout and classifier."""
-        return backbone.bert.pooler.dense, backbone.dropout, backbone.classifier
-
-    def embedding_weights(self, backbone: nn.Module) -> EmbeddingWeights:
-        """Return the embedding."""
-        return embedding_weights(self.encoder(backbone).embeddings)
-
-    def layer_weights(self, backbone: nn.Module) -> tuple[tuple[LayerWeights, ...], ...]:
-        """Return one layer per step."""
-        return tuple((bert_layer_weights(layer),) for layer in self.encoder(backbone).encoder.layer)

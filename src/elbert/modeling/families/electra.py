@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from elbert.modeling.families.base import Family, bert_layer_weights, embedding_weights
-from elbert.modeling.weights import EmbeddingWeights, LayerWeights
+from elbert.modeling.families.base import Family
 
 
 class Electra(Family):
@@ -17,6 +15,12 @@ class Electra(Family):
     model_type = "electra"
     head_activation = "gelu"
     drops_cls = True
+    prefix = "electra"
+    projection = "embeddings_project"
+    dense = "classifier.dense"
+    dropout = "classifier.dropout"
+    out = "classifier.out_proj"
+    fields: ClassVar[dict[str, str]] = {**Family.fields, "embedding_size": "embedding_size"}
 
     def embed(self, backbone: nn.Module, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """Return [B, S, H], projected where the embedding is narrower than the layers."""
@@ -25,20 +29,6 @@ class Electra(Family):
         projection = getattr(electra, "embeddings_project", None)
         return embedded if projection is None else projection(embedded)
 
-    def steps(self, backbone: nn.Module) -> Sequence[nn.Module]:
-        """Return the layers."""
-        return list(self.encoder(backbone).encoder.layer)
-
-    def head(self, backbone: Any) -> tuple[nn.Linear, nn.Dropout, nn.Linear]:
-        """Return dense, dropout and projection of the classification head."""
-        head = backbone.classifier
-        return head.dense, head.dropout, head.out_proj
-
-    def embedding_weights(self, backbone: nn.Module) -> EmbeddingWeights:
-        """Return the embedding, with its projection where there is one."""
-        electra = self.encoder(backbone)
-        return embedding_weights(electra.embeddings, getattr(electra, "embeddings_project", None))
-
-    def layer_weights(self, backbone: nn.Module) -> tuple[tuple[LayerWeights, ...], ...]:
-        """Return one layer per step."""
-        return tuple((bert_layer_weights(layer),) for layer in self.encoder(backbone).encoder.layer)
+    def embedding_size(self, config: Any) -> int:
+        """Return E of the factorised embedding."""
+        return int(config.embedding_size)
