@@ -8,8 +8,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from elbert.answers import predictions
 from elbert.calibration import Calibration
 from elbert.calibration.model import calibrate_model, promises, warn_of_misfit
 from elbert.data import Labels, Text, TextDataset
@@ -17,16 +18,19 @@ from elbert.engine import Engine
 from elbert.engine.attention import cls_attention
 from elbert.engine.backends import choose_backend
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
-from elbert.engine.scheduler import Arrival, Departures
+from elbert.engine.scheduler import Arrival
 from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
 from elbert.explain.trace import trace_of
 from elbert.explain.words import words_of
 from elbert.modeling.exported import ExportedModel
-from elbert.modeling.load import load_model
-from elbert.modeling.model import MultiExitModel
+from elbert.modeling.lean import PlainModel, open_model
+from elbert.modeling.lean_tokenizer import LeanTokenizer
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tokens import arrivals
+
+if TYPE_CHECKING:
+    from elbert.modeling.model import MultiExitModel
 
 
 class Classifier:
@@ -44,7 +48,7 @@ class Classifier:
 
     def __init__(
         self,
-        model: MultiExitModel,
+        model: MultiExitModel | ExportedModel | PlainModel,
         tokenizer: Any,
         elbert: dict[str, Any] | None = None,
         *,
@@ -56,8 +60,8 @@ class Classifier:
     ) -> None:
         exported = model if isinstance(model, ExportedModel) else None
         self.backend = choose_backend(backend, exported.backend if exported else None)
-        self.model = model
-        self.tokenizer = tokenizer
+        self._model = model
+        self._tokenizer = tokenizer
         self.elbert = dict(elbert or {})
         self.name = name
         self.device = choose_device("cpu" if device == "auto" and self.backend != "torch" else device)
@@ -65,7 +69,7 @@ class Classifier:
         weights = model.weights()
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
-        self.labels = Labels.from_id2label(model.config.id2label, self.problem_type)
+        self.labels = Labels.from_id2label(weights.id2label, self.problem_type)
         self.calibration: dict[str, Any] = dict(self.elbert.get("calibration") or {})
         self.max_length = min(int(self.elbert.get("max_length") or weights.max_length), weights.max_length)
         try:
@@ -110,10 +114,24 @@ class Classifier:
             UsageError: an unknown model, backend, device, dtype or policy.
             ModelError: the folder's content is unusable.
         """
-        loaded, tokenizer, elbert = load_model(str(model))
+        loaded, tokenizer, elbert = open_model(str(model))
         return cls(
             loaded, tokenizer, elbert, name=str(model), backend=backend, device=device, dtype=dtype, policy=policy
         )
+
+    @property
+    def model(self) -> MultiExitModel | ExportedModel:
+        """The model as modules, for training and saving; read on first use, as running it needs its matrices only."""
+        if isinstance(self._model, PlainModel):
+            self._model = self._model.whole()
+        return self._model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, as transformers' own; read on first use likewise."""
+        if isinstance(self._tokenizer, LeanTokenizer):
+            self._tokenizer = self._tokenizer.whole()
+        return self._tokenizer
 
     def predict(
         self,
@@ -150,7 +168,7 @@ class Classifier:
         waiting: dict[int, Prediction] = {}
         following = 0
         for group in departures:
-            for index, prediction in self._predictions(group, truncated):
+            for index, prediction in predictions(group, self.labels, self.problem_type, self.num_layers, truncated):
                 waiting[index] = prediction
             while following in waiting:
                 yield waiting.pop(following)
@@ -163,11 +181,11 @@ class Classifier:
     def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
         chosen = self._policy(policy)
-        if isinstance(self.model, ExportedModel):
-            self.model.refuse("traced")  # attention is worked out from the weights
+        if isinstance(self._model, ExportedModel):
+            self._model.refuse("traced")  # attention is worked out from the weights
         truncated: dict[int, bool] = {}
         arrival = next(self._arrivals([text], truncated))
-        encoding = self.tokenizer([text], truncation=True, max_length=self.max_length).encodings[0]
+        encoding = self._tokenizer([text], truncation=True, max_length=self.max_length).encodings[0]
         return trace_of(
             self.engine.record([arrival], batch_size=1),
             chosen,
@@ -247,26 +265,7 @@ class Classifier:
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
     def _arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
-        return arrivals(texts, self.tokenizer, self.max_length, truncated)
-
-    def _predictions(self, group: Departures, truncated: dict[int, bool]) -> Iterator[tuple[int, Prediction]]:
-        """Turn one step's departures into predictions, each with its place in the input."""
-        columns = (group.index.tolist(), group.exit_layer.tolist())
-        answers: Iterable[tuple[Any, Any]]
-        if self.problem_type == "single_label_classification":
-            scores, classes = group.probs.max(-1)
-            answers = zip([self.labels.names[i] for i in classes.tolist()], scores.tolist(), strict=True)
-        elif self.problem_type == "multi_label_classification":
-            answers = map(self._decided_labels, group.probs.tolist())
-        else:
-            values = group.logits.tolist()
-            answers = ((row[0] if len(row) == 1 else tuple(row), None) for row in values)
-        for index, layer, (label, score) in zip(*columns, answers, strict=True):
-            yield index, Prediction(label, score, layer, self.num_layers, truncated.pop(index))
-
-    def _decided_labels(self, probs: list[float]) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        chosen = [(name, p) for name, p in zip(self.labels.names, probs, strict=True) if p >= 0.5]
-        return tuple(name for name, _ in chosen), tuple(p for _, p in chosen)
+        return arrivals(texts, self._tokenizer, self.max_length, truncated)
 
     def _policy(self, policy: ExitPolicy | str | dict[str, Any] | None) -> ExitPolicy:
         """Resolve what a caller may pass as a policy."""

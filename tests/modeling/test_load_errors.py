@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from elbert.errors import ElbertError, ModelError, UsageError
@@ -52,7 +53,7 @@ def test_an_unknown_hub_id_offline_names_the_cache_and_the_bundled_checkpoints(n
     monkeypatch.setattr(sources, "bundled_names", lambda: ["mini-sentiment"])
     message = refused(UsageError, name)
     assert "offline" in message
-    assert sources.constants.HF_HUB_CACHE in message
+    assert constants.HF_HUB_CACHE in message
     assert "mini-sentiment" in message
 
 

@@ -1,9 +1,30 @@
-"""The multi-exit classifier over transformers' own modules: families, exit heads, loading, saving, plain matrices."""
+"""The multi-exit classifier over transformers' own modules: families, exit heads, loading, saving, plain matrices.
 
-from elbert.modeling.load import load_model
-from elbert.modeling.losses import layer_losses
-from elbert.modeling.model import MultiExitModel, MultiExitOutput
-from elbert.modeling.weights import EmbeddingWeights, EncoderWeights, HeadWeights, LayerWeights
+The names below are loaded when they are first used: those that need transformers take seconds to import, and running a
+trained model needs none of them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elbert.modeling.load import load_model
+    from elbert.modeling.losses import layer_losses
+    from elbert.modeling.model import MultiExitModel, MultiExitOutput
+    from elbert.modeling.weights import EmbeddingWeights, EncoderWeights, HeadWeights, LayerWeights
+
+_HOMES = {
+    "EmbeddingWeights": "elbert.modeling.weights",
+    "EncoderWeights": "elbert.modeling.weights",
+    "HeadWeights": "elbert.modeling.weights",
+    "LayerWeights": "elbert.modeling.weights",
+    "MultiExitModel": "elbert.modeling.model",
+    "MultiExitOutput": "elbert.modeling.model",
+    "layer_losses": "elbert.modeling.losses",
+    "load_model": "elbert.modeling.load",
+}
 
 __all__ = [
     "EmbeddingWeights",
@@ -15,3 +36,9 @@ __all__ = [
     "layer_losses",
     "load_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'elbert.modeling' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

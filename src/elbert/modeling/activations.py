@@ -12,7 +12,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.activations import ACT2FN, NewGELUActivation
 
 from elbert.errors import ModelError, did_you_mean
 
@@ -49,6 +48,8 @@ def activation(name: str) -> Activation:
     """
     if name in _FAST:
         return _FAST[name]
+    from transformers.activations import ACT2FN  # seconds to import, and hardly ever needed
+
     if name not in ACT2FN:
         raise ModelError(
             f"unknown activation {name!r} in the model's configuration{did_you_mean(name, sorted(ACT2FN))}"
@@ -69,6 +70,8 @@ def fuse_activations(module: nn.Module) -> None:
     Training an ALBERT keeps one feed-forward activation per layer for the backward pass instead of five, and is some
     7 % faster on a CPU; outputs agree within float rounding.
     """
+    from transformers.activations import ACT2FN, NewGELUActivation
+
     for parent in module.modules():
         for name, child in parent.named_children():
             if isinstance(child, NewGELUActivation):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from transformers import AlbertConfig
+from typing import TYPE_CHECKING, Any
 
 from elbert.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from transformers import AlbertConfig
 
 # name: (layers, hidden, attention heads, feed-forward, embedding, vocabulary at most)
 _SHAPES: dict[str, tuple[int, int, int, int, int, int]] = {
@@ -37,6 +38,8 @@ def random_config(name: str, *, vocab_size: int | None = None, **overrides: Any)
     Raises:
         UsageError: there is no such configuration.
     """
+    from transformers import AlbertConfig  # seconds to import, and not needed to know the names
+
     layers, hidden, heads, feed_forward, embedding, vocabulary = _shape(name)
     fields: dict[str, Any] = {
         "num_hidden_layers": layers,

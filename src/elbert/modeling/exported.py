@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from elbert.errors import ModelError, UsageError
-from elbert.modeling.heads import HeadKind
+from elbert.modeling.assemble import encoder_weights
+from elbert.modeling.families import family_of
+from elbert.modeling.heads import HeadKind, exit_shapes
 from elbert.modeling.metadata import FILE_NAME
-from elbert.modeling.model import MultiExitModel
+from elbert.modeling.weights import EncoderWeights
 
 # Key of `elbert.json` under which an exported folder describes itself.
 EXPORT = "export"
@@ -42,10 +43,12 @@ class Graphs:
     token_types: bool
 
 
-class ExportedModel(MultiExitModel):
-    """A model without weights: configuration and shapes as in `MultiExitModel`, layers as graphs.
+class ExportedModel:
+    """A model without weights: configuration and shapes, with its layers as graphs.
 
     Attributes:
+        config: its configuration.
+        heads: kind of its exit heads.
         folder: where it lies.
         backend: the engine's backend that reads the graphs.
         dtype: the precision they were exported for.
@@ -53,9 +56,8 @@ class ExportedModel(MultiExitModel):
     """
 
     def __init__(self, config: Any, heads: HeadKind, folder: Path, export: Mapping[str, Any]) -> None:
-        with torch.device("meta"):  # shapes without memory
-            backbone = AutoModelForSequenceClassification.from_config(config)
-            super().__init__(backbone, heads)
+        self.config = config
+        self.heads = heads
         self.folder = folder
         self.backend = str(export["backend"])
         self.dtype = str(export["dtype"])
@@ -65,9 +67,15 @@ class ExportedModel(MultiExitModel):
         )
         self.graphs = Graphs(folder / str(export["embed"]), steps, layer_heads, bool(export["token_types"]))
 
-    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
-        """Refuse: there are no weights here."""
-        self.refuse("trained")
+    def weights(self) -> EncoderWeights:
+        """Return the matrices' shapes: tensors without memory."""
+        config, family = self.config, family_of(self.config)
+        exits = exit_shapes(self.heads, config.num_hidden_layers - 1, config.hidden_size, len(config.id2label))
+        tensors, heads = (
+            {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+            for shapes in (family.shapes(config), exits)
+        )
+        return encoder_weights(family, config, tensors, heads or None)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
         """Refuse: there are no weights here."""
@@ -93,7 +101,7 @@ def read_exported(folder: Path, config: Any, content: Mapping[str, Any]) -> Expo
 
     Args:
         folder: the folder.
-        config: its transformers configuration.
+        config: its transformers configuration, or anything with the fields that its family reads.
         content: its `elbert.json`.
 
     Raises:
@@ -105,10 +113,10 @@ def read_exported(folder: Path, config: Any, content: Mapping[str, Any]) -> Expo
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / FILE_NAME}: {EXPORT} is incomplete ({error}): export the model again") from None
     graphs = model.graphs
-    if {len(graphs.steps), len(graphs.heads)} != {model.num_layers}:
+    if {len(graphs.steps), len(graphs.heads)} != {config.num_hidden_layers}:
         raise ModelError(
             f"{folder / FILE_NAME}: {EXPORT} names {len(graphs.steps)} steps and {len(graphs.heads)} heads, "
-            f"config.json asks for {model.num_layers} of each: export the model again"
+            f"config.json asks for {config.num_hidden_layers} of each: export the model again"
         )
     for path in (graphs.embed, *graphs.steps, *graphs.heads):
         if isinstance(path, Path) and not path.is_file():

@@ -6,7 +6,6 @@ warn and go on with random weights, this raises.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,17 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import AlbertForSequenceClassification, AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from elbert.errors import ModelError, UsageError
+from elbert.modeling.checks import check_vocabulary, one_line, read_exit_heads
 from elbert.modeling.configs import RANDOM_CONFIGS, random_config, vocab_limit
-from elbert.modeling.exported import EXPORT, read_exported
+from elbert.modeling.exported import EXPORT, ExportedModel, read_exported
 from elbert.modeling.families import check_family, family_of
 from elbert.modeling.heads import HeadKind, check_heads
 from elbert.modeling.metadata import metadata, read_json, read_metadata
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.quiet import quiet_transformers
-from elbert.modeling.saving import EXIT_HEADS
 from elbert.modeling.sources import TOKENIZER_FILES, find_folder
 from elbert.modeling.task import Task, make_task
 from elbert.modeling.tokenizer import train_tokenizer
@@ -72,6 +70,40 @@ def load_model(
     return _from_folder(find_folder(name_or_path), task, kind)
 
 
+def load_to_run(name_or_path: str | Path) -> tuple[MultiExitModel | ExportedModel, Any, dict[str, Any]]:
+    """Load a trained model as `load_model` does, or what `elbert export` wrote, to run it; `lean.py` is the quick way.
+
+    Args:
+        name_or_path: as in `load_model`.
+
+    Returns:
+        as `load_model`.
+
+    Raises:
+        UsageError: there is no such model.
+        ModelError: the folder's content cannot be used.
+    """
+    if str(name_or_path) in RANDOM_CONFIGS and not Path(name_or_path).is_dir():
+        return load_model(name_or_path)
+    folder = find_folder(name_or_path)
+    config, content = _read_config(folder), read_metadata(folder)
+    if EXPORT not in content:
+        return load_model(folder)
+    return read_exported(folder, config, content), _read_tokenizer(folder, config), content
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer in a model folder as transformers' own.
+
+    Args:
+        folder: a model, trained or exported.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    return _read_tokenizer(folder, _read_config(folder))
+
+
 def _random(name: str, task: Task | None, heads: HeadKind, texts: Iterable[str] | None) -> Loaded:
     tokenizer = train_tokenizer(texts or (), vocab_limit(name))
     fields = {} if task is None else task.config_fields()
@@ -87,11 +119,9 @@ def _from_folder(folder: Path, task: Task | None, heads: HeadKind) -> Loaded:
     if not kept and task is not None:
         for field, value in task.config_fields().items():
             setattr(config, field, value)
-    tokenizer = _read_tokenizer(folder, config)
     if EXPORT in content:
-        if task is not None:
-            raise UsageError(f"{folder} is an exported model and can't be trained; use the model it was exported from")
-        return read_exported(folder, config, content).eval(), tokenizer, content
+        raise UsageError(f"{folder} is an exported model and can't be trained; use the model it was exported from")
+    tokenizer = _read_tokenizer(folder, config)
     backbone = _read_backbone(folder, config, fresh_head=not kept)
     saved: HeadKind = content["heads"]
     kind = saved if task is None and heads == "shared" else heads
@@ -111,7 +141,7 @@ def _read_config(folder: Path) -> Any:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
-        raise ModelError(f"{path} is no usable configuration: {_one_line(error)}") from error
+        raise ModelError(f"{path} is no usable configuration: {one_line(error)}") from error
     family_of(config)
     return config
 
@@ -130,12 +160,8 @@ def _read_tokenizer(folder: Path, config: Any) -> Any:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the Rust tokenizer raises bare Exception
-        raise ModelError(f"the tokenizer in {folder} cannot be read: {_one_line(error)}") from error
-    if len(tokenizer) > config.vocab_size:
-        raise ModelError(
-            f"the tokenizer in {folder} has {len(tokenizer)} entries but the model embeds {config.vocab_size}: "
-            "they do not belong together"
-        )
+        raise ModelError(f"the tokenizer in {folder} cannot be read: {one_line(error)}") from error
+    check_vocabulary(folder, len(tokenizer), config.vocab_size)
     return tokenizer
 
 
@@ -155,7 +181,7 @@ def _read_backbone(folder: Path, config: Any, *, fresh_head: bool) -> Any:
                 output_loading_info=True,
             )
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
-        raise ModelError(f"the weights in {folder} cannot be read: {_one_line(error)}") from error
+        raise ModelError(f"the weights in {folder} cannot be read: {one_line(error)}") from error
     _check_report(folder, backbone, report, fresh_head=fresh_head)
     for name, tensor in backbone.named_parameters():
         if not bool(torch.isfinite(tensor).all()):  # torch's fused attention can turn NaN into a quiet wrong answer
@@ -200,28 +226,10 @@ def _check_report(folder: Path, backbone: Any, report: dict[str, Any], *, fresh_
 
 
 def _read_exit_heads(folder: Path, model: MultiExitModel) -> None:
-    if model.exit_heads is None:
-        return
-    path = folder / EXIT_HEADS
-    if not path.is_file():
-        raise ModelError(f"{folder}: elbert.json says heads: {model.heads!r}, but {EXIT_HEADS} is missing")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read: {_one_line(error)}") from error
-    wanted = {name: tensor.shape for name, tensor in model.exit_heads.state_dict().items()}
-    given = {name: tensor.shape for name, tensor in tensors.items()}
-    for name, shape in wanted.items():
-        if given.get(name) != shape:
-            found = list(given[name]) if name in given else "nothing"
-            raise ModelError(f"{path}: {name} should have shape {list(shape)}, found {found}")
-    model.exit_heads.load_state_dict(tensors)
+    if model.exit_heads is not None:
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.exit_heads.state_dict().items()}
+        model.exit_heads.load_state_dict(read_exit_heads(folder, model.heads, shapes))
 
 
 def _more(entries: Sequence[Any]) -> str:
     return f" (and {len(entries) - 1} more)" if len(entries) > 1 else ""
-
-
-def _one_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return textwrap.shorten(words, 300) if words else type(error).__name__

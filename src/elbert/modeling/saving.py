@@ -17,11 +17,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from elbert.errors import UsageError
+from elbert.modeling.checks import EXIT_HEADS
 from elbert.modeling.disk import FREE_SPACE, write_errors
 from elbert.modeling.metadata import metadata, write_metadata
 from elbert.modeling.quiet import quiet_transformers
-
-EXIT_HEADS = "exit_heads.safetensors"
 
 _CARD = """---
 library_name: transformers

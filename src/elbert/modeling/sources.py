@@ -9,16 +9,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
-
 from elbert.errors import UsageError
 from elbert.modeling.configs import RANDOM_CONFIGS
 
@@ -72,6 +62,16 @@ def find_folder(name: str | Path) -> Path:
 
 
 def _download(name: str) -> Path:
+    from huggingface_hub import constants, snapshot_download  # not needed for a folder
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
     try:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
     except GatedRepoError:
