@@ -135,7 +135,7 @@ def _serve(connection: Connection, job: Job, spec: Spec, log: Path, build: bool)
         connection.send((True, None))
         while run is not None:
             request = connection.recv()
-            answer = _peak_memory_mb() if request[0] == "memory" else _timed(run, job, *request[1:])
+            answer = process_peak_mb() if request[0] == "memory" else _timed(run, job, *request[1:])
             connection.send((True, answer))
     except EOFError:
         return
@@ -183,7 +183,7 @@ def _timed(run: Run, job: Job, batch: int, count: int) -> Timed:
     return Timed(sum(latencies), Answers(labels, layers or None), latencies)
 
 
-def _peak_memory_mb() -> float:
+def process_peak_mb() -> float:
     """Return the peak of this process in MB (1e6 bytes).
 
     `getrusage` is the second choice: a spawned process inherits its parent's peak there.

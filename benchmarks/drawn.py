@@ -1,0 +1,75 @@
+"""An exit policy for weights that have learnt nothing: where a text leaves is drawn, the work of deciding is real.
+
+Only for `engine.py`, and no policy to use: it keeps count of the rows it has seen, so it is not a function of a row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elbert.exits import ExitPolicy
+from elbert.exits.elbert import Elbert
+from elbert.exits.parameters import count, number
+from elbert.exits.registry import register
+from elbert.results import ExitOutput
+
+# Steps of this size, modulo 1, are spread as evenly as any: every stretch of rows has the mean asked for.
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def distribution(layers: int, mean: float) -> Any:
+    """Return [layers] shares of texts leaving at layer 1 … M: geometric, cut at M, with the given mean."""
+    places = np.arange(layers)
+    low, high = 1e-6, 1e6
+    for _ in range(200):  # the mean grows with the ratio of neighbours
+        ratio = math.sqrt(low * high)
+        shares = np.exp(places * math.log(ratio) - max(0.0, (layers - 1) * math.log(ratio)))
+        shares /= shares.sum()
+        low, high = (ratio, high) if (shares * (places + 1)).sum() < mean else (low, ratio)
+    return shares
+
+
+@register
+@dataclass(frozen=True)
+class Drawn(ExitPolicy):
+    """Leave at a layer drawn when the row came in; ELBERT's rule is computed at every layer and not listened to."""
+
+    name: ClassVar[str] = "drawn"
+    summary: ClassVar[str] = "leave at a drawn layer: for timing weights that have learnt nothing"
+    citation: ClassVar[str] = "no paper"
+
+    layer_speedup: float = number(3.0, "M over the mean of the drawn layers", low=1.0)
+    layers: int = count(12, "M of the model")
+    seed: int = count(1, "where the draws begin")
+    window: int | None = count(8, "of ELBERT's rule, which is computed beside", low=2, may_be_off=True)
+
+    def __post_init__(self) -> None:
+        """Work out the distribution once."""
+        super().__post_init__()
+        shares = distribution(self.layers, self.layers / self.layer_speedup)
+        object.__setattr__(self, "_rule", Elbert(0.1, self.window))
+        object.__setattr__(self, "_edges", shares.cumsum())
+        object.__setattr__(self, "_seen", [self.seed * 1_000])
+
+    def start(
+        self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None
+    ) -> dict[str, Tensor]:
+        """Draw an exit layer per row."""
+        seen: list[int] = self._seen  # type: ignore[attr-defined]
+        numbers = np.arange(seen[0], seen[0] + rows) * _GOLDEN % 1
+        seen[0] += rows
+        drawn = np.minimum(np.searchsorted(self._edges, numbers, side="right") + 1, self.layers)  # type: ignore[attr-defined]
+        rule = self._rule.start(rows, num_labels=num_labels, device=device)  # type: ignore[attr-defined]
+        return {**rule, "drawn": torch.from_numpy(drawn).to(device or "cpu")}
+
+    def decide(self, state: dict[str, Tensor], output: ExitOutput, layer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute ELBERT's rule, then do as drawn."""
+        rule = {name: value for name, value in state.items() if name != "drawn"}
+        _, rule = self._rule.decide(rule, output, layer)  # type: ignore[attr-defined]
+        return layer >= state["drawn"], {**rule, "drawn": state["drawn"]}

@@ -1,0 +1,53 @@
+"""What engine.py measures on: model folders with the shapes of ALBERT and random weights, and real texts by length."""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AlbertForSequenceClassification
+
+from elbert import load_data
+from elbert.modeling.configs import random_config
+from elbert.modeling.load import load_model
+from elbert.modeling.model import MultiExitModel
+
+SHAPES = ("albert-base-shape", "albert-large-shape", "mini")
+CORPORA = {"short": ("sst2", "dev"), "medium": ("ag_news", "test"), "long": ("imdb", "test")}
+SINGLE = "single_label_classification"
+LONGEST = 256
+
+
+def model_folder(shape: str, cache: Path, max_length: int = LONGEST) -> Path:
+    """Save a model of this shape with the tokenizer of `mini`, once."""
+    folder = cache / f"{shape}-{max_length}"
+    if not folder.exists():
+        torch.manual_seed(0)
+        model, tokenizer, elbert = load_model("mini", labels=["0", "1"])
+        if shape != "mini":
+            config = random_config(shape, vocab_size=len(tokenizer), num_labels=2, problem_type=SINGLE)
+            model = MultiExitModel(AlbertForSequenceClassification(config))
+        model.save_pretrained(folder, tokenizer=tokenizer, elbert={**elbert, "max_length": max_length})
+    return folder
+
+
+def texts_of(kind: str, data: Path, count: int) -> list[str]:
+    """Return `count` real texts: short, medium, long, or a third of each in turn."""
+    if kind == "mixed":
+        parts = [texts_of(name, data, -(-count // 3)) for name in CORPORA]
+        return [text for group in zip(*parts, strict=True) for text in group][:count]
+    name, split = CORPORA[kind]
+    texts = load_data(str(data / name), split=split).texts
+    chosen = [texts[place * len(texts) // count] for place in range(min(count, len(texts)))]
+    return list(islice(cycle(map(str, chosen)), count))
+
+
+def texts_of_length(tokens: int, tokenizer: Any, data: Path, count: int) -> list[str]:
+    """Return texts of exactly so many tokens, [CLS] and [SEP] included, of words that real texts have."""
+    words = sorted({word for text in texts_of("short", data, 500) for word in text.split()})
+    single = [word for word in words if len(tokenizer(word)["input_ids"]) == 3]
+    generator = np.random.default_rng(0)
+    return [" ".join(generator.choice(single, tokens - 2)) for _ in range(count)]
