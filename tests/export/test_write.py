@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,14 @@ def test_what_needs_weights_is_refused_for_an_export(exported_of: Exported, tmp_
         Classifier.from_pretrained(folder, backend="torch")
     with pytest.raises(UsageError, match="can't be trained"):
         load_model(folder, labels=["a", "b"])
+
+
+def test_an_export_runs_without_importing_transformers(exported_of: Exported) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = exported_of("onnx", "albert")[1]
+    code = "import sys\nfrom elbert import Classifier\nClassifier.from_pretrained(sys.argv[1]).predict('a warm film')\n"
+    command = [sys.executable, "-c", f"{code}sys.exit('transformers' in sys.modules)", str(folder)]
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 def test_a_damaged_export_says_what_is_missing(exported_of: Exported, tmp_path: Path) -> None:

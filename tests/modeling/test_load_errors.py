@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a model's name or folder is one clear line, of the right class."""
+"""Everything that can be wrong with a model's name or folder is one clear line, of the right class, on either road."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from elbert.errors import ElbertError, ModelError, UsageError
 from elbert.modeling import load_model, sources
+from elbert.modeling.lean import open_model
 
 LABELS = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 
@@ -34,11 +35,15 @@ def edit_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]
 
 
 def refused(kind: type[ElbertError], name: object, **arguments: object) -> str:
-    with pytest.raises(kind) as caught:
-        load_model(name, **arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    """Return the error of `load_model`, which without arguments is that of `open_model` too."""
+    messages = []
+    for road in (load_model, open_model) if not arguments else (load_model,):
+        with pytest.raises(kind) as caught:
+            road(name, **arguments)
+        messages.append(str(caught.value))
+    assert len(set(messages)) == 1, messages
+    assert "\n" not in messages[0]
+    return messages[0]
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "/no/such", "a/b/c", "~/none", Path("nothing")])
