@@ -10,7 +10,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def choose_device(name: str) -> str:
-    """Return the device asked for; `auto` is CUDA where there is one.
+    """Return the device asked for; `auto` is CUDA where there is one, and every CPU (`cpu:0` too) is `cpu`.
 
     Raises:
         UsageError: unknown, or not on this machine.
@@ -27,7 +27,7 @@ def choose_device(name: str) -> str:
     found = torch.cuda.device_count()
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= found):
         raise UsageError(f"device {name!r} was asked for but torch finds {found} CUDA devices; use cpu, or auto")
-    return name
+    return "cpu" if device.type == "cpu" else name
 
 
 def choose_dtype(name: str, device: str) -> str:
