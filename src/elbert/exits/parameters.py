@@ -17,6 +17,9 @@ from elbert.errors import UsageError
 
 SPEC = "elbert.spec"
 
+# Most layers a count may name: far more than any encoder has, and a window of so many outputs still fits in memory.
+_MOST_LAYERS = 1000
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -44,13 +47,13 @@ def number(default: float, about: str, *, low: float = 0.0, high: float = math.i
 
 
 def count(default: int | None, about: str, *, low: int = 1, may_be_off: bool = False) -> Any:
-    """Describe an int field of `low` or more; with `may_be_off`, 0 and None both mean None."""
-    allowed = f"a whole number of {low} or more" + (", or 0 (off)" if may_be_off else "")
+    """Describe an int field that counts layers, from `low` to 1000; with `may_be_off`, 0 and None both mean None."""
+    allowed = f"a whole number from {low} to {_MOST_LAYERS}" + (", or 0 (off)" if may_be_off else "")
 
     def read(value: Any) -> int | None:
         if may_be_off and (value is None or (not isinstance(value, bool) and value == 0)):
             return None
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+        if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= _MOST_LAYERS:
             raise ValueError(value)
         return int(value)
 
