@@ -18,7 +18,7 @@ from elbert.modeling.weights import EncoderWeights
 from elbert.results import LayerOutputs
 
 # Texts looked at together to be ordered by length, as a multiple of the rows in flight.
-_SORTING_WINDOW = 64
+SORTING_WINDOW = 64
 
 
 class Engine:
@@ -81,7 +81,7 @@ class Engine:
             max_tokens=max_tokens,
             recorder=recorder,
         )
-        source = by_length(arrivals, _SORTING_WINDOW * batch_size)
+        source = by_length(arrivals, SORTING_WINDOW * batch_size)
         following = next(source, None)
         while following is not None or scheduler.busy:
             while following is not None and not scheduler.full:

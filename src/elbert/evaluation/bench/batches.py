@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.data import Text
-from elbert.engine.engine import _SORTING_WINDOW, by_length
+from elbert.engine.engine import SORTING_WINDOW, by_length
 from elbert.engine.scheduler import Arrival
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run
 from elbert.tokens import arrivals
@@ -44,7 +44,7 @@ def in_batches(job: Job, forward: Forward) -> Run:
     padding = tokenizer.pad_token_id or 0
 
     def run(texts: Sequence[Text], batch: int) -> Answers:
-        source = by_length(arrivals(texts, tokenizer, job.max_length, {}), _SORTING_WINDOW * batch)
+        source = by_length(arrivals(texts, tokenizer, job.max_length, {}), SORTING_WINDOW * batch)
         labels: list[Answer] = [0] * len(texts)
         while rows := list(islice(source, batch)):
             logits = forward(padded(rows, padding, typed=typed))
