@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -46,6 +48,13 @@ def test_correlation_takes_columns_and_averages_over_targets(rng):
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 def test_a_constant_prediction_correlates_zero_and_not_nan(name):
     assert metrics.score("regression", np.ones(5), np.arange(5.0), name) == (name, 0.0)
+
+
+def test_matthews_of_one_class_is_zero_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert metrics.matthews([1, 1, 1], [1, 1, 1]) == 0.0
+    assert metrics.matthews([1, 1, 1], [1, 0, 1]) == 0.0
 
 
 def test_f1_without_any_positive_is_zero():

@@ -46,8 +46,10 @@ def f1_macro(predictions: ArrayLike, labels: ArrayLike) -> float:
 
 def matthews(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Return Matthews' correlation of class indices [N], in [-1, 1]; the metric of CoLA."""
-    value = _scikit_learn().matthews_corrcoef(np.asarray(labels), np.asarray(predictions))
-    return float(value)
+    given, wanted = np.asarray(predictions), np.asarray(labels)
+    if len(np.union1d(given, wanted)) < 2:
+        return 0.0  # undefined; scikit-learn says so too, with a warning
+    return float(_scikit_learn().matthews_corrcoef(wanted, given))
 
 
 def pearson(predictions: ArrayLike, labels: ArrayLike) -> float:
