@@ -59,5 +59,10 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert target.read_text() == "after"
 
 
+def test_a_file_is_not_called_by_the_word_for_standard_output() -> None:
+    with pytest.raises(UsageError, match="not to standard output"):
+        check_output(Path("-"), overwrite=True)
+
+
 def test_an_output_beside_others_is_free(tmp_path: Path) -> None:
     check_output(tmp_path / "new.csv", overwrite=False)

@@ -50,10 +50,12 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output file before any work is done for it.
 
     Raises:
-        UsageError: it exists and may not be replaced, is no file, or its folder does not exist.
+        UsageError: it is `-`, exists and may not be replaced, is no file, or its folder does not exist.
     """
+    if str(path) == "-":
+        raise UsageError("output '-': this is written to a file, not to standard output; give it a name")
     if path.exists() and not path.is_file():
-        raise UsageError(f"output {str(path)!r} exists and is no file; give another name, or - for standard output")
+        raise UsageError(f"output {str(path)!r} exists and is no file; give another name")
     if path.exists() and not overwrite:
         raise UsageError(f"output {str(path)!r} exists; give another name, or --overwrite to replace it")
     if not path.absolute().parent.is_dir():
