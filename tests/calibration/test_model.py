@@ -120,6 +120,13 @@ def test_the_texts_a_model_was_trained_on_are_refused_and_those_that_chose_its_s
         trained_on("train").calibrate(part, max_drop=0.1)
 
 
+@pytest.mark.parametrize("training", ["x", {"data": "x"}, {"data": {"train": 5, "evaluation": None}}])
+def test_a_record_of_the_training_of_another_shape_is_no_obstacle(
+    build: Build, texts: list[str], training: object
+) -> None:
+    assert build({"training": training}).calibrate(texts, [0, 1] * 200, max_drop=0.5)["drop-50"].guaranteed
+
+
 def test_progress_is_told_in_texts_and_policies(build: Build, texts: list[str]) -> None:
     told: list[int] = []
     policies: list[int] = []
@@ -136,6 +143,7 @@ def test_progress_is_told_in_texts_and_policies(build: Build, texts: list[str]) 
         ({"policy": "elbrt"}, "did you mean 'elbert'"),
         ({"metric": "pearson"}, "does not fit"),
         ({"name": "mine"}, "names of their own"),
+        ({"name": "full", "max_drop": 0.1}, "name 'full' is taken by the exit policy itself"),
         ({"default": True}, "names of their own"),
     ],
 )

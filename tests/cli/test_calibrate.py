@@ -93,6 +93,7 @@ def test_a_policy_used_in_another_precision_is_warned_of_in_one_line(run: Run, o
         (["--policy", "elbrt"], "did you mean 'elbert'?"),
         (["--metric", "pearson"], "does not fit"),
         (["--name", "mine"], "names of their own"),
+        (["--name", "full", "--max-drop", "0.1"], "taken by the exit policy itself"),
         (["--default"], "names of their own"),
         (["--label-column", "lable"], "did you mean 'label'?"),
     ],
@@ -114,6 +115,37 @@ def test_a_model_that_is_nobodys_folder_needs_a_copy(
     assert "exists" in refused("calibrate", own, held_out, "--out", tmp_path / "full")
     assert "no model folder" in refused("calibrate", own, held_out, "--out", tmp_path / "full", "--overwrite")
     assert "the model itself" in refused("calibrate", own, held_out, "--out", own, "--overwrite")
+
+
+@pytest.mark.parametrize("entry", [5, {}, {"note": "mine", "score": "high"}])
+def test_evidence_of_another_shape_does_not_stop_a_calibration_half_way(
+    run: Run, own: Path, held_out: Path, entry: object
+) -> None:
+    content = json.loads((own / "elbert.json").read_text())
+    older = {"policies": {"older": {"name": "full"}}, "calibration": {"older": entry}}
+    (own / "elbert.json").write_text(json.dumps({**content, **older}))
+    (own / "README.md").write_text("# Mine\n\n## Exits\n\nnothing yet\n")
+    status, _, _ = run("calibrate", own, held_out, "--max-drop", "0.3")
+    assert status == 0
+    assert "`drop-30` | at confidence" in (own / "README.md").read_text()
+
+
+def test_a_card_in_another_encoding_is_left_as_it_is(run: Run, own: Path, held_out: Path) -> None:
+    (own / "README.md").write_bytes("# Schön".encode("latin-1"))
+    status, _, _ = run("calibrate", own, held_out, "--max-drop", "0.3")
+    assert status == 0
+    assert (own / "README.md").read_bytes() == "# Schön".encode("latin-1")
+
+
+def test_full_depth_is_every_layer_even_where_a_model_saved_another_policy_of_that_name(
+    run: Run, own: Path, held_out: Path
+) -> None:
+    content = json.loads((own / "elbert.json").read_text())
+    hidden = {**content, "policies": {"full": {"name": "fixed", "layer": 1}}}
+    (own / "elbert.json").write_text(json.dumps(hidden))
+    _, out, _ = run("predict", own, "a good film", "--full-depth")
+    answer = json.loads(out)
+    assert answer["exit_layer"] == answer["layers"] > 1
 
 
 def test_a_handful_of_texts_is_refused(refused: Refused, own: Path, tmp_path: Path) -> None:

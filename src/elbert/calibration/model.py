@@ -15,7 +15,7 @@ from elbert.calibration.drift import Drift, check, exit_confidence
 from elbert.data import Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError, UsageError, did_you_mean
-from elbert.exits import replay
+from elbert.exits import names, replay
 from elbert.results import LayerOutputs
 
 if TYPE_CHECKING:
@@ -102,8 +102,11 @@ def promises(max_drop: float | None, name: str | None, default: bool | None) -> 
     """Return the one promise asked for by its name, or None for the ladder.
 
     Raises:
-        UsageError: the ladder was asked for, with a name or as a default.
+        UsageError: the ladder was asked for, with a name or as a default; or the name is an exit policy's own, which it
+            would hide: `full` would no longer be full depth.
     """
+    if name in names():
+        raise UsageError(f"name {name!r} is taken by the exit policy itself; give another one, such as 'my-{name}'")
     if max_drop is not None:
         return {name or promise_name(max_drop): max_drop}
     if name is not None or default:
@@ -137,8 +140,8 @@ def check_unseen(elbert: Mapping[str, Any], sha256: str, name: str) -> None:
     Raises:
         UsageError: the model was trained on these very texts.
     """
-    seen = elbert.get("training", {}).get("data", {})
-    learnt, scored = seen.get("train", {}), seen.get("evaluation", {})
+    seen = _within(_within(elbert, "training"), "data")
+    learnt, scored = _within(seen, "train"), _within(seen, "evaluation")
     if learnt.get("digest") == sha256[:16]:
         raise UsageError(
             f"{name}: the model was trained on these {learnt.get('rows')} texts, which it knows too well for a promise "
@@ -146,11 +149,17 @@ def check_unseen(elbert: Mapping[str, Any], sha256: str, name: str) -> None:
         )
     if scored.get("digest") == sha256[:16]:
         doubt = "they chose the step whose weights were kept, so full depth may look a little too good on them"
-    elif learnt.get("name") and short_name(learnt["name"]) == short_name(name):
+    elif learnt.get("name") and short_name(str(learnt["name"])) == short_name(name):
         doubt = f"the model was trained on {learnt.get('rows')} texts of a file of that name; a promise needs others"
     else:
         return
     warnings.warn(f"{short_name(name)}: {doubt}", CalibrationWarning, stacklevel=4)
+
+
+def _within(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object under `key`; an empty one where there is none, or something else."""
+    found = content.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def warn_of_misfit(classifier: Classifier, name: str, said: set[str]) -> None:

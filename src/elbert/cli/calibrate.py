@@ -74,7 +74,7 @@ def calibrate(
 
     promises(max_drop, name, default)
     get(policy)
-    loaded = options.load_classifier(model, policy="full", settings=None, backend=backend, device=device, dtype=dtype)
+    loaded = options.load_classifier(model, full_depth=True, backend=backend, device=device, dtype=dtype)
     columns: dict[str, Any] = {
         "text_column": text_column,
         "text_pair_column": text_pair_column,
@@ -162,10 +162,13 @@ def _write(folder: Path, content: dict[str, Any]) -> None:
     from elbert.modeling.metadata import write_metadata
     from elbert.training.card import with_exits
 
-    write_metadata(folder, content)
     card = folder / "README.md"
-    if card.is_file():
-        text = with_exits(card.read_text(encoding="utf-8"), content)
+    try:  # before anything is written
+        text = with_exits(card.read_text(encoding="utf-8"), content) if card.is_file() else None
+    except UnicodeDecodeError:
+        text = None  # a card of the user's own, which has no section of ours
+    write_metadata(folder, content)
+    if text is not None:
         with whole_file(card) as stream:
             stream.write(text)
 

@@ -49,7 +49,7 @@ def check(
         elbert check runs/mine today.csv --policy drop-1
         elbert check runs/mine today.csv --fail-below 0.001 || mail -s "calibrate again" me
     """
-    loaded = options.load_classifier(model, policy="full", settings=None, backend=backend, device=device, dtype=dtype)
+    loaded = options.load_classifier(model, full_depth=True, backend=backend, device=device, dtype=dtype)
     name = _calibrated(loaded, policy)
     from elbert.calibration.model import check_model
     from elbert.data import load_data

@@ -45,8 +45,8 @@ JsonLine = Annotated[bool, typer.Option("--json", help="Write one JSON line on s
 def load_classifier(
     model: str,
     *,
-    policy: str | None,
-    settings: list[str] | None,
+    policy: str | None = None,
+    settings: list[str] | None = None,
     backend: str,
     device: str,
     dtype: str,
@@ -73,10 +73,10 @@ def load_classifier(
     if full_depth and (policy or overrides):
         raise UsageError("--full-depth runs every layer, so it takes no --policy and none of a policy's parameters")
     from elbert.classifier import Classifier
-    from elbert.exits import ExitPolicy
+    from elbert.exits import ExitPolicy, make
 
-    name = "full" if full_depth else policy
-    classifier = Classifier.from_pretrained(model, backend=backend, device=device, dtype=dtype, policy=name)
+    chosen = make("full") if full_depth else policy  # the rule itself: a model may have saved another under its name
+    classifier = Classifier.from_pretrained(model, backend=backend, device=device, dtype=dtype, policy=chosen)
     if overrides:
         classifier.policy = ExitPolicy.from_dict({**classifier.policy.to_dict(), **overrides})
     return classifier

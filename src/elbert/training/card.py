@@ -138,16 +138,23 @@ def with_exits(card: str, elbert: dict[str, Any]) -> str:
 
 def _exits(elbert: dict[str, Any]) -> str:
     """Return the card's last section."""
-    saved = ", ".join(f"`{name}`" for name in elbert["policies"])
+    saved = ", ".join(f"`{name}`" for name in elbert.get("policies") or ())
     section = f"{_EXITS}\nPolicies saved with the model: {saved}."
     entries = elbert.get("calibration")
     if not entries or not isinstance(entries, dict):
         return f"{section} None is calibrated yet: measure them on texts of your own before you choose a threshold.\n"
     lines = ["| policy | promise | texts | layers of a text | score | at full depth |", "|---|---|---:|---:|---:|---:|"]
     for name, entry in entries.items():
-        numbers = f"{entry['mean_exit_layer']:.2f} | {entry['score']:.4f} | {entry['full_depth_score']:.4f}"
-        lines.append(f"| `{name}` | {entry['note']} | {entry['n']} | {numbers} |")
+        if not isinstance(entry, dict):
+            continue  # evidence of another shape is left out, as everywhere
+        digits = {"mean_exit_layer": 2, "score": 4, "full_depth_score": 4}
+        numbers = " | ".join(_number(entry.get(key), places) for key, places in digits.items())
+        lines.append(f"| `{name}` | {entry.get('note', '–')} | {entry.get('n', '–')} | {numbers} |")
     return f"{section}\n\n" + "\n".join(lines) + "\n\nA promise holds for texts like those it was calibrated on.\n"
+
+
+def _number(value: object, digits: int) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, (int, float)) else "–"
 
 
 def _opening(config: Any) -> str:
