@@ -109,12 +109,37 @@ def test_what_it_cannot_do_is_one_line(
     for words, stdin, reason in [
         (["--pair", "alone"], "", "even number of texts, 1"),
         (["--pair"], "no tab\n", "line 1: --pair needs two texts"),
+        (["caf\udce9"], "", "not UTF-8"),  # as a shell hands over the byte E9
     ]:
         done = run_script(folder, *words, stdin=stdin)
         assert done.returncode == 1
         assert reason in done.stderr
         assert done.stderr.count("\n") == 1
     assert "python run.py" in run_script(folder, "--help").stdout
+
+
+def test_bytes_that_are_no_text_and_a_reader_that_goes_away_give_no_traceback(
+    exported_of: Exported, blocked: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    script = [sys.executable, str(exported_of("onnx", "albert")[1] / "run.py")]
+    environment = {**os.environ, "PYTHONPATH": str(blocked)}
+    wrong = subprocess.run(script, input=b"caf\xe9\n", capture_output=True, env=environment, check=False)
+    assert (wrong.returncode, wrong.stderr.count(b"\n")) == (1, 1)
+    assert b"not UTF-8" in wrong.stderr
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a good film\n" * 100)
+    with (
+        texts.open() as source,
+        subprocess.Popen(
+            script, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_a_policy_it_does_not_know_is_never_followed_half_way() -> None:

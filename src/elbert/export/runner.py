@@ -26,8 +26,7 @@ Array = np.ndarray[Any, Any]
 Run = Callable[[dict[str, Array]], list[Array]]
 Policy = dict[str, Any]
 
-# Texts run together.
-BATCH = 32
+BATCH = 32  # texts run together
 
 
 def main(words: list[str]) -> None:
@@ -48,6 +47,7 @@ def main(words: list[str]) -> None:
 def _given(texts: list[str], paired: bool) -> Iterator[Any]:
     if paired and len(texts) % 2:
         sys.exit(f"run.py: --pair takes an even number of texts, {len(texts)} were given")
+    "".join(texts).encode()  # an argument that was no UTF-8 ends the run here
     return iter(list(zip(texts[::2], texts[1::2], strict=True)) if paired else texts)
 
 
@@ -122,8 +122,7 @@ class Model:
         label: Any
         score: Any
         if self.problem == "single_label_classification":
-            best = int(probs.argmax())
-            label, score = self.labels[best], float(probs[best])
+            label, score = self.labels[int(probs.argmax())], float(probs.max())
         elif self.problem == "multi_label_classification":
             chosen = np.flatnonzero(probs >= 0.5)
             label, score = [self.labels[index] for index in chosen], probs[chosen].tolist()
@@ -280,9 +279,8 @@ def _openvino(path: Path, outputs: list[str], dtype: str) -> Run:
     import openvino as ov
 
     core = ov.Core()
-    precision = {"float32": "f32", "bfloat16": "bf16"}[dtype]
-    settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    request = core.compile_model(core.read_model(str(path)), "CPU", settings).create_infer_request()
+    hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype], "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(core.read_model(str(path)), "CPU", hints).create_infer_request()
 
     def run(feeds: dict[str, Array]) -> list[Array]:
         answers = request.infer(feeds)
@@ -294,4 +292,9 @@ def _openvino(path: Path, outputs: list[str], dtype: str) -> Run:
 RUNTIMES = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except UnicodeError as problem:
+        sys.exit(f"run.py: a text is not UTF-8 ({problem}); save the texts as UTF-8")
+    except (BrokenPipeError, KeyboardInterrupt):
+        os._exit(1)  # nobody reads on; a last flush would only fail again
