@@ -64,5 +64,20 @@ def test_a_file_is_not_called_by_the_word_for_standard_output() -> None:
         check_output(Path("-"), overwrite=True)
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)  # the superuser may write wherever the tests could forbid it
+    with pytest.raises(UsageError, match=r"'.*new\.csv': the folder .* is not writable; name another one"):
+        check_output(tmp_path / "new.csv", overwrite=False)
+
+
+def test_a_file_that_cannot_be_opened_is_called_by_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "out.txt"
+    with pytest.raises(FileNotFoundError) as raised, whole_file(path):
+        pass
+    assert raised.value.filename == str(path)
+
+
 def test_an_output_beside_others_is_free(tmp_path: Path) -> None:
     check_output(tmp_path / "new.csv", overwrite=False)

@@ -50,7 +50,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output file before any work is done for it.
 
     Raises:
-        UsageError: it is `-`, exists and may not be replaced, is no file, or its folder does not exist.
+        UsageError: it is `-`, exists and may not be replaced, is no file, or its folder does not exist or lets us
+            write nothing.
     """
     if str(path) == "-":
         raise UsageError("output '-': this is written to a file, not to standard output; give it a name")
@@ -58,8 +59,11 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise UsageError(f"output {str(path)!r} exists and is no file; give another name")
     if path.exists() and not overwrite:
         raise UsageError(f"output {str(path)!r} exists; give another name, or --overwrite to replace it")
-    if not path.absolute().parent.is_dir():
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise UsageError(f"output {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"output {str(path)!r}: the folder {str(path.parent)!r} is not writable; name another one")
 
 
 @contextmanager
@@ -72,7 +76,11 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     target = path.resolve()  # through a link, so that the link stays one
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with draft.open("w", encoding="utf-8", newline="") as stream:
+        try:
+            stream = draft.open("w", encoding="utf-8", newline="")
+        except OSError as error:  # the user knows the file by its own name
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        with stream:
             yield stream
         draft.replace(target)
     finally:
