@@ -130,6 +130,16 @@ def test_evidence_of_another_shape_does_not_stop_a_calibration_half_way(
     assert "`drop-30` | at confidence" in (own / "README.md").read_text()
 
 
+def test_what_cannot_be_written_is_told_without_flags_of_other_verbs(
+    refused: Refused, own: Path, held_out: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for verb, more in (("calibrate", ("--max-drop", "0.3")), ("sweep", ("--timed", "0", "--bootstrap", "100"))):
+        line = refused(verb, own, held_out, "--out", tmp_path / "file" / "in", *more, status=1)
+        assert "cannot write the" in line
+        assert line.rstrip().endswith("name another folder")
+
+
 def test_a_card_in_another_encoding_is_left_as_it_is(run: Run, own: Path, held_out: Path) -> None:
     (own / "README.md").write_bytes("# Schön".encode("latin-1"))
     status, _, _ = run("calibrate", own, held_out, "--max-drop", "0.3")
