@@ -110,6 +110,7 @@ def test_a_model_that_is_nobodys_folder_needs_a_copy(
     refused: Refused, held_out: Path, own: Path, tmp_path: Path
 ) -> None:
     assert "--out" in refused("calibrate", "mini", held_out)
+    assert "there is no model folder 'own-not'" in refused("calibrate", "own-not", held_out)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("important")
     assert "exists" in refused("calibrate", own, held_out, "--out", tmp_path / "full")

@@ -103,7 +103,10 @@ def _target(model: str, out: Path | None, *, overwrite: bool) -> Path:
     if out is None:
         folder = Path(model).expanduser()
         if not folder.is_dir():
-            raise UsageError(f"model {model!r} is no folder of yours to write into; name one for a copy with --out")
+            raise UsageError(
+                f"there is no model folder {model!r} to write into; "
+                "with a hub id or a bundled checkpoint, name a folder for a copy with --out"
+            )
         if not os.access(folder, os.W_OK):
             raise UsageError(f"model folder {model!r} is not writable; name a folder for a copy with --out")
         return folder
