@@ -168,6 +168,20 @@ def test_bf16_stays_within_its_stated_tolerance(shape: str) -> None:
     assert (exact - rounded).abs().mean() < 0.02
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_long_row_does_not_change_how_a_short_one_beside_it_is_computed(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elbert.engine.self_attention._PLAIN_UP_TO", 12)  # rows of 13 to 40 tokens count as long
+    engine = Engine(weights_of("albert"), dtype=dtype)
+    texts = texts_of(11, 60)
+    together = engine.record(texts, batch_size=16).logits
+    for index in [i for i, text in enumerate(texts) if len(text.ids) <= 12]:
+        alone = engine.record([Arrival(0, texts[index].ids, texts[index].token_types)]).logits[0]
+        close = 1e-5 if dtype == torch.float32 else 0.05
+        torch.testing.assert_close(alone, together[index], atol=close, rtol=0)
+
+
 def test_rows_at_different_depths_share_one_step_when_layers_are_shared() -> None:
     engine = Engine(weights_of("albert"))
     steps: list[int] = []

@@ -124,3 +124,11 @@ def test_other_errors_pass_through():
     for error in (KeyError("x"), UsageError("x"), Exception("something else")):
         with pytest.raises(type(error)), write_errors("it", "tidy up"):
             raise error
+
+
+def test_whole_folder_puts_back_what_a_kill_between_its_renames_left_under_another_name(tmp_path):
+    (tmp_path / ".f.old").mkdir()
+    (tmp_path / ".f.old" / "a").write_text("old")
+    with pytest.raises(RuntimeError, match="broken"):
+        write_and_break(tmp_path / "f")
+    assert (tmp_path / "f" / "a").read_text() == "old"

@@ -85,6 +85,17 @@ def test_a_broken_regression_goes_on_in_the_units_it_began_in(fine_tune, with_dr
     fine_tune(tmp_path / "broken", dataset=prices, settings=with_dropout, resume=True)
     assert same_weights(tmp_path / "whole", tmp_path / "broken")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "whole"]
+    default = json.loads((tmp_path / "whole" / "elbert.json").read_text())["policies"]["elbert"]
+    assert default["criterion"] == "range"  # `monotone` never fires for a value
+
+
+def test_the_same_texts_under_another_name_are_the_same_request(fine_tune, with_dropout, reviews, tmp_path, break_at):
+    break_at(4, press_ctrl_c)
+    with pytest.raises(TrainingInterruptedError):
+        fine_tune(tmp_path / "broken", settings=with_dropout)
+    renamed = dataclasses.replace(reviews, name=f"./{reviews.name}")
+    fine_tune(tmp_path / "broken", dataset=renamed, settings=with_dropout, resume=True)
+    assert (tmp_path / "broken" / "config.json").is_file()
 
 
 @pytest.mark.parametrize("step", [2, 5, STEPS_PER_EPOCH + 3])

@@ -38,10 +38,13 @@ def attend(qkv: Tensor, layout: Layout, heads: int) -> Tensor:
 
 
 def _fused(block: Tensor, layout: Layout) -> Tensor:
-    """Attend in torch's own kernel; `block` is [3, rows, heads, longest, width]."""
-    q, k, v = block
+    """Attend in torch's own kernel; `block` is [3, rows, heads, longest, width].
+
+    On a CPU in fp32, as `_plain`: a short row must not come out otherwise for a long one beside it.
+    """
+    q, k, v = block.float() if block.device.type == "cpu" else block
     mask = None if layout.mask is None else layout.mask[:, None, None, :]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).to(block.dtype)
 
 
 def _plain(block: Tensor, layout: Layout) -> Tensor:

@@ -18,9 +18,12 @@ FREE_SPACE = "free some space, then run it again (with --resume where an unfinis
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Give a fresh folder to write into, which takes the place of `folder` by rename once the block is through.
 
-    Where the block fails nothing of it stays, and an older `folder` is left as it was.
+    Where the block fails nothing of it stays, and an older `folder` is left as it was. A kill between the two renames
+    leaves the older one under another name; the next call puts it back first.
     """
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir(parents=True)
