@@ -105,8 +105,8 @@ class Classifier:
             backend: "auto" (torch; for an exported model the one it was exported for), "torch", "openvino" or
                 "onnxruntime"; the last two run on a CPU.
             device: "auto" (CUDA where there is one and the backend is torch), "cpu", "cuda", "cuda:1", …
-            dtype: "auto" (float32 on a CPU, bfloat16 on CUDA), "float32", "bfloat16" (not onnxruntime), or "float16"
-                (CUDA only).
+            dtype: "auto" (float32 on a CPU, bfloat16 on CUDA), "float32", "bfloat16" (not onnxruntime), "int8" (torch
+                on a CPU with AVX-512 VNNI), or "float16" (CUDA only).
             policy: an `ExitPolicy`, its name, its dict, or the name of a policy saved with the model; None takes the
                 model's default, or ELBERT's published rule where the model has none.
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.errors import MissingExtraError, ModelError
+from elbert.calibration.statistics import scipy_part
+from elbert.errors import ModelError
 from elbert.exits import scores
 from elbert.results import LayerOutputs
 
@@ -163,9 +164,6 @@ def _shares_at(values: Array, confidence: Array) -> Array:
 
 def _kolmogorov(distance: float, first: int, second: int) -> float:
     """Return the two-sample p-value of a greatest difference, by the effective number of texts; larger with ties."""
-    try:
-        from scipy.stats import kstwo
-    except ImportError as error:
-        raise MissingExtraError("scipy", "calibrate") from error
     # What scipy's own two-sample test does where samples are large.
-    return float(np.clip(kstwo.sf(distance, max(1, round(first * second / (first + second)))), 0.0, 1.0))
+    texts = max(1, round(first * second / (first + second)))
+    return float(np.clip(scipy_part("stats").kstwo.sf(distance, texts), 0.0, 1.0))

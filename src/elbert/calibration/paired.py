@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elbert.calibration.statistics import scipy_special
+from elbert.calibration.statistics import scipy_part
 
 Array = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def paired_p_value(lost: int, won: int, n: int, max_drop: float, level: float = 
     statistic = float(score_statistic(lost, won, n, max_drop))
     if lost - won >= n * max_drop or statistic < _worth_a_search(level):
         return 1.0
-    special, outside, exact_to = scipy_special(), _OUTSIDE * level, _EXACT_TO * level
+    special, outside, exact_to = scipy_part("special"), _OUTSIDE * level, _EXACT_TO * level
     low = special.betaincinv(won, n - won + 1, outside / 2) if won else 0.0
     high = special.betaincinv(won + 1, n - won, 1 - outside / 2) if won < n else 1.0
     if 2 * high + max_drop >= 0.999:

@@ -76,18 +76,16 @@ def open_model(name: str | Path) -> tuple[PlainModel | ExportedModel | MultiExit
         ModelError: the folder's content cannot be used.
     """
     if str(name) in RANDOM_CONFIGS and not Path(name).is_dir():
-        return _load(name)
+        from elbert.modeling.load import load_model  # imports transformers
+
+        return load_model(name)
     folder = find_folder(name)
     try:
         return _open(folder)
     except _UnusualError:
-        return _load(folder)
+        from elbert.modeling.load import load_to_run  # imports transformers
 
-
-def _load(name: str | Path) -> tuple[ExportedModel | MultiExitModel, Any, dict[str, Any]]:
-    from elbert.modeling.load import load_to_run  # imports transformers
-
-    return load_to_run(name)
+        return load_to_run(folder)
 
 
 def _open(folder: Path) -> tuple[PlainModel | ExportedModel, LeanTokenizer, dict[str, Any]]:

@@ -70,22 +70,18 @@ def load_model(
     return _from_folder(find_folder(name_or_path), task, kind)
 
 
-def load_to_run(name_or_path: str | Path) -> tuple[MultiExitModel | ExportedModel, Any, dict[str, Any]]:
-    """Load a trained model as `load_model` does, or what `elbert export` wrote, to run it; `lean.py` is the quick way.
+def load_to_run(folder: Path) -> tuple[MultiExitModel | ExportedModel, Any, dict[str, Any]]:
+    """Load a folder as `load_model` does, or what `elbert export` wrote, to run it; `lean.py` is the quick way.
 
     Args:
-        name_or_path: as in `load_model`.
+        folder: it exists.
 
     Returns:
         as `load_model`.
 
     Raises:
-        UsageError: there is no such model.
         ModelError: the folder's content cannot be used.
     """
-    if str(name_or_path) in RANDOM_CONFIGS and not Path(name_or_path).is_dir():
-        return load_model(name_or_path)
-    folder = find_folder(name_or_path)
     config, content = _read_config(folder), read_metadata(folder)
     if EXPORT not in content:
         return load_model(folder)
