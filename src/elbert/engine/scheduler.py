@@ -7,7 +7,10 @@ the caller's business.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +22,10 @@ from elbert.engine.packed import Integers, Layout, Rows
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput, ProblemType
+
+# What the scheduler is for. "throughput": texts are embedded in blocks ahead of their places, pools wait until they are
+# full. "latency": texts are embedded for the very next step, and the rows that came first are stepped.
+Mode: TypeAlias = Literal["throughput", "latency"]
 
 
 @dataclass(frozen=True)
@@ -77,14 +84,15 @@ class Recorder:
 
 
 class Scheduler:
-    """Holds the rows in flight, steps them, and lets them go.
+    """Holds the rows in flight, steps them, and lets them go; first come, first served, and no timer anywhere.
 
     Args:
         weights: the model; says which layers share their weights.
         backend: runs embed, step and head.
         policy: decides who leaves; at the last layer everybody does.
-        places: rows stepped together at most (distinct layers: rows that make a pool worth a step).
-        max_tokens: no row is admitted while it would bring the pool it joins over this many tokens, unless it is alone.
+        places: rows stepped together at most, and with distinct layers the rows that make a pool worth a step.
+        max_tokens: tokens stepped together at most, but for a row that alone has more.
+        mode: what to be good at, see `Mode`; no text's answer depends on it.
         recorder: if given, is shown every exit's output.
     """
 
@@ -96,6 +104,7 @@ class Scheduler:
         *,
         places: int = 32,
         max_tokens: int = 16_384,
+        mode: Mode = "throughput",
         recorder: Recorder | None = None,
     ) -> None:
         self._weights = weights
@@ -103,6 +112,7 @@ class Scheduler:
         self._policy = policy
         self._places = places
         self._max_tokens = max_tokens
+        self._mode = mode
         self._recorder = recorder
         self._device = backend.device
         pool_of = _pools(weights)
@@ -112,7 +122,7 @@ class Scheduler:
         self._pools: dict[int, Rows] = {}
         self._staged: Rows | None = None  # embedded together; the first `_moved` of them have found a place
         self._moved = 0
-        self._waiting: list[Arrival] = []
+        self._waiting: deque[Arrival] = deque()
 
     @property
     def busy(self) -> bool:
@@ -129,17 +139,37 @@ class Scheduler:
         """Take one row in: it is embedded with its fellows, and steps as soon as there is a place."""
         self._waiting.append(arrival)
 
-    def step(self, *, draining: bool) -> Departures | None:
+    def cancel(self, index: int) -> bool:
+        """Forget the row that was admitted as `index`, and free its place at once; False where it is not here."""
+        for arrival in self._waiting:
+            if arrival.index == index:
+                self._waiting.remove(arrival)
+                return True
+        if self._staged is not None and index in self._staged.index[self._moved :]:
+            left = np.arange(self._moved, self._staged.count)
+            left = left[self._staged.index[left] != index]
+            self._staged, self._moved = (self._staged.keep(left) if len(left) else None), 0
+            return True
+        for pool, rows in self._pools.items():
+            left = np.flatnonzero(rows.index != index)
+            if len(left) < rows.count:
+                del self._pools[pool]
+                if len(left):
+                    self._pools[pool] = rows.keep(left)
+                return True
+        return False
+
+    def step(self, *, draining: bool = False) -> Departures | None:
         """Run one layer on one pool of rows and return who left, or None.
 
         Args:
-            draining: True when no more rows will come, so that pools that are not full are stepped too.
+            draining: for throughput: True when no more rows will come, so that pools that are not full are stepped too.
         """
         self._fill_places()
         pool = self._choose(draining)
         if pool is None:
             return None
-        rows = self._pools.pop(pool)
+        rows = self._taken(pool)
         hidden = self._backend.step(rows.hidden, rows.layout, self._first_depth[pool])
         rows = replace(rows, hidden=hidden, layer=rows.layer + 1)
         looked = self._looked_at(rows)
@@ -161,7 +191,10 @@ class Scheduler:
         """Move rows that wait into the first pool, as many as fit."""
         while self._staged or self._waiting:
             if self._staged is None:
-                self._staged, self._moved = self._embedded(), 0
+                ahead = self._ahead()
+                if not ahead:
+                    return
+                self._staged, self._moved = self._embedded(ahead), 0
             staged, start = self._staged, self._moved
             end = start + self._room(staged.layout.lengths[start:])
             if end == start:
@@ -183,12 +216,17 @@ class Scheduler:
             free, tokens = self._places - first.count, self._max_tokens - first.tokens
         if free <= 0:
             return 0
-        fitting = int(np.searchsorted(lengths[:free].cumsum(), tokens, side="right"))
+        fitting = _fitting(lengths[:free], tokens)
         return fitting if first is not None else max(fitting, 1)  # a row too long for the budget runs alone
 
-    def _embedded(self) -> Rows:
-        """Turn the admitted texts into rows that have run no layer."""
-        arrivals, self._waiting = self._waiting, []
+    def _ahead(self) -> int:
+        """Return how many waiting texts to embed: a block, or for latency those that the next step has places for."""
+        block = list(islice(self._waiting, self._places))
+        return self._room(np.array([len(arrival.ids) for arrival in block])) if self._mode == "latency" else len(block)
+
+    def _embedded(self, ahead: int) -> Rows:
+        """Turn the first `ahead` texts that wait into rows that have run no layer."""
+        arrivals = [self._waiting.popleft() for _ in range(ahead)]
         device = self._device
         layout = Layout(np.array([len(arrival.ids) for arrival in arrivals]), device)
         ids = layout.packed(arrival.ids for arrival in arrivals)
@@ -204,16 +242,31 @@ class Scheduler:
         )
 
     def _choose(self, draining: bool) -> int | None:
-        """Return the pool to step: the deepest full one; while draining, else the shallowest, so that rows gather."""
+        """Return the pool to step.
+
+        For latency the deepest, which holds the rows that came first; newcomers gather in the first meanwhile. For
+        throughput the deepest full one; while draining, else the shallowest, so that rows gather.
+        """
         if not self._pools:
             return None
         if len(self._first_depth) == 1:
             return 0
+        if self._mode == "latency":
+            return max(self._pools)
         for pool in sorted(self._pools, reverse=True):
             rows = self._pools[pool]
             if rows.count >= self._places or rows.tokens >= self._max_tokens:
                 return pool
         return min(self._pools) if draining or 0 in self._pools else None
+
+    def _taken(self, pool: int) -> Rows:
+        """Take the rows to step out of a pool: all, or those that came first where others' rows made it too large."""
+        rows = self._pools.pop(pool)
+        if rows.count <= self._places and (rows.tokens <= self._max_tokens or rows.count == 1):
+            return rows
+        first = max(_fitting(rows.layout.lengths[: self._places], self._max_tokens), 1)
+        self._pools[pool] = rows.keep(np.arange(first, rows.count))
+        return rows.keep(np.arange(first))
 
     def _looked_at(self, rows: Rows) -> Integers:
         """Return the numbers of the rows whose exits are worth asking: all, or those a row can leave at."""
@@ -270,6 +323,11 @@ class Scheduler:
     def _put_in(self, pool: int, rows: Rows) -> None:
         held = self._pools.get(pool)
         self._pools[pool] = rows if held is None else held.join(rows)
+
+
+def _fitting(lengths: Integers, tokens: int) -> int:
+    """Return how many rows of these lengths, in order, have at most `tokens` tokens together."""
+    return int(np.searchsorted(lengths.cumsum(), tokens, side="right"))
 
 
 def _departures(rows: Rows, gone: Integers, output: ExitOutput, left: Integers) -> Departures:

@@ -1,0 +1,248 @@
+"""The scheduler under simulated traffic: texts come, are cancelled and leave at drawn times; the model is a puppet."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+)
+
+from elbert.engine.packed import Layout
+from elbert.engine.scheduler import Arrival, Mode, Scheduler
+from elbert.exits import make
+from elbert.modeling.model import MultiExitModel
+from elbert.modeling.weights import EncoderWeights
+
+LAYERS = 6
+MODES: tuple[Mode, ...] = ("throughput", "latency")
+
+
+class Puppet:
+    """A backend whose hidden state counts the layers run, and whose exits are sure from the layer a text's id names."""
+
+    name = "puppet"
+    dtype = torch.float32
+    device = torch.device("cpu")
+    shared_heads = True
+
+    def __init__(self) -> None:
+        self.steps: list[list[int]] = []  # first token of every row of every step
+        self.tokens: list[int] = []
+        self.embedded = 0
+
+    def embed(self, ids: Tensor, token_types: Tensor | None, layout: Layout) -> Tensor:
+        self.embedded += layout.rows
+        return torch.stack((ids.float(), torch.zeros(layout.size)), 1)
+
+    def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
+        self.steps.append(hidden[layout.starts, 0].int().tolist())
+        self.tokens.append(layout.tokens)
+        return hidden + torch.tensor([0.0, 1.0])
+
+    def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        sure = cls[:, 1] >= cls[:, 0] % 10
+        return torch.where(sure[:, None], torch.tensor([9.0, -9.0]), torch.zeros(2)), cls
+
+
+@cache
+def weights(shared: bool) -> EncoderWeights:
+    """Return a small model whose layers are one, or all different."""
+    sizes = {"vocab_size": 9, "hidden_size": 4, "num_attention_heads": 1, "intermediate_size": 4, "num_labels": 2}
+    depth = {"num_hidden_layers": LAYERS}
+    if shared:
+        config = AlbertConfig(embedding_size=4, **sizes, **depth)
+        return MultiExitModel(AlbertForSequenceClassification(config)).weights()
+    return MultiExitModel(BertForSequenceClassification(BertConfig(**sizes, **depth))).weights()
+
+
+@dataclass
+class Traffic:
+    """What one simulated run did.
+
+    Attributes:
+        admitted: numbers of the texts in the order they were admitted.
+        cancelled: numbers cancelled while they were here.
+        exit_layer, length, came: what was drawn for each text: where it leaves, its tokens, the moment it came.
+        left: the layer each departed text left at, by number.
+        moments: the moment of each of the puppet's steps.
+        most: texts that were in flight at once, at most.
+    """
+
+    admitted: list[int] = field(default_factory=list)
+    cancelled: set[int] = field(default_factory=set)
+    left: dict[int, int] = field(default_factory=dict)
+    moments: list[int] = field(default_factory=list)
+    most: int = 0
+    came: dict[int, int] = field(default_factory=dict)
+    exit_layer: dict[int, int] = field(default_factory=dict)
+    length: dict[int, int] = field(default_factory=dict)
+
+
+def simulate(
+    seed: int,
+    *,
+    mode: Mode,
+    shared: bool = True,
+    texts: int = 60,
+    places: int = 4,
+    max_tokens: int = 40,
+    rate: float = 0.7,
+    cancelling: float = 0.0,
+) -> tuple[Traffic, Puppet]:
+    """Let `texts` texts come at random moments, `rate` a step in the mean, and run until all have left."""
+    chance = random.Random(seed)
+    puppet, traffic = Puppet(), Traffic()
+    scheduler = Scheduler(
+        weights(shared), puppet, make("max_prob", threshold=0.9), places=places, max_tokens=max_tokens, mode=mode
+    )
+    following, step = 0, 0
+    while following < texts or scheduler.busy:
+        while following < texts and chance.random() < rate and not scheduler.full:
+            exit_layer, length = chance.randint(1, LAYERS), chance.choice((1, 2, 5, 12, 60))
+            scheduler.admit(Arrival(following, [following * 10 + exit_layer] * length))
+            traffic.admitted.append(following)
+            traffic.came[following] = step
+            traffic.exit_layer[following], traffic.length[following] = exit_layer, length
+            following += 1
+        if cancelling and chance.random() < cancelling and traffic.admitted:
+            victim = chance.choice(traffic.admitted)
+            stands = victim not in traffic.left and victim not in traffic.cancelled
+            assert scheduler.cancel(victim) is stands
+            traffic.cancelled |= {victim} if stands else set()
+        departures = scheduler.step(draining=following == texts)
+        if departures is not None:
+            for index, layer in zip(departures.index.tolist(), departures.exit_layer.tolist(), strict=True):
+                assert index not in traffic.left, "a text left twice"
+                traffic.left[index] = layer
+        here = len(traffic.admitted) - len(traffic.left) - len(traffic.cancelled)
+        traffic.most = max(traffic.most, here)
+        traffic.moments += [step] * (len(puppet.steps) - len(traffic.moments))
+        step += 1
+        assert step < 100 * texts, "somebody never leaves"
+    return traffic, puppet
+
+
+seeds = st.integers(0, 10_000)
+simulated = settings(max_examples=40, deadline=None)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("mode", MODES)
+@given(seed=seeds, cancelling=st.sampled_from([0.0, 0.3]))
+@simulated
+def test_every_text_leaves_once_at_its_own_layer_or_was_cancelled(
+    mode: Mode, shared: bool, seed: int, cancelling: float
+) -> None:
+    traffic, _ = simulate(seed, mode=mode, shared=shared, cancelling=cancelling)
+
+    assert set(traffic.left) | traffic.cancelled == set(traffic.admitted)
+    assert not set(traffic.left) & traffic.cancelled
+    assert all(layer == traffic.exit_layer[index] for index, layer in traffic.left.items())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("mode", MODES)
+@given(seed=seeds)
+@simulated
+def test_first_come_is_first_served(mode: Mode, shared: bool, seed: int) -> None:
+    _, puppet = simulate(seed, mode=mode, shared=shared)
+
+    first_seen: list[int] = []
+    for rows in puppet.steps:
+        first_seen += [row // 10 for row in rows if row // 10 not in first_seen]
+    assert first_seen == sorted(first_seen)
+
+
+@given(seed=seeds)
+@simulated
+def test_with_shared_layers_nobody_pauses_and_nobody_waits_beside_a_free_place(seed: int) -> None:
+    traffic, puppet = simulate(seed, mode="latency", places=4, max_tokens=40)
+
+    steps_of: dict[int, list[int]] = {index: [] for index in traffic.admitted}
+    for number, rows in enumerate(puppet.steps):
+        for row in rows:
+            steps_of[row // 10].append(number)
+    for index, steps in steps_of.items():
+        assert steps == list(range(steps[0], steps[0] + traffic.exit_layer[index]))
+    for number, rows in enumerate(puppet.steps):
+        here = {index for index in traffic.admitted if traffic.came[index] <= traffic.moments[number]}
+        waiting = [index for index in sorted(here) if steps_of[index][0] > number]
+        if waiting:
+            full = puppet.tokens[number] + traffic.length[waiting[0]] > 40
+            assert full or len(rows) == 4, "a text waits beside a free place"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("mode", MODES)
+@given(seed=seeds)
+@simulated
+def test_steps_and_memory_are_bounded(mode: Mode, shared: bool, seed: int) -> None:
+    traffic, puppet = simulate(seed, mode=mode, shared=shared, texts=80, places=4, max_tokens=40, rate=0.95)
+
+    assert max(map(len, puppet.steps)) <= 4
+    assert all(tokens <= 40 or len(rows) == 1 for tokens, rows in zip(puppet.tokens, puppet.steps, strict=True))
+    assert traffic.most <= (2 * LAYERS + 2) * 4
+
+
+@given(seed=seeds)
+@simulated
+def test_for_latency_distinct_layers_serve_whoever_came_first(seed: int) -> None:
+    traffic, puppet = simulate(seed, mode="latency", shared=False)
+
+    still_here = set(traffic.admitted)
+    runs = dict.fromkeys(traffic.admitted, 0)
+    for rows in puppet.steps:
+        here = [row // 10 for row in rows]
+        assert min(still_here) in here, "a later text was stepped while an earlier one stood"
+        for index in here:
+            runs[index] += 1
+            if runs[index] == traffic.exit_layer[index]:
+                still_here.remove(index)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_cancelled_text_frees_its_place_for_the_next_step(mode: Mode) -> None:
+    puppet = Puppet()
+    scheduler = Scheduler(weights(True), puppet, make("full"), places=2, mode=mode)
+    for index in range(3):
+        scheduler.admit(Arrival(index, [index * 10]))
+    scheduler.step()
+    assert scheduler.cancel(0)
+    scheduler.step()
+
+    assert [row // 10 for row in puppet.steps[0]] == [0, 1]
+    assert [row // 10 for row in puppet.steps[1]] == [1, 2]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_cancelling_the_only_text_leaves_nothing_to_do(mode: Mode) -> None:
+    scheduler = Scheduler(weights(False), Puppet(), make("full"), mode=mode)
+    scheduler.admit(Arrival(7, [1]))
+    scheduler.step(draining=True)
+
+    assert scheduler.cancel(7)
+    assert not scheduler.cancel(7)
+    assert not scheduler.busy
+    assert scheduler.step(draining=True) is None
+
+
+def test_for_latency_no_text_is_embedded_before_the_step_that_runs_it() -> None:
+    puppet = Puppet()
+    scheduler = Scheduler(weights(True), puppet, make("full"), places=2, mode="latency")
+    for index in range(5):
+        scheduler.admit(Arrival(index, [index]))
+    scheduler.step()
+
+    assert puppet.embedded == 2
+    assert list(map(len, puppet.steps)) == [2]
