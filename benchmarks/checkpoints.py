@@ -33,8 +33,8 @@ from elbert.training import start_model
 CORPORA = (
     Corpus("sst2", epochs=1, max_length=64, train_rows=20_000),
     Corpus("trec", epochs=3, max_length=64, split="test"),
-    Corpus("ag_news", epochs=1, max_length=96, split="test", train_rows=8000, test_rows=2000),
-    Corpus("rte", epochs=3, max_length=128),
+    Corpus("ag_news", epochs=1, max_length=64, split="test", train_rows=8000, test_rows=2000),
+    Corpus("rte", epochs=2, max_length=96),
     Corpus("cola", epochs=3, max_length=64),
     Corpus("clinc150", epochs=4, max_length=64, split="test"),
 )
