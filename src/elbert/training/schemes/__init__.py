@@ -10,9 +10,10 @@ from elbert.training.schemes.depth_weighted import DepthWeightedScheme
 from elbert.training.schemes.elbert import ElbertScheme
 from elbert.training.schemes.elbert_balanced import ElbertBalancedScheme
 from elbert.training.schemes.equal import EqualScheme
+from elbert.training.schemes.last import LastScheme
 
 SCHEMES: dict[str, type[LossScheme]] = {
-    scheme.name: scheme for scheme in (ElbertScheme, ElbertBalancedScheme, EqualScheme, DepthWeightedScheme)
+    scheme.name: scheme for scheme in (ElbertScheme, ElbertBalancedScheme, EqualScheme, DepthWeightedScheme, LastScheme)
 }
 
 

@@ -1,0 +1,129 @@
+"""Exits beside a model with fewer layers: the first k layers, fine-tuned without exits at the same cost.
+
+    python benchmarks/first_layers.py --data CORPORA --corpora sst2 --layers 2 4 6
+
+The model with exits is trained with the default scheme; each first-k model is the same start cut to k layers, trained
+by its last layer's loss alone for M / k times as many epochs, so that all have cost the same layer passes. The exits'
+policy is the ELBERT setting that scores best, on texts kept aside from training, among those at least M / k times
+shallower. Scores are of the test texts, means over the seeds. Prints a table, then one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from checkpoints import CORPORA, METRICS
+from corpora import HELD_OUT, Corpus, limited
+from elbert import Classifier, TrainSettings, load_data, train
+from elbert.data import TextDataset, split
+from elbert.evaluation.bench.machine import machine, versions
+from elbert.evaluation.curves import operating_points, scores_by_layer
+from elbert.exits import make
+from elbert.modeling.load import load_model
+from elbert.training import start_model
+
+
+def cut(start: str, layers: int, out: Path) -> str:
+    """Write `start` with so many layers only, once, and return the folder; its layers share their weights."""
+    folder = out / f"first-{layers}"
+    if not folder.exists():
+        model, tokenizer, elbert = load_model(start, num_labels=2)
+        if getattr(model.config, "num_hidden_groups", 0) != 1:
+            raise SystemExit(
+                f"first_layers.py: {start} has layers of its own; allowed: an ALBERT with one hidden group"
+            )
+        model.config.num_hidden_layers = layers
+        model.save_pretrained(folder, tokenizer=tokenizer, elbert=elbert)
+    return str(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with a folder per corpus")
+    parser.add_argument("--corpora", nargs="+", default=["sst2"], choices=[corpus.name for corpus in CORPORA])
+    parser.add_argument("--start", default="mini", help="an ALBERT: a folder or a bundled name")
+    parser.add_argument("--layers", type=int, nargs="+", default=[2, 4, 6])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--rows", type=int, default=10_000, help="train on at most so many rows of each corpus")
+    parser.add_argument("--out", type=Path, default=Path("runs/first-layers"), help="where the models go")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    print(f"{'corpus':<10}{'layers':>7}{'first k':>9}{'exits':>7}{'mean exit layer':>17}")
+    for corpus in CORPORA:
+        if corpus.name in options.corpora:
+            for row in beside(replace(corpus, train_rows=options.rows), options):
+                rows.append(row)
+                print(
+                    f"{row['corpus']:<10}{row['layers']:>7}{row['first_layers']:>9.3f}{row['exits']:>7.3f}"
+                    f"{row['mean_exit_layer']:>17.2f}",
+                    flush=True,
+                )
+    about = {"start": options.start, "seeds": options.seeds, "train_rows": options.rows, "machine": machine()}
+    print(json.dumps({"benchmark": "first-layers", **about, "versions": versions(), "rows": rows}))
+
+
+@dataclass(frozen=True)
+class Ground:
+    """One corpus, divided for one seed."""
+
+    corpus: Corpus
+    learn: TextDataset
+    held_out: TextDataset
+    out: Path
+
+    def trained(self, start: str, name: str, settings: TrainSettings) -> Classifier:
+        """Train `start` if need be, and return it."""
+        folder = self.out / f"{self.corpus.name}-{name}-{settings.seed}"
+        if not folder.exists():
+            network, tokenizer = start_model(start, self.learn, settings)
+            train(network, tokenizer, self.learn, self.held_out, settings, folder, model_name=start)
+        return Classifier.from_pretrained(folder)
+
+
+def one_seed(corpus: Corpus, seed: int, options: argparse.Namespace) -> dict[int, tuple[float, float, float]]:
+    """Return for every number of layers the score of the first k, of the exits, and the exits' mean layer."""
+    whole = limited(load_data(options.data / corpus.name, split="train"), corpus.train_rows)
+    ground = Ground(corpus, *split(whole, HELD_OUT, seed), options.out)
+    settings = TrainSettings(epochs=corpus.epochs, max_length=corpus.max_length, seed=seed)
+    exits = ground.trained(options.start, "exits", settings)
+    depth, metric = exits.num_layers, METRICS.get(corpus.name)
+    test = limited(load_data(options.data / corpus.name, split=corpus.split, labels=exits.labels), corpus.test_rows)
+    chosen_on, reported_on = exits.record(ground.held_out.texts), exits.record(test.texts)
+    grid = make("elbert").grid(depth, exits.labels.num_labels)
+    points = operating_points(chosen_on, ground.held_out.labels, grid, metric)
+    found = {}
+    for layers in (*options.layers, depth):
+        start = options.start if layers == depth else cut(options.start, layers, options.out)
+        longer = replace(settings, epochs=round(corpus.epochs * depth / layers), scheme="last")
+        plain = ground.trained(start, f"first-{layers}", longer)
+        alone = scores_by_layer(plain.record(test.texts), test.labels, metric)[-1]
+        if layers == depth:
+            found[layers] = (alone, scores_by_layer(reported_on, test.labels, metric)[-1], float(depth))
+            continue
+        shallow = [point for point in points if point.mean_exit_layer <= layers]
+        best = max(shallow, key=lambda point: (point.score, -point.mean_exit_layer))
+        there = operating_points(reported_on, test.labels, [best.policy], metric)[0]
+        found[layers] = (alone, there.score, there.mean_exit_layer)
+    return found
+
+
+def beside(corpus: Corpus, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return a row for every number of layers, full depth last: means over the seeds, and every run."""
+    seeds = [one_seed(corpus, seed, options) for seed in options.seeds]
+    rows = []
+    for layers in seeds[0]:
+        runs = [found[layers] for found in seeds]
+        alone, exits, depth = map(statistics.mean, zip(*runs, strict=True))
+        row = {"corpus": corpus.name, "layers": layers, "first_layers": alone, "exits": exits, "mean_exit_layer": depth}
+        rows.append({**row, "runs": runs})
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The last layer alone counts: ordinary fine-tuning, without exits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from elbert.training.schemes.base import LossScheme
+
+
+class LastScheme(LossScheme):
+    """`L = L_M`: what everybody does who has no exits.
+
+    Use it as the yardstick of what exits cost at full depth, and for a model that has only as many layers as it shall
+    run. Its early exits have learnt nothing.
+    """
+
+    name = "last"
+    summary = "only the last layer's loss counts: ordinary fine-tuning, the yardstick"
+    citation = "Devlin et al., BERT, NAACL 2019, arXiv 1810.04805"
+
+    def weights(self) -> Tensor:
+        """Return 0 … 0 1, [M]."""
+        weights = torch.zeros(self.num_layers)
+        weights[-1] = 1.0
+        return weights
