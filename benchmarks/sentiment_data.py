@@ -46,9 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with sst2 and imdb")
     parser.add_argument("--out", type=Path, default=Path("runs/sentiment"))
-    parser.add_argument("--calibration", type=int, default=3000, help="sentences of SST-2's training part kept aside")
+    parser.add_argument("--calibration", type=int, default=1000, help="sentences of SST-2's training part kept aside")
     parser.add_argument("--eval", type=int, default=500, help="more of them, to choose a checkpoint by")
-    parser.add_argument("--reviews", type=int, default=8000, help="last sentences taken from IMDB's training part")
+    parser.add_argument("--reviews", type=int, default=16_000, help="last sentences taken from IMDB's training part")
     options = parser.parse_args()
     sst2 = load_data(options.data / "sst2", split="train")
     rows = [(str(text), int(label)) for text, label in zip(sst2.texts, sst2.labels, strict=True)]
