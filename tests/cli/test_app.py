@@ -92,6 +92,26 @@ def test_an_option_value_of_the_wrong_type_is_one_line(refused: Callable[..., st
 
 
 @pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["predict", "", "a text"], "MODEL"),
+        (["predict", "model", "--input", ""], "--input"),
+        (["predict", "model", "a text", "--output="], "--output"),
+        (["evaluate", "model", ""], "DATA"),
+        (["calibrate", "model", "data", "--max-drop", "0.01", "--name", ""], "--name"),
+        (["sweep", "model", "data", "--also", "", "--out", "out"], "--also"),
+        (["train", "data", "--out", ""], "--out"),
+        (["pretrain", "corpus.txt", "", "--out", "out"], "CORPUS…"),
+    ],
+)
+def test_an_empty_name_or_path_is_neither_ignored_nor_the_current_folder(
+    words: list[str], what: str, model_folder: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    monkeypatch.chdir(model_folder)
+    assert refused(*words).startswith(f"elbert: {what} is empty")
+
+
+@pytest.mark.parametrize(
     ("error", "status", "line"),
     [
         (UsageError("no such thing"), 2, "elbert: no such thing\n"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from elbert import __version__
 from elbert.errors import UsageError, did_you_mean
@@ -22,6 +22,9 @@ CONTEXT = {"max_content_width": 110, "help_option_names": ["--help", "-h"]}
 
 # Docstring sections that are for readers of the code.
 _CODE_SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:")
+
+# What may be the empty string: a text, the set of no labels, and the column that a CSV file leaves without a name.
+_MAY_BE_EMPTY = {"texts", "text", "text_pair", "label", "text_column", "text_pair_column", "label_column"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,25 @@ VERBS: dict[str, Verb] = {
 }
 
 
+class VerbCommand(TyperCommand):
+    """A verb that takes no empty name or path: the one would be taken for none, the other for the current folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words behind the verb.
+
+        Raises:
+            UsageError: one of them is empty where a name or a path is wanted.
+        """
+        given, *_ = self.make_parser(ctx).parse_args(args=list(args))  # still words: as a path, "" would be "."
+        for parameter in self.params:
+            value = given.get(parameter.name)
+            words = value if isinstance(value, (list, tuple)) else [value]
+            if "" in words and parameter.name not in _MAY_BE_EMPTY:
+                what = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
+                raise UsageError(f"{what} is empty (a shell variable that is not set?); give it a value")
+        return super().parse_args(ctx, args)
+
+
 class LazyGroup(TyperGroup):
     """A group that knows its verbs from the table and imports none of them until one is called."""
 
@@ -92,7 +114,7 @@ def build_command(name: str, verb: Verb) -> Any:
     """Return the command of one verb, its help page taken from its function's docstring."""
     function = getattr(importlib.import_module(verb.module), name)
     app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT)
-    app.command(name, help=help_page(function))(function)
+    app.command(name, cls=VerbCommand, help=help_page(function))(function)
     return typer.main.get_command(app)
 
 
