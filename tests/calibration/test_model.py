@@ -144,6 +144,7 @@ def test_progress_is_told_in_texts_and_policies(build: Build, texts: list[str]) 
         ({"metric": "pearson"}, "does not fit"),
         ({"name": "mine"}, "names of their own"),
         ({"name": "full", "max_drop": 0.1}, "name 'full' is taken by the exit policy itself"),
+        ({"name": "", "max_drop": 0.1}, "name is empty"),
         ({"default": True}, "names of their own"),
     ],
 )
