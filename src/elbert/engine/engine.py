@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
+from typing import Any
 
 import torch
 
 from elbert.engine.backends import Backend, make_backend
+from elbert.engine.device_loops import DeviceLoops, device_loops
 from elbert.engine.scheduler import Arrival, Departures, Recorder, Scheduler, probabilities
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
@@ -30,6 +33,11 @@ class Engine:
         device: a torch device or its name.
         backend: what runs the layers, a name of `elbert.engine.backends.BACKENDS`.
         graphs: the exported graphs of a model whose `weights` are shapes only.
+
+    Attributes:
+        weights: the model.
+        backend: what runs the layers.
+        device_loops: what lets a CUDA device run by itself; None where every run goes by the scheduler.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class Engine:
     ) -> None:
         self.weights = weights
         self.backend: Backend = make_backend(backend, weights, dtype, torch.device(device), graphs)
+        self.device_loops: DeviceLoops | None = device_loops(weights, self.backend)
 
     @torch.inference_mode()
     def run(
@@ -73,6 +82,28 @@ class Engine:
         for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
             if value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 1")
+        loops = self.device_loops
+        window = SORTING_WINDOW * batch_size
+        options: dict[str, Any] = {"batch_size": batch_size, "max_tokens": max_tokens, "recorder": recorder}
+        loop = None if loops is None else loops.borrow(policy, window=window, **options)
+        if loops is None or loop is None:
+            yield from self._scheduled(arrivals, policy, **options)
+            return
+        try:
+            yield from loop.run(arrivals, recorder, partial(self._scheduled, policy=policy, **options))
+        finally:
+            loops.give_back()
+
+    def _scheduled(
+        self,
+        arrivals: Iterable[Arrival],
+        policy: ExitPolicy,
+        *,
+        batch_size: int,
+        max_tokens: int,
+        recorder: Recorder | None,
+    ) -> Iterator[Departures]:
+        """Run texts by the scheduler; arguments as `run`."""
         scheduler = Scheduler(
             self.weights,
             self.backend,

@@ -58,6 +58,10 @@ class TorchBackend:
         dtype: torch.float32, torch.bfloat16, torch.int8 (CPU with VNNI), torch.float16 (CUDA).
         device: where to compute.
 
+    Attributes:
+        embedding, projection, embedding_norm_eps: how tokens become hidden states; no projection where none is needed.
+        layers: per exit the prepared layers it runs; a layer that the model shares is one object.
+
     Raises:
         UsageError: int8 on a machine that can't.
     """
@@ -68,34 +72,34 @@ class TorchBackend:
         self.dtype = dtype
         self.device = device
         kept = torch.float32 if dtype == torch.int8 else dtype  # what all but the products of an int8 layer is in
-        self._embedding_norm_eps = weights.embedding_norm_eps
-        self._embedding = table = _converted(weights.embedding, kept, device)
-        self._projection = None
+        self.embedding_norm_eps = weights.embedding_norm_eps
+        self.embedding = table = _converted(weights.embedding, kept, device)
+        self.projection: Linear | None = None
         if table.projection_weight is not None and table.projection_bias is not None:
-            self._projection = Linear(table.projection_weight, table.projection_bias)
+            self.projection = Linear(table.projection_weight, table.projection_bias)
         # A layer or head that the model shares is prepared once and stays one object.
         plain = _prepared(weights, kept, device)
         layers: Mapping[int, FloatLayer | Int8Layer]
         layers = _in_int8(weights, self, plain) if dtype == torch.int8 else plain
-        self._layers = [[layers[id(layer)] for layer in group] for group in weights.layers]
+        self.layers = [[layers[id(layer)] for layer in group] for group in weights.layers]
         heads = {id(head): _Head.prepare(_converted(head, torch.float32, device)) for head in weights.heads}
         self._heads = [heads[id(head)] for head in weights.heads]
         self.shared_heads = len(heads) == 1
 
     def embed(self, ids: Tensor, token_types: Tensor | None, layout: Layout) -> Tensor:
         """Return [size, H] for packed `ids` ([size] int64, see `Layout.packed`); `token_types` None means all zero."""
-        table = self._embedding
+        table = self.embedding
         hidden = F.embedding(ids, table.word) + F.embedding(layout.positions() + table.position_offset, table.position)
         if table.token_type is not None:
             hidden = hidden + (
                 table.token_type[0] if token_types is None else F.embedding(token_types, table.token_type)
             )
-        hidden = F.layer_norm(hidden, hidden.shape[-1:], table.norm_weight, table.norm_bias, self._embedding_norm_eps)
-        return hidden if self._projection is None else self._projection(hidden)
+        hidden = F.layer_norm(hidden, hidden.shape[-1:], table.norm_weight, table.norm_bias, self.embedding_norm_eps)
+        return hidden if self.projection is None else self.projection(hidden)
 
     def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
         """Run encoder layer `depth` (0-based) on packed `hidden` [size, H]."""
-        for layer in self._layers[depth]:
+        for layer in self.layers[depth]:
             hidden = layer(hidden, layout)
         return hidden
 

@@ -67,6 +67,14 @@ class ExitPolicy(ABC):
         del num_layers
         return 1
 
+    def latest(self, num_layers: int) -> int:
+        """Return the layer, 1-based, by which every row has left; where it is `earliest`, an engine need not ask.
+
+        Args:
+            num_layers: M of the model.
+        """
+        return num_layers
+
     def update(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
         """Decide which rows leave; the input state is left as it was.
 

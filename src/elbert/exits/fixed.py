@@ -29,6 +29,10 @@ class Fixed(ExitPolicy):
         """Return the layer every text leaves at."""
         return min(self.layer, num_layers)
 
+    def latest(self, num_layers: int) -> int:
+        """Return the same layer."""
+        return self.earliest(num_layers)
+
     def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
         """Compare the depth."""
         del output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -66,6 +66,6 @@ class MaxProb(ExitPolicy):
         return scores.confidence(probs, kind)
 
 
-@lru_cache(maxsize=64)
+@cache  # for good: a captured graph goes on reading where the numbers lie
 def _scales(temperature: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(temperature, device=device)

@@ -1,0 +1,490 @@
+"""The loop that asks nobody, on tensors of the CPU: it must answer as the scheduler does, and look at no value."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AlbertConfig, AlbertForSequenceClassification
+
+from elbert.engine import Engine
+from elbert.engine import device_loop as loop_module
+from elbert.engine import device_loops as loops_module
+from elbert.engine.dense import fits
+from elbert.engine.device_loop import legs_of
+from elbert.engine.device_loops import DeviceLoops, device_loops
+from elbert.engine.launch import Action, CaptureError, Direct
+from elbert.engine.rule import rule_of
+from elbert.engine.scheduler import Arrival, Departures, Scheduler
+from elbert.engine.step import TorchBackend
+from elbert.errors import ElbertError, UsageError
+from elbert.exits import ExitPolicy, State, get, make, names, replay
+from elbert.modeling.model import MultiExitModel
+from elbert.modeling.weights import EncoderWeights
+from elbert.results import ExitOutput
+
+LAYERS = 6
+VOCABULARY = 50
+LONGEST = 64
+# Scores this close to a threshold may fall on either side of it, by float rounding alone.
+EDGE = 1e-5
+
+SHAPES = {
+    "plain": {},
+    "inner-layers": {"inner_group_num": 2},
+    "own-heads": {},
+    "multi-label": {"problem_type": "multi_label_classification"},
+    "regression": {"problem_type": "regression", "num_labels": 1},
+}
+
+Answers = dict[int, tuple[int, Tensor, Tensor]]
+
+
+@cache
+def weights_of(shape: str) -> EncoderWeights:
+    """Return a random model whose exits disagree enough for texts to leave at different layers."""
+    torch.manual_seed(7)
+    config = AlbertConfig(
+        **{
+            "vocab_size": VOCABULARY,
+            "embedding_size": 16,
+            "hidden_size": 32,
+            "num_attention_heads": 4,
+            "intermediate_size": 48,
+            "num_hidden_layers": LAYERS,
+            "max_position_embeddings": LONGEST,
+            "num_labels": 3,
+            "initializer_range": 0.2,
+            **SHAPES[shape],
+        }
+    )
+    backbone = AlbertForSequenceClassification(config).eval()
+    return MultiExitModel(backbone, "full" if shape == "own-heads" else "shared").eval().weights()
+
+
+def engine_of(shape: str, launcher: Any = None, dtype: torch.dtype = torch.float32) -> Engine:
+    """Return an engine whose runs go by the loop; it stands in for one on a CUDA device."""
+    engine = Engine(weights_of(shape), dtype=dtype)
+    assert isinstance(engine.backend, TorchBackend)
+    engine.device_loops = DeviceLoops(engine.weights, engine.backend, launcher or Direct())
+    return engine
+
+
+def texts_of(seed: int, count: int, longest: int = 40, *, pairs: bool = True) -> list[Arrival]:
+    """Return random token lists; with `pairs`, every third has a second segment."""
+    chance = random.Random(seed)
+    arrivals = []
+    for index in range(count):
+        ids = [chance.randrange(VOCABULARY) for _ in range(chance.randint(1, longest))]
+        paired = pairs and index % 3 == 0
+        types = [int(place > len(ids) // 2) for place in range(len(ids))] if paired else None
+        arrivals.append(Arrival(index, ids, types))
+    chance.shuffle(arrivals)
+    return arrivals
+
+
+def answers_of(groups: Iterator[Departures]) -> Answers:
+    """Return {index: (exit layer, logits, probs)}."""
+    answers: Answers = {}
+    for group in groups:
+        rows = zip(group.index.tolist(), group.exit_layer.tolist(), group.logits, group.probs, strict=True)
+        for index, layer, logits, probs in rows:
+            assert index not in answers, "a text left twice"
+            answers[index] = (layer, logits, probs)
+    return answers
+
+
+def edges(policy: ExitPolicy, engine: Engine, texts: list[Arrival]) -> set[int]:
+    """Return the texts that rounding alone could let out elsewhere: nudge every probability and replay."""
+    outputs = Engine(engine.weights).record(sorted(texts, key=lambda text: text.index))
+    exact = replay(policy, outputs)
+    generator = torch.Generator().manual_seed(0)
+    moved = torch.zeros(len(texts), dtype=torch.bool)
+    for _ in range(8):
+        nudge = EDGE * torch.randn(outputs.probs.shape, generator=generator)
+        shaken = outputs.probs + nudge
+        if outputs.problem_type != "regression":
+            shaken = shaken.clamp(0, 1)
+        moved |= replay(policy, replace(outputs, probs=shaken, logits=outputs.logits + nudge)) != exact
+    return set(moved.nonzero().flatten().tolist())
+
+
+def assert_same(policy: ExitPolicy, engine: Engine, texts: list[Arrival], **options: int) -> None:
+    expected = answers_of(Engine(engine.weights).run(texts, policy, **options))
+    given_ = answers_of(engine.run(texts, policy, **options))
+    assert given_.keys() == expected.keys()
+    doubtful = edges(policy, engine, texts)
+    assert len(doubtful) <= len(texts) // 4 + 1
+    for index, (layer, logits, probs) in given_.items():
+        if index not in doubtful:
+            assert layer == expected[index][0], index
+            torch.testing.assert_close(logits, expected[index][1], atol=1e-5, rtol=0)
+            torch.testing.assert_close(probs, expected[index][2], atol=1e-5, rtol=0)
+
+
+ONE_OF_EACH = [make(name) for name in names()]
+OTHERS = [
+    make("elbert", threshold=0.5, window=3, criterion="range", tolerance=0.2),
+    make("elbert", threshold=0.3, window=2, criterion="agreement"),
+    make("elbert", threshold=0.8, window=0),
+    make("entropy", threshold=0.9, normalized=False),
+    make("max_prob", threshold=0.6, temperature=[2.0, 1.0, 0.5]),
+    make("patience", patience=1, tolerance=0.3),
+    make("pcee", threshold=0.9, patience=2),
+    make("f_pabee", threshold=0.1, patience=1),
+    make("epee", threshold=0.5, patience=2),
+    make("beem", threshold=1.5),
+    make("fixed", layer=1),
+    make("fixed", layer=4),
+]
+
+
+@pytest.mark.parametrize("policy", [*ONE_OF_EACH, *OTHERS], ids=lambda policy: str(policy))
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_policy_answers_as_under_the_scheduler(shape: str, policy: ExitPolicy) -> None:
+    assert_same(policy, engine_of(shape), texts_of(3, 60), batch_size=7)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    policy=st.sampled_from([*ONE_OF_EACH, *OTHERS]),
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 60),
+    longest=st.sampled_from([1, 16, 17, 40, LONGEST]),
+    pairs=st.booleans(),
+    batch_size=st.sampled_from([1, 2, 7, 32, 200]),
+    max_tokens=st.sampled_from([1, 100, 16_384]),
+)
+def test_label_and_exit_layer_do_not_depend_on_slots_legs_or_neighbours(
+    policy: ExitPolicy, seed: int, count: int, longest: int, pairs: bool, batch_size: int, max_tokens: int
+) -> None:
+    texts = texts_of(seed, count, longest, pairs=pairs)
+    assert_same(policy, engine_of("plain"), texts, batch_size=batch_size, max_tokens=max_tokens)
+
+
+def test_one_loop_serves_run_after_run() -> None:
+    engine = engine_of("plain")
+    policy = make("elbert", threshold=0.5, window=3)
+    for seed, count in ((1, 50), (2, 3), (3, 1), (4, 200)):
+        assert_same(policy, engine, texts_of(seed, count, pairs=seed != 2), batch_size=8)
+
+
+def test_more_texts_than_a_window_holds() -> None:
+    assert_same(make("elbert", threshold=0.5, window=3), engine_of("plain"), texts_of(5, 300), batch_size=2)
+
+
+def test_the_scheduler_never_steps_in_a_run_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the scheduler stepped")
+
+    monkeypatch.setattr(Scheduler, "step", refuse)
+    for policy in ONE_OF_EACH:
+        assert len(answers_of(engine_of("plain").run(texts_of(1, 20), policy))) == 20
+    assert len(engine_of("plain").record(sorted(texts_of(1, 20), key=lambda text: text.index)).probs) == 20
+
+
+@pytest.mark.parametrize("shape", ["plain", "own-heads", "regression"])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_recording_holds_what_the_scheduler_records(shape: str, pooled: bool) -> None:
+    texts = sorted(texts_of(6, 70), key=lambda text: text.index)
+    expected = Engine(weights_of(shape)).record(texts, pooled=pooled)
+    recorded = engine_of(shape).record(texts, batch_size=9, pooled=pooled)
+    torch.testing.assert_close(recorded.logits, expected.logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(recorded.probs, expected.probs, atol=1e-5, rtol=0)
+    assert recorded.lengths.equal(expected.lengths)
+    assert (recorded.pooled is None) is not pooled
+    if recorded.pooled is not None and expected.pooled is not None:
+        torch.testing.assert_close(recorded.pooled, expected.pooled, atol=1e-5, rtol=0)
+
+
+def test_bf16_stays_within_the_tolerance_of_the_scheduler() -> None:
+    texts = sorted(texts_of(3, 40), key=lambda text: text.index)
+    exact = Engine(weights_of("plain")).record(texts).probs
+    rounded = engine_of("plain", dtype=torch.bfloat16).record(texts).probs
+    assert (exact - rounded).abs().mean() < 0.02
+
+
+class Hosted(Direct):
+    """Refuses whatever would make a host wait inside an action: the check a capture makes, on the CPU."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+
+    def prepare(self, action: Action) -> Action:
+        def watched() -> None:
+            self.rounds += 1
+            with NoLook():
+                action()
+
+        return watched
+
+
+class NoLook(TorchDispatchMode):
+    """Raises where an operation's shape or the next line of Python depends on a value."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        looking = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2", "bincount")
+        masks = name in ("index", "index_put", "index_put_", "_unsafe_index") and any(
+            each is not None and each.dtype in (torch.bool, torch.uint8) for each in args[1]
+        )
+        if name in looking or masks:
+            raise AssertionError(f"{name} waits for the device")
+        if name == "lift_fresh":
+            raise AssertionError("a tensor is made of Python's numbers, which a capture can't bring to the device")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("policy", [*ONE_OF_EACH, *OTHERS], ids=lambda policy: str(policy))
+def test_no_round_looks_at_a_value(shape: str, policy: ExitPolicy) -> None:
+    # As before a capture, which is warmed up: what a policy computes once, it has computed.
+    policy.decide(
+        policy.start(2, num_labels=2), ExitOutput(torch.ones(2, 2) / 2, torch.zeros(2, 2)), torch.ones(2).long()
+    )
+    launcher = Hosted()
+    assert len(answers_of(engine_of(shape, launcher).run(texts_of(2, 40), policy, batch_size=8))) == 40
+    assert launcher.rounds > 0
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda tensor: tensor.sum().item(),
+        lambda tensor: bool((tensor > 0).any()),
+        lambda tensor: tensor[tensor > 0],
+        lambda tensor: tensor.nonzero(),
+        lambda _: torch.tensor([1.0]),
+    ],
+)
+def test_the_watch_sees_every_kind_of_look(look: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(AssertionError, match=r"waits for the device|Python's numbers"), NoLook():
+        look(torch.ones(3))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_policy_of_every_grid_can_be_followed(name: str) -> None:
+    for shape in ("plain", "multi-label", "regression"):
+        weights = weights_of(shape)
+        for policy in get(name).grid(LAYERS, weights.num_labels)[::6]:
+            assert rule_of(policy, weights, every_exit=False) is not None
+
+
+@dataclass(frozen=True)
+class _Own(ExitPolicy):
+    """Base of policies that no registry knows."""
+
+    name: ClassVar[str] = "own"
+    summary: ClassVar[str] = "for a test"
+    citation: ClassVar[str] = "no paper"
+
+
+@dataclass(frozen=True)
+class Looking(_Own):
+    """Asks the device in between, as a careless third party may."""
+
+    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        sure = output.probs.amax(-1) > 0.6
+        return sure if bool(sure.any()) else layer >= 5, state
+
+
+@dataclass(frozen=True)
+class Updating(_Own):
+    """Has an `update` of its own, which may do anything."""
+
+    def update(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        return self.decide(state, output, layer)
+
+    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        return output.probs.amax(-1) > 0.6, state
+
+
+@dataclass(frozen=True)
+class Growing(_Own):
+    """Remembers one output more at every layer, so no buffer is large enough."""
+
+    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
+        return {"seen": torch.zeros(rows, 0, num_labels or 0, device=device)}
+
+    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        return layer >= 3, {"seen": torch.cat((state["seen"], output.probs[:, None]), 1)}
+
+
+@dataclass(frozen=True)
+class Widening(_Own):
+    """Is started without its width, which the first output gives it."""
+
+    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
+        return get("patience")(1).start(rows, device=device)
+
+    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        return get("patience")(1).decide(state, output, layer)
+
+
+@pytest.mark.parametrize("policy", [Looking(), Updating(), Growing()], ids=lambda policy: type(policy).__name__)
+def test_a_policy_that_a_device_cannot_follow_goes_by_the_scheduler(policy: ExitPolicy) -> None:
+    engine = engine_of("plain")
+    assert rule_of(policy, engine.weights, every_exit=False) is None
+    # One text at a time, as `Looking` breaks the contract: it asks what stands beside a row.
+    texts = texts_of(8, 12)
+    given_ = answers_of(engine.run(texts, policy, batch_size=1))
+    expected = answers_of(Engine(engine.weights).run(texts, policy, batch_size=1))
+    assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in expected.items()}
+
+
+def test_a_state_that_gets_its_width_from_the_first_output_is_followed() -> None:
+    engine = engine_of("plain", Hosted())
+    expected = answers_of(Engine(engine.weights).run(texts_of(9, 60), make("patience", patience=1)))
+    given_ = answers_of(engine.run(texts_of(9, 60), Widening()))
+    assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in expected.items()}
+
+
+class Uncapturable(Direct):
+    """A device on which nothing can be captured."""
+
+    def prepare(self, action: Action) -> Action:
+        raise CaptureError("no")
+
+
+def test_where_nothing_can_be_captured_the_scheduler_answers_and_a_warning_says_so() -> None:
+    engine = engine_of("plain", Uncapturable())
+    texts = texts_of(4, 300)
+    with pytest.warns(RuntimeWarning, match="no; texts run layer by layer") as warned:
+        given_ = answers_of(engine.run(texts, make("full"), batch_size=2))
+    assert len([each for each in warned if each.category is RuntimeWarning]) == 1
+    expected = answers_of(Engine(engine.weights).run(texts, make("full"), batch_size=2))
+    assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in expected.items()}
+
+
+def test_nan_in_the_weights_is_the_same_error_as_under_the_scheduler() -> None:
+    torch.manual_seed(0)
+    config = AlbertConfig(vocab_size=VOCABULARY, embedding_size=8, hidden_size=16, num_hidden_layers=3)
+    config.num_attention_heads, config.intermediate_size = 2, 24
+    model = MultiExitModel(AlbertForSequenceClassification(config).eval()).eval()
+    with torch.no_grad():
+        model.backbone.classifier.bias[0] = float("nan")
+    engine = Engine(model.weights())
+    assert isinstance(engine.backend, TorchBackend)
+    engine.device_loops = DeviceLoops(engine.weights, engine.backend, Direct())
+    with pytest.raises(ElbertError, match="layer 1"):
+        list(engine.run(texts_of(1, 3), make("elbert")))
+
+
+def test_a_text_longer_than_the_model_reads_is_named() -> None:
+    texts = [*texts_of(1, 5), Arrival(5, [1] * (LONGEST + 1))]
+    with pytest.raises(UsageError, match=rf"text 6 has {LONGEST + 1} tokens; the model reads at most {LONGEST}"):
+        list(engine_of("plain").run(texts, make("full")))
+
+
+@pytest.mark.parametrize("policy", [make("full"), make("elbert", threshold=0.5, window=3)], ids=["full", "elbert"])
+def test_memory_is_bounded_whatever_the_stream_is_long(policy: ExitPolicy) -> None:
+    read = 0
+
+    def endless() -> Iterator[Arrival]:
+        nonlocal read
+        while True:
+            yield Arrival(read, [1 + read % 40] * (1 + read % 9))
+            read += 1
+
+    left = 0
+    for group in engine_of("plain").run(endless(), policy, batch_size=4):
+        left += len(group.index)
+        assert read - left <= 2 * 64 * 4
+        if left > 1000:
+            break
+
+
+def test_a_run_that_is_given_up_leaves_nothing_behind() -> None:
+    engine = engine_of("plain")
+    policy = make("elbert", threshold=0.5, window=3)
+
+    def failing() -> Iterator[Arrival]:
+        yield from texts_of(1, 64 * 2)
+        raise OSError("the file is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        list(engine.run(failing(), policy, batch_size=2))
+    first = engine.run(texts_of(2, 300), policy, batch_size=2)
+    next(first)
+    first.close()
+    assert_same(policy, engine, texts_of(3, 80), batch_size=2)
+
+
+def test_two_runs_at_once_do_not_share_buffers() -> None:
+    engine = engine_of("plain")
+    policy = make("elbert", threshold=0.5, window=3)
+    texts = [texts_of(seed, 300) for seed in (1, 2)]
+    expected = [answers_of(Engine(engine.weights).run(each, policy, batch_size=2)) for each in texts]
+    first, second = (engine.run(each, policy, batch_size=2) for each in texts)
+    begun = next(first)
+    other = answers_of(second)
+    rest = answers_of(iter([begun, *first]))
+    for given_, wanted in zip((rest, other), expected, strict=True):
+        assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in wanted.items()}
+
+
+def test_lanes_and_loops_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "_LANES_KEPT", 3)
+    monkeypatch.setattr(loops_module, "_LOOPS_KEPT", 2)
+    engine = engine_of("plain")
+    loops = engine.device_loops
+    assert loops is not None
+    for layer in range(1, LAYERS + 1):
+        policy = make("elbert", threshold=layer / 10, window=3)
+        assert_same(policy, engine, texts_of(layer, 150, LONGEST, pairs=layer % 2 == 0), batch_size=8)
+        lanes = [loop.lanes for loop in loops._loops.values()]
+        assert 0 < len(lanes) <= 2
+        assert all(0 < each <= 3 for each in lanes)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 700), min_size=1, max_size=400),
+    batch_size=st.sampled_from([1, 3, 32, 256]),
+    max_tokens=st.sampled_from([1, 500, 16_384]),
+)
+def test_legs_hold_every_text_and_no_more_places_than_allowed(
+    lengths: list[int], batch_size: int, max_tokens: int
+) -> None:
+    ordered = np.array(sorted(lengths))
+    legs = legs_of(ordered, batch_size, max_tokens)
+    assert legs[-1].end == len(lengths)
+    start, length = 0, 0
+    for leg in legs:
+        assert leg.end >= start
+        assert leg.length >= length
+        assert (ordered[start : leg.end] <= leg.length).all()
+        assert 1 <= leg.slots <= batch_size
+        assert leg.slots == 1 or leg.slots * leg.length <= max_tokens
+        start, length = leg.end, leg.length
+
+
+def test_a_leg_that_would_not_fill_its_rows_joins_the_next() -> None:
+    few_short = np.array([5] * 20 + [30] * 100)
+    assert next((leg.length, leg.end) for leg in legs_of(few_short, 32, 16_384)) == (32, 120)
+    many_short = np.array([5] * 70 + [30] * 100)
+    assert [(leg.length, leg.end) for leg in legs_of(many_short, 32, 16_384)][:2] == [(16, 64), (32, 170)]
+
+
+def test_few_texts_take_few_rows() -> None:
+    assert legs_of(np.array([7]), 32, 16_384)[0].slots == 4
+    assert legs_of(np.array([7]), 1, 16_384)[0].slots == 1
+    assert [leg.slots for leg in legs_of(np.array([7] * 40), 32, 16_384)] == [32, 16, 8, 4]
+
+
+def test_only_models_with_shared_layers_on_cuda_get_loops(tiny_model: Any) -> None:
+    shared, distinct = Engine(weights_of("plain")), Engine(tiny_model("bert").weights())
+    assert shared.device_loops is None  # on a CPU
+    assert fits(shared.weights, shared.backend)
+    assert not fits(distinct.weights, distinct.backend)
+    assert device_loops(distinct.weights, distinct.backend) is None
