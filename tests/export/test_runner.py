@@ -106,16 +106,28 @@ def test_what_it_cannot_do_is_one_line(
 ) -> None:
     pytest.importorskip("onnxruntime")
     folder = exported_of("onnx", "albert")[1]
-    for words, stdin, reason in [
-        (["--pair", "alone"], "", "even number of texts, 1"),
-        (["--pair"], "no tab\n", "line 1: --pair needs two texts"),
-        (["caf\udce9"], "", "not UTF-8"),  # as a shell hands over the byte E9
+    for words, stdin, status, reason in [
+        (["--nope"], "", 2, "unknown flag '--nope'; known: --pair, --help"),
+        (["a film", "-5 degrees"], "", 2, "unknown flag '-5 degrees'"),
+        (["--pair", "alone"], "", 2, "even number of texts, 1"),
+        (["--pair"], "no tab\n", 1, "line 1: --pair needs two texts"),
+        (["caf\udce9"], "", 1, "not UTF-8"),  # as a shell hands over the byte E9
     ]:
         done = run_script(folder, *words, stdin=stdin)
-        assert done.returncode == 1
+        assert (done.returncode, done.stdout) == (status, "")
         assert reason in done.stderr
         assert done.stderr.count("\n") == 1
     assert "python run.py" in run_script(folder, "--help").stdout
+
+
+def test_behind_two_dashes_every_word_is_a_text(
+    exported_of: Exported, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    classifier, folder = exported_of("onnx", "albert")
+    texts = ["a film", "--pair", "-5 degrees", "--"]
+    expected = [prediction.to_dict() for prediction in classifier.stream(texts)]
+    assert_same(run_script(folder, "a film", "--", *texts[1:]).stdout, expected)
 
 
 def test_bytes_that_are_no_text_and_a_reader_that_goes_away_give_no_traceback(

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -31,11 +31,15 @@ BATCH = 32  # texts run together
 
 def main(words: list[str]) -> None:
     """Classify the texts named on the command line, or those on standard input."""
-    if {"-h", "--help"} & set(words):
+    end = words.index("--") if "--" in words else len(words)
+    flags = {word for word in words[:end] if word.startswith("-") and word != "-"}
+    if {"-h", "--help"} & flags:
         sys.stdout.write(__doc__ or "")
         return
-    paired = "--pair" in words
-    texts = [word for word in words if word != "--pair"]
+    if unknown := flags - {"--pair"}:
+        _refuse(f"unknown flag {min(unknown)!r}; known: --pair, --help; a text that begins with - goes behind --")
+    paired = "--pair" in flags
+    texts = [word for word in words[:end] if word not in flags] + words[end + 1 :]
     source = _lines(paired) if texts in ([], ["-"]) else _given(texts, paired)
     model = Model(Path(__file__).resolve().parent)
     while batch := list(islice(source, BATCH)):
@@ -44,9 +48,14 @@ def main(words: list[str]) -> None:
         sys.stdout.flush()
 
 
+def _refuse(problem: str) -> NoReturn:
+    sys.stderr.write(f"run.py: {problem}\n")
+    sys.exit(2)  # the request was wrong; 1 is for one that failed
+
+
 def _given(texts: list[str], paired: bool) -> Iterator[Any]:
     if paired and len(texts) % 2:
-        sys.exit(f"run.py: --pair takes an even number of texts, {len(texts)} were given")
+        _refuse(f"--pair takes an even number of texts, {len(texts)} were given")
     "".join(texts).encode()  # an argument that was no UTF-8 ends the run here
     return iter(list(zip(texts[::2], texts[1::2], strict=True)) if paired else texts)
 
