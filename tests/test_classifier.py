@@ -88,6 +88,18 @@ def test_what_is_no_text_is_refused_with_its_place(build: Build, bad: Any) -> No
         build().predict(["fine", bad])
 
 
+@pytest.mark.parametrize("bad", ["caf\udce9", ("a film", "\ud83d")], ids=["text", "pair"])
+def test_half_a_surrogate_pair_is_refused_with_its_place(build: Build, bad: Any) -> None:
+    classifier = build()
+    for answer in (classifier.predict, classifier.record, lambda texts: list(classifier.stream(texts))):
+        with pytest.raises(UsageError, match=r"text 2 is .*: half a surrogate pair at position [03]\b.*UTF-8"):
+            answer(["schön 🎬", bad])
+    with pytest.raises(UsageError, match="text 1 is"):
+        classifier.predict(bad)
+    with pytest.raises(UsageError, match="text 1 is"):
+        classifier.trace(bad)
+
+
 def test_multi_label_gives_every_label_at_one_half_or_more(build: Build, tiny_texts: list[str]) -> None:
     names = ["joy", "anger", "fear", "love"]
     classifier = build(names=names, problem_type="multi_label_classification")

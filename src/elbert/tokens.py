@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from elbert.data import Text
+from elbert.data.columns import half_surrogate
 from elbert.engine.scheduler import Arrival
 from elbert.errors import UsageError
 
@@ -25,7 +26,7 @@ def arrivals(texts: Iterable[Text], tokenizer: Any, max_length: int, truncated: 
         truncated: filled by the place of the text.
 
     Raises:
-        UsageError: a text is something else; the line names its place.
+        UsageError: a text is something else, or holds what is no character; the line names its place.
     """
     source = enumerate(texts)
     while chunk := list(islice(source, _AT_ONCE)):
@@ -40,6 +41,9 @@ def _tokenize(
             isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
         ):
             raise UsageError(f"text {index + 1} is {reprlib.repr(text)}; a text is a string or a tuple of two strings")
+        for half in (text,) if isinstance(text, str) else text:
+            if not half.isascii() and (problem := half_surrogate(half)):
+                raise UsageError(f"text {index + 1} is {reprlib.repr(text)}: {problem}")
     # A chunk may mix single texts and pairs; the tokenizer wants one kind a call.
     for paired in (False, True):
         part = [(index, text) for index, text in chunk if isinstance(text, tuple) is paired]

@@ -160,8 +160,13 @@ def _read_cell(table: Table, row: Row, column: str) -> str:
 def _bad_character(value: str) -> str | None:
     if "\0" in value:
         return f"NUL character at position {value.index(chr(0))}; remove it"
+    return half_surrogate(value)
+
+
+def half_surrogate(text: str) -> str | None:
+    """Return what is wrong with a text that holds half a surrogate pair, which no tokenizer takes; else None."""
     try:
-        value.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
         return f"half a surrogate pair at position {error.start}, which is no character; write the text as UTF-8"
     return None
