@@ -102,8 +102,8 @@ def promises(max_drop: float | None, name: str | None, default: bool | None) -> 
     """Return the one promise asked for by its name, or None for the ladder.
 
     Raises:
-        UsageError: the ladder was asked for, with a name or as a default; or the name is empty, or an exit policy's own,
-            which it would hide: `full` would no longer be full depth.
+        UsageError: the ladder was asked for, with a name or as a default; or the name is empty, or an exit policy's
+            own, which it would hide: `full` would no longer be full depth.
     """
     if name == "":
         raise UsageError("name is empty; give the policy a name, or leave it out for one made from max_drop")
