@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from elbert.exits import ExitPolicy
 from elbert.exits.elbert import Elbert
-from elbert.exits.parameters import count, number
+from elbert.exits.parameters import count, number, switch
 from elbert.exits.registry import register
 from elbert.results import ExitOutput
 
@@ -48,6 +49,7 @@ class Drawn(ExitPolicy):
     layers: int = count(12, "M of the model")
     seed: int = count(1, "where the draws begin")
     window: int | None = count(8, "of ELBERT's rule, which is computed beside", low=2, may_be_off=True)
+    by_content: bool = switch(False, "draw by what the first exit says: for a device that starts texts by itself")
 
     def __post_init__(self) -> None:
         """Work out the distribution once."""
@@ -61,15 +63,28 @@ class Drawn(ExitPolicy):
         self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None
     ) -> dict[str, Tensor]:
         """Draw an exit layer per row."""
+        rule = self._rule.start(rows, num_labels=num_labels, device=device)  # type: ignore[attr-defined]
+        if self.by_content:
+            return {**rule, "drawn": torch.zeros(rows, dtype=torch.int64, device=device)}
         seen: list[int] = self._seen  # type: ignore[attr-defined]
         numbers = np.arange(seen[0], seen[0] + rows) * _GOLDEN % 1
         seen[0] += rows
         drawn = np.minimum(np.searchsorted(self._edges, numbers, side="right") + 1, self.layers)  # type: ignore[attr-defined]
-        rule = self._rule.start(rows, num_labels=num_labels, device=device)  # type: ignore[attr-defined]
         return {**rule, "drawn": torch.from_numpy(drawn).to(device or "cpu")}
 
     def decide(self, state: dict[str, Tensor], output: ExitOutput, layer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute ELBERT's rule, then do as drawn."""
         rule = {name: value for name, value in state.items() if name != "drawn"}
         _, rule = self._rule.decide(rule, output, layer)  # type: ignore[attr-defined]
-        return layer >= state["drawn"], {**rule, "drawn": state["drawn"]}
+        drawn = state["drawn"]
+        if self.by_content:
+            edges = _on_device(tuple(self._edges.tolist()), layer.device)  # type: ignore[attr-defined]
+            number = (output.logits[:, 0].float() * 8191).remainder(1)  # the last bits of a logit: as good as chance
+            first = torch.searchsorted(edges, number, right=True).clamp(max=self.layers - 1) + 1
+            drawn = torch.where(drawn == 0, first, drawn)
+        return layer >= drawn, {**rule, "drawn": drawn}
+
+
+@cache
+def _on_device(edges: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(edges, device=device)

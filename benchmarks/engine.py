@@ -5,6 +5,8 @@
     python benchmarks/engine.py --what stream --data CORPORA --shapes mini --million
     python benchmarks/engine.py --what length --data CORPORA --against openvino
     python benchmarks/engine.py --what product
+    python benchmarks/engine.py --what peers --device cuda --dtypes float16 --shapes albert-base-shape --texts short \
+        --batch-sizes 256 --speedups 4 --count 32768 --against transformers,transformers-batches,torch-compile
 
 CORPORA is a folder with `sst2`, `ag_news` and `imdb`: short, medium and long texts (cut at 256 tokens), `mixed` is a
 third of each. The models have the shapes of ALBERT and random weights, so what they answer means nothing; where a text
@@ -32,6 +34,7 @@ from elbert.evaluation.bench import PEERS, Job, Plan, Row, Spec, line_up, race
 from elbert.evaluation.bench.lengths import lengths_of
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.bench.show import table_of
+from elbert.evaluation.bench.systems import OURS
 from elbert.evaluation.bench.worker import process_peak_mb
 from elbert.evaluation.plots import rendered, styled
 from grounds import CORPORA, SHAPES, SINGLE, model_folder, texts_of, texts_of_length
@@ -43,8 +46,8 @@ LENGTHS = (16, 32, 64, 128, 256, 512)
 Series = dict[str, list[tuple[float, float]]]
 
 
-def policy_of(classifier: Classifier, layer_speedup: float) -> dict[str, Any]:
-    return drawn.Drawn(layer_speedup, classifier.num_layers).to_dict()
+def policy_of(classifier: Classifier, layer_speedup: float, options: Any) -> dict[str, Any]:
+    return drawn.Drawn(layer_speedup, classifier.num_layers, by_content=options.device != "cpu").to_dict()
 
 
 def run_race(
@@ -54,7 +57,7 @@ def run_race(
     lengths = lengths_of(texts, classifier.tokenizer, classifier.max_length)
     with tempfile.TemporaryDirectory() as scratch:
         limits = (classifier.max_length, options.threads)
-        job = Job(folder, Path(scratch), texts, SINGLE, *limits, plugins=("drawn",))
+        job = Job(folder, Path(scratch), texts, SINGLE, *limits, plugins=("drawn",), device=options.device)
         result = race(job, specs, plan, layers=classifier.num_layers, score=lambda _: None)
     print(f"\n{folder.name}, {len(texts)} texts of {lengths['mean']:.1f} tokens (95 %: {lengths['p95']:.0f})")
     print(table_of(result.rows), flush=True)
@@ -66,7 +69,7 @@ def efficiency(options: Any) -> tuple[list[dict[str, Any]], Series]:
     rows: list[dict[str, Any]] = []
     series: Series = {}
     for shape, kind, texts, folder, classifier in grounds(options):
-        policies = [policy_of(classifier, speedup) for speedup in options.speedups]
+        policies = [policy_of(classifier, speedup, options) for speedup in options.speedups]
         for dtype in options.dtypes:
             specs = [Spec("elbert", options.backend, dtype, policy) for policy in policies]
             specs.append(Spec("elbert-full", options.backend, dtype, {"name": "full"}))
@@ -79,20 +82,36 @@ def efficiency(options: Any) -> tuple[list[dict[str, Any]], Series]:
     return rows, series
 
 
+def everybody(classifier: Classifier, options: Any) -> list[Spec]:
+    """Return ours, at the first of the layer speedups, and all peers asked for."""
+    policy = policy_of(classifier, options.speedups[0], options)
+    whom = {"against": options.against, "backends": [options.backend], "dtypes": options.dtypes}
+    return line_up(policy, **whom, device=options.device)
+
+
 def peers(options: Any) -> tuple[list[dict[str, Any]], Series]:
     """Everybody on the same texts; ours at the first of the layer speedups."""
     rows: list[dict[str, Any]] = []
     series: Series = {}
     for shape, kind, texts, folder, classifier in grounds(options):
-        policy = policy_of(classifier, options.speedups[0])
-        specs = line_up(policy, against=options.against, backends=[options.backend], dtypes=options.dtypes)
+        specs = everybody(classifier, options)
         found, lengths = run_race(folder, classifier, texts, specs, plan_of(options), options)
         for row in found:
-            rows.append({"shape": shape, "texts": kind, "lengths": lengths, **row.to_dict()})
+            best = beside_best_peer(row, found)
+            rows.append({"shape": shape, "texts": kind, "lengths": lengths, **row.to_dict(), "times_best_peer": best})
+            if best is not None:
+                print(f"{row.system}, {row.dtype}, batch {row.batch}: {best:.2f} of the fastest peer's texts/s")
             if row.texts_per_second is not None:
                 name = f"{shape}, {kind}: {row.system}, {row.dtype}"
                 series.setdefault(name, []).append((row.batch, row.texts_per_second))
     return rows, series
+
+
+def beside_best_peer(row: Row, rows: list[Row]) -> float | None:
+    """Return texts per second of ours over those of the fastest peer of the same dtype and batch; None for a peer."""
+    same = [each for each in rows if (each.dtype, each.batch) == (row.dtype, row.batch) and each.system in PEERS]
+    rates = [each.texts_per_second for each in same if each.texts_per_second]
+    return row.texts_per_second / max(rates) if row.system in OURS and row.texts_per_second and rates else None
 
 
 def length(options: Any) -> tuple[list[dict[str, Any]], Series]:
@@ -101,9 +120,8 @@ def length(options: Any) -> tuple[list[dict[str, Any]], Series]:
     series: Series = {}
     for shape in options.shapes:
         folder = model_folder(shape, options.cache, max(LENGTHS))
-        classifier = Classifier.from_pretrained(folder)
-        policy = policy_of(classifier, options.speedups[0])
-        specs = line_up(policy, against=options.against, backends=[options.backend], dtypes=options.dtypes)
+        classifier = Classifier.from_pretrained(folder, device="cpu")
+        specs = everybody(classifier, options)
         for tokens in options.lengths:
             count = min(options.count, max(16, options.count * 16 // tokens))
             texts = texts_of_length(tokens, classifier.tokenizer, options.data, count)
@@ -124,12 +142,12 @@ def stream(options: Any) -> tuple[list[dict[str, Any]], Series]:
     print(f"{'shape':<20}{'dtype':<10}{'texts':>10}{'texts/s':>10}{'peak MB':>9}")
     for shape in options.shapes:
         folder = model_folder(shape, options.cache)
-        policy = policy_of(Classifier.from_pretrained(folder), options.speedups[0])
+        policy = policy_of(Classifier.from_pretrained(folder, device="cpu"), options.speedups[0], options)
         texts = texts_of("short", options.data, 872)
         for dtype in options.dtypes:
             for size in sizes:
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # a fresh process a size
-                    settings = (options.backend, dtype, options.batch_sizes[-1], options.threads)
+                    settings = (options.backend, dtype, options.batch_sizes[-1], options.threads, options.device)
                     seconds, peak = pool.submit(stream_once, folder, policy, texts, size, *settings).result()
                 row = {"shape": shape, "backend": options.backend, "dtype": dtype, "n": size, "policy": policy}
                 row |= {"batch": settings[2], "texts_per_second": size / seconds, "peak_memory_mb": peak}
@@ -148,10 +166,11 @@ def stream_once(
     dtype: str,
     batch: int,
     threads: int,
+    device: str,
 ) -> tuple[float, float]:
     """Stream `size` texts, keeping none, in this process; return seconds and peak memory in MB."""
     torch.set_num_threads(threads)
-    classifier = Classifier.from_pretrained(folder, backend=backend, dtype=dtype, policy=policy)
+    classifier = Classifier.from_pretrained(folder, backend=backend, device=device, dtype=dtype, policy=policy)
     for _ in classifier.stream(texts[: 2 * batch], batch_size=batch):
         pass
     start = time.perf_counter()
@@ -164,7 +183,7 @@ def grounds(options: Any) -> Iterator[tuple[str, str, list[str], Path, Classifie
     """Yield every shape on every kind of texts."""
     for shape in options.shapes:
         folder = model_folder(shape, options.cache)
-        classifier = Classifier.from_pretrained(folder)
+        classifier = Classifier.from_pretrained(folder, device="cpu")  # to learn its layers; runners load their own
         for kind in options.texts:
             yield shape, kind, texts_of(kind, options.data, options.count), folder, classifier
 
@@ -236,6 +255,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--batch-sizes", type=whole, default=[1, 8, 32, 128], help="texts in flight; 1 is latency")
     parser.add_argument("--dtypes", type=words, default=["float32"])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--against", type=words, default=list(PEERS), help="peers, for peers and length")
     parser.add_argument("--rounds", type=int, default=3)

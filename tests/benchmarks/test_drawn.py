@@ -36,6 +36,15 @@ def test_every_stretch_of_rows_has_about_that_mean_whatever_the_exits_say() -> N
         assert len(drawn.unique()) > 6
 
 
+def test_draws_by_content_have_about_that_mean_too_and_stay_as_drawn() -> None:
+    logits = torch.randn(3000, 12, 2, generator=torch.Generator().manual_seed(0))
+    policy = Drawn(3.0, 12, by_content=True)
+    drawn = replay(policy, logits.softmax(-1))
+    assert drawn.double().mean() == pytest.approx(4.0, rel=0.05)
+    assert len(drawn.unique()) > 6
+    assert replay(policy, logits[:100].softmax(-1)).equal(drawn[:100])  # neighbours do not matter
+
+
 def test_elberts_own_state_is_kept_beside_so_that_its_work_is_done() -> None:
     own = Elbert(0.1, 8).start(5, num_labels=2)
     assert set(Drawn().start(5, num_labels=2)) == {*own, "drawn"}

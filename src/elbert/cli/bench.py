@@ -35,8 +35,9 @@ def bench(
     batch_size: Annotated[str, typer.Option(metavar="N[,N…]", help="Texts in flight, one or several.")] = "8,32,128",
     backend: Annotated[str, typer.Option(help="Of ours, one or several: torch, openvino, onnxruntime.")] = "torch",
     dtype: Annotated[
-        str, typer.Option(help="For everyone, one or several: float32, bfloat16, int8.")
-    ] = "float32,bfloat16,int8",
+        str, typer.Option(help="For everyone, one or several; int8 runs on a CPU, float16 on CUDA.")
+    ] = "float32,bfloat16,float16,int8",
+    device: Annotated[str, typer.Option(help="Where everyone computes: cpu, cuda, cuda:1, …")] = "cpu",
     rounds: Annotated[int, typer.Option(min=1, help="Timed runs of everyone; the median counts.")] = 3,
     limit: Annotated[int, typer.Option(min=1, help="Texts at most, taken evenly from all of DATA.")] = 1000,
     latency_texts: Annotated[int, typer.Option(min=0, help="Texts run one by one; 0 leaves latency out.")] = 100,
@@ -60,6 +61,7 @@ def bench(
         elbert bench runs/mine data/sst2 --against all --threshold 0.3 --json | jq .rows
         elbert bench runs/mine test.csv --against none --backend torch,openvino --dtype float32 --batch-size 32
     """
+    from elbert.engine.placement import choose_device
     from elbert.evaluation.bench import line_up
     from elbert.evaluation.metrics import metric_name
 
@@ -67,14 +69,17 @@ def bench(
     _check_picture(plot, overwrite=overwrite)
     parameters: dict[str, Any] = {"threshold": threshold, "window": window, "criterion": criterion}
     parameters |= {"tolerance": tolerance, "patience": patience}
+    device = choose_device(device)
     # Loaded here only to learn its policy, labels and layers; every runner loads its own.
     loading: dict[str, Any] = {"backend": "auto", "device": "cpu", "dtype": "auto"}
     classifier = options.load_classifier(model, policy=policy, settings=settings, **loading, **parameters)
-    specs = line_up(classifier.policy.to_dict(), against=names, backends=_list(backend), dtypes=_list(dtype))
+    specs = line_up(
+        classifier.policy.to_dict(), against=names, backends=_list(backend), dtypes=_list(dtype), device=device
+    )
     metric = metric_name(classifier.problem_type, metric)
     columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
     dataset = _load(data, split, classifier, columns, limit)
-    result = _run(model, classifier, dataset, specs, plan, metric, threads, progress=progress)
+    result = _run(model, classifier, dataset, specs, plan, metric, threads, device, progress=progress)
     about = _about(model, classifier, dataset, metric, plan)
     if plot is not None:
         _draw(result, plot, f"{Path(model).name} on {Path(dataset.name).name}, {result.threads} threads")
@@ -136,6 +141,7 @@ def _run(
     plan: Plan,
     metric: str,
     threads: int | None,
+    device: str,
     *,
     progress: bool,
 ) -> Bench:
@@ -161,6 +167,7 @@ def _run(
             problem_type=classifier.problem_type,
             max_length=classifier.max_length,
             threads=threads or torch.get_num_threads(),
+            device=device,
         )
         with progress_bar(steps(specs, plan), "steps", forced=progress) as bar:
 
@@ -207,7 +214,7 @@ def _show(result: Bench, about: dict[str, Any], *, as_json: bool) -> None:
         ),
         ("rounds, threads", f"{result.rounds}, {result.threads}"),
         ("score", about["metric"]),
-        ("machine", f"{machine['cpu']}, {machine['cores']} cores"),
+        ("machine", f"{machine['cpu']}, {machine['cores']} cores{', ' + machine['gpu'] if machine['gpu'] else ''}"),
     ]
     typer.echo(f"{table_of(result.rows)}\n\n{table(facts)}", err=as_json)
     if as_json:

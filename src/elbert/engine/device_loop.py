@@ -179,6 +179,7 @@ class DeviceLoop:
             self._capturable = False
             warnings.warn(f"{error}; texts run layer by layer under the host's eyes", RuntimeWarning, stacklevel=2)
             return False
+        self._launcher.look(self._ledger.counters)(meanwhile)
         return bool(self._ledger.health.isfinite().all())
 
     def _enter(self, leg: Leg, before: Lane | None, with_types: bool) -> Lane:

@@ -12,7 +12,7 @@ from elbert.errors import ElbertError, UsageError
 from elbert.evaluation.bench import PEERS, Job, Spec, line_up
 from elbert.evaluation.bench.batches import padded, read
 from elbert.evaluation.bench.job import Answers
-from elbert.evaluation.bench.systems import OURS, SYSTEMS
+from elbert.evaluation.bench.systems import OURS, SYSTEMS, check_device
 
 MakeJob = Callable[..., Job]
 FULL = {"name": "full"}
@@ -93,9 +93,30 @@ def test_everybody_runs_in_every_precision_they_know() -> None:
     assert ("onnxruntime", "onnxruntime", "bfloat16") not in listed
 
 
+def test_each_device_has_its_precisions() -> None:
+    every = {"against": PEERS, "backends": ["torch"], "dtypes": ["float32", "bfloat16", "float16", "int8"]}
+    on_cpu = {(spec.system, spec.dtype) for spec in line_up(FULL, **every)}
+    on_cuda = {(spec.system, spec.dtype) for spec in line_up(FULL, **every, device="cuda:1")}
+    assert ("elbert", "int8") in on_cpu - on_cuda
+    assert {("elbert", "float16"), ("transformers", "float16"), ("torch-compile", "float16")} <= on_cuda - on_cpu
+    assert "int8" not in {dtype for _, dtype in on_cuda}
+
+
+def test_a_system_of_the_cpu_does_not_run_beside_a_gpu() -> None:
+    for system in SYSTEMS:
+        check_device(system, "cpu")
+    for system in ("elbert", "elbert-full", "transformers", "transformers-batches", "torch-compile"):
+        check_device(system, "cuda:0")
+    for system in ("onnxruntime", "openvino"):
+        with pytest.raises(UsageError, match="runs on the CPU here, not on cuda:0"):
+            check_device(system, "cuda:0")
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
+        ({"dtypes": ["float16"]}, "does not compute in float16 on cpu; add --dtype float32"),
+        ({"dtypes": ["int8"], "device": "cuda"}, "does not compute in int8 on cuda; add --dtype float32"),
         ({"against": ["opnevino"]}, "did you mean 'openvino'"),
         ({"backends": ["touch"]}, "did you mean 'torch'"),
         ({"dtypes": ["float23"]}, "did you mean 'float32'"),

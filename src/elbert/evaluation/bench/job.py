@@ -20,7 +20,7 @@ class Spec:
     Attributes:
         system: its name, a key of `systems.SYSTEMS`.
         backend: what computes; for ours a backend of the engine, for a peer its library.
-        dtype: in which precision: float32, bfloat16 or int8.
+        dtype: in which precision: float32, bfloat16, float16 or int8.
         policy: the exits of ours, as JSON; None for a peer, and for `elbert-fixed` until the mean exit layer is known.
     """
 
@@ -42,6 +42,7 @@ class Job:
         max_length: tokens read of a text.
         threads: of every library, tokenizer included.
         plugins: modules a worker imports first, such as one that registers a policy.
+        device: where everybody computes, `cpu` or a CUDA device.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Job:
     max_length: int
     threads: int
     plugins: tuple[str, ...] = ()
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 _LIBRARIES = ("elbert", "torch", "transformers", "tokenizers", "numpy", "onnx", "onnxruntime", "openvino", "nncf")
 
 # What decides which products are fast, under the names Linux uses.
@@ -22,15 +24,16 @@ _FLAGS = {
 
 
 def machine() -> dict[str, Any]:
-    """Return the processor's name, the cores this process may use, and which wide instructions there are.
+    """Return the processor's name, the cores this process may use, which wide instructions there are, and the GPU.
 
-    The instructions are None where the system does not say.
+    The instructions are None where the system does not say, and so is the GPU where there is none.
     """
     info = _cpu_info()
     flags = info.get("flags", "").split()
     return {
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.release()}",
         **{name: flag in flags if flags else None for name, flag in _FLAGS.items()},
     }

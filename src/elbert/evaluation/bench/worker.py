@@ -153,8 +153,9 @@ def _redirect(log: Path) -> None:
 def _load(job: Job, spec: Spec, build: bool) -> Run | None:
     import torch
 
-    from elbert.evaluation.bench.systems import SYSTEMS
+    from elbert.evaluation.bench.systems import SYSTEMS, check_device
 
+    check_device(spec.system, job.device)
     torch.set_num_threads(job.threads)
     for name in job.plugins:
         importlib.import_module(name)

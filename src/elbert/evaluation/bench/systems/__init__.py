@@ -17,7 +17,8 @@ from elbert.evaluation.bench.job import Spec
 
 _HERE = "elbert.evaluation.bench.systems"
 
-DTYPES = ("float32", "bfloat16", "int8")
+# What there is to compute in, by the kind of device.
+DTYPES = {"cpu": ("float32", "bfloat16", "int8"), "cuda": ("float32", "bfloat16", "float16")}
 
 # What every ratio is to.
 REFERENCE = ("transformers", "float32")
@@ -32,28 +33,36 @@ class Kind:
         settings: what a reader has to know to repeat it.
         dtypes: what it can compute in; for ours the backend says.
         builds: whether the module has a `build`.
+        devices: the kinds of device it is set up for here.
     """
 
     module: str
     settings: str
     dtypes: tuple[str, ...] = ()
     builds: bool = False
+    devices: tuple[str, ...] = ("cpu",)
 
+
+_BOTH = ("cpu", "cuda")
+_FLOATS = ("float32", "bfloat16", "float16")
 
 SYSTEMS: dict[str, Kind] = {
-    "elbert": Kind(f"{_HERE}.ours", "Classifier.stream with exits; batch is texts in flight"),
-    "elbert-full": Kind(f"{_HERE}.ours", "Classifier.stream at full depth"),
-    "elbert-fixed": Kind(f"{_HERE}.ours", "Classifier.stream, all texts leave at the exits' mean layer, rounded"),
+    "elbert": Kind(f"{_HERE}.ours", "Classifier.stream with exits; batch is texts in flight", devices=_BOTH),
+    "elbert-full": Kind(f"{_HERE}.ours", "Classifier.stream at full depth", devices=_BOTH),
+    "elbert-fixed": Kind(
+        f"{_HERE}.ours", "Classifier.stream, all texts leave at the exits' mean layer, rounded", devices=_BOTH
+    ),
     "transformers": Kind(
         f"{_HERE}.pipeline",
         "pipeline('text-classification'), texts given in order of length, known to it for nothing",
-        ("float32", "bfloat16"),
+        _FLOATS,
+        devices=_BOTH,
     ),
     "transformers-batches": Kind(
-        f"{_HERE}.eager", "the model called on sorted padded batches, sdpa attention", ("float32", "bfloat16")
+        f"{_HERE}.eager", "the model called on sorted padded batches, sdpa attention", _FLOATS, devices=_BOTH
     ),
     "torch-compile": Kind(
-        f"{_HERE}.compiled", "torch.compile(dynamic=True) on sorted padded batches", ("float32", "bfloat16")
+        f"{_HERE}.compiled", "torch.compile(dynamic=True) on sorted padded batches", _FLOATS, devices=_BOTH
     ),
     "onnxruntime": Kind(
         f"{_HERE}.onnxruntime",
@@ -91,7 +100,12 @@ def check_names(names: Sequence[str], allowed: Sequence[str], what: str) -> tupl
 
 
 def line_up(
-    policy: dict[str, Any], *, against: Sequence[str], backends: Sequence[str], dtypes: Sequence[str]
+    policy: dict[str, Any],
+    *,
+    against: Sequence[str],
+    backends: Sequence[str],
+    dtypes: Sequence[str],
+    device: str = "cpu",
 ) -> list[Spec]:
     """Return everybody who runs: ours with exits, at full depth and at a fixed depth, then every peer.
 
@@ -99,14 +113,18 @@ def line_up(
         policy: the exits of ours, as JSON.
         against: names of peers.
         backends: of ours.
-        dtypes: for everyone; a system that can't compute in one does not run in it.
+        dtypes: for everyone; a system that can't compute in one does not run in it, nor does anyone in one that the
+            device has not.
+        device: where, `cpu` or a CUDA device.
 
     Raises:
         UsageError: an unknown name, or dtypes that none of ours computes in.
     """
     against = check_names(against, PEERS, "system to race against")
     backends = check_names(["torch" if name == "auto" else name for name in backends], tuple(BACKENDS), "backend")
-    dtypes = check_names(["float32" if name == "auto" else name for name in dtypes], DTYPES, "dtype")
+    known = tuple(dict.fromkeys(name for names in DTYPES.values() for name in names))
+    asked = check_names(["float32" if name == "auto" else name for name in dtypes], known, "dtype")
+    dtypes = [name for name in asked if name in DTYPES[_kind_of(device)]]
     ours = [
         Spec(system, backend, dtype, given)
         for backend in backends
@@ -116,9 +134,20 @@ def line_up(
     ]
     if not ours:
         raise UsageError(
-            f"backend {', '.join(backends)} does not compute in {', '.join(dtypes)}; add --dtype float32 for a race"
+            f"backend {', '.join(backends)} does not compute in {', '.join(asked)} on {device}; "
+            "add --dtype float32 for a race"
         )
     return ours + [Spec(name, _library(name), d) for name in against for d in SYSTEMS[name].dtypes if d in dtypes]
+
+
+def check_device(system: str, device: str) -> None:
+    """Raise UsageError where a system is not set up for a device."""
+    if _kind_of(device) not in SYSTEMS[system].devices:
+        raise UsageError(f"runs on the CPU here, not on {device}")
+
+
+def _kind_of(device: str) -> str:
+    return device.partition(":")[0]
 
 
 def _library(name: str) -> str:

@@ -18,10 +18,11 @@ def load(job: Job, spec: Spec) -> Run:
 
 
 def load_backbone(job: Job, spec: Spec) -> Any:
-    """Return the plain checkpoint in the precision asked for."""
-    return AutoModelForSequenceClassification.from_pretrained(
+    """Return the plain checkpoint in the precision and on the device asked for."""
+    model = AutoModelForSequenceClassification.from_pretrained(
         job.folder, dtype=DTYPES[spec.dtype], local_files_only=True, trust_remote_code=False
-    ).eval()
+    )
+    return model.to(job.device).eval()
 
 
 def called(job: Job, model: Any) -> Run:
@@ -29,8 +30,8 @@ def called(job: Job, model: Any) -> Run:
 
     @torch.no_grad()
     def forward(feeds: dict[str, Array]) -> Array:
-        logits = model(**{name: torch.from_numpy(value) for name, value in feeds.items()}).logits
-        answer: Array = logits.float().numpy()
+        logits = model(**{name: torch.from_numpy(value).to(job.device) for name, value in feeds.items()}).logits
+        answer: Array = logits.float().cpu().numpy()
         return answer
 
     return in_batches(job, forward)

@@ -17,7 +17,7 @@ def load(job: Job, spec: Spec) -> Run:
         ElbertError: the backend is not installed, or can't compute in this precision.
     """
     classifier = Classifier.from_pretrained(
-        job.folder, backend=spec.backend, device="cpu", dtype=spec.dtype, policy=spec.policy
+        job.folder, backend=spec.backend, device=job.device, dtype=spec.dtype, policy=spec.policy
     )
 
     def run(texts: Sequence[Text], batch: int) -> Answers:

@@ -26,7 +26,7 @@ def load(job: Job, spec: Spec) -> Run:
         "text-classification",
         model=str(job.folder),
         tokenizer=tokenizer,
-        device="cpu",
+        device=job.device,
         dtype=DTYPES[spec.dtype],
     )
     ids = {str(name): int(index) for name, index in pipe.model.config.label2id.items()}
