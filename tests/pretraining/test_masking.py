@@ -53,8 +53,7 @@ def test_runs_of_n_words_come_up_in_proportion_to_one_over_n() -> None:
     rng = np.random.default_rng(2)
     counts = np.zeros(4)
     for _ in range(2000):
-        row = sentence(100, rng)
-        chosen = masker.choose(row, rng)
+        chosen = masker.choose(sentence(100, rng)[None], rng)[0]
         first = int(np.flatnonzero(chosen)[0])
         run = int(np.argmin(np.append(chosen[first:], False)))
         counts[min(run, 3)] += 1
@@ -65,15 +64,58 @@ def test_runs_of_n_words_come_up_in_proportion_to_one_over_n() -> None:
 def test_words_are_masked_whole(masker: Masker) -> None:
     rng = np.random.default_rng(3)
     word = [10, 160, 161]
-    row = np.array([2, *(word * 20), 3])
-    for _ in range(50):
-        chosen = masker.choose(row, rng)[1:-1].reshape(-1, 3)
-        assert (chosen.all(axis=1) == chosen.any(axis=1)).all()
-        assert chosen.any()
+    rows = np.tile([2, *(word * 20), 3], (50, 1))
+    chosen = masker.choose(rows, rng)[:, 1:-1].reshape(50, 20, 3)
+    assert (chosen.all(axis=2) == chosen.any(axis=2)).all()
+    assert chosen.any(axis=(1, 2)).all()
 
 
 def test_a_row_without_words_is_left_alone(masker: Masker) -> None:
-    assert not masker.choose(np.array([2, 3]), np.random.default_rng(0)).any()
+    rng = np.random.default_rng(0)
+    assert not masker.choose(np.array([[2, 3]]), rng).any()
+    # Beside a row with words too; pieces that continue no word of the row belong to none.
+    assert masker.choose(np.array([[2, 160, 161, 3], [2, 10, 11, 3]]), rng).any(axis=1).tolist() == [False, True]
+
+
+def choose_one(masker: Masker, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The rule for one row, word by word: runs in random order, each if it touches no other and fits the budget."""
+    places = range(len(row))
+    starts = [place for place in places if not SPECIAL[row[place]] and not CONTINUES[row[place]]]
+    breaks = [place for place in places if SPECIAL[row[place]] or not CONTINUES[row[place]]] + [len(row)]
+    ends = [min(place for place in breaks if place > start) for start in starts]
+    left = budget = max(1, round(masker.fraction * sum(not SPECIAL[token] for token in row)))
+    chosen = np.zeros(len(row), np.bool_)
+    weights = 1 / np.arange(1, masker.max_ngram + 1)
+    for word in rng.permutation(len(starts)):
+        run = rng.choice(len(weights), p=weights / weights.sum()) + 1
+        start, stop = starts[word], ends[min(word + run, len(starts)) - 1]
+        if left > 0 and not chosen[start:stop].any() and (stop - start <= left or left == budget):
+            chosen[start:stop] = True
+            left -= stop - start
+    return chosen & ~SPECIAL[row]
+
+
+def test_rows_side_by_side_are_masked_as_often_as_one_at_a_time(masker: Masker) -> None:
+    rng = np.random.default_rng(4)
+    # A long row, one that begins inside a word and has two segments, and one shorter than a run; [PAD] is special.
+    rows = np.zeros((3, 24), np.int64)
+    rows[0] = [2, *rng.integers(5, V, 22), 3]
+    rows[1] = [2, 160, 10, 161, 3, 162, 11, 12, 163, 164, 13, 3, *([0] * 12)]
+    rows[2, :4] = [2, 10, 11, 3]
+    draws = 3000
+    together = masker.choose(np.tile(rows, (draws, 1)), rng).reshape(draws, *rows.shape)
+    alone = np.stack([[choose_one(masker, row, rng) for row in rows] for _ in range(draws)])
+    # Four standard errors of a difference of two frequencies.
+    allowed = 4 * (0.5 / draws) ** 0.5
+    assert np.abs(together.mean(axis=0) - alone.mean(axis=0)).max() < allowed
+    # Neighbours fall together as often, too.
+    pairs = [(masks[:, :, 1:] & masks[:, :, :-1]).mean(axis=0) for masks in (together, alone)]
+    assert np.abs(pairs[0] - pairs[1]).max() < allowed
+    sizes = [
+        np.array([np.bincount(masks[:, row].sum(axis=1), minlength=25) for row in range(3)]) / draws
+        for masks in (together, alone)
+    ]
+    assert np.abs(sizes[0] - sizes[1]).max() < allowed
 
 
 def test_one_seed_gives_one_mask(masker: Masker) -> None:

@@ -100,25 +100,36 @@ class Batcher:
         """Make micro-batch `index` of a plan; the same place gives the same batch."""
         rng = np.random.default_rng([self.settings.seed, plan.epoch, index])
         chosen = plan.sequences[plan.batches[index]]
-        swapped = np.zeros(len(chosen), np.int64)
         if self.settings.sentence_order:
             swapped = rng.integers(0, 2, len(chosen))
-        rows = [self._row(sequence, bool(swap)) for sequence, swap in zip(chosen, swapped, strict=True)]
-        ids = torch.from_numpy(np.stack([tokens for tokens, _ in rows]))
-        types = torch.from_numpy(np.stack([segments for _, segments in rows]))
+            pair = self._pairs(chosen, swapped)
+        else:
+            swapped = np.zeros(len(chosen), np.int64)
+            pair = self._singles(chosen)
+        ids, types = map(torch.from_numpy, pair)
         masked, labels = self.masker(ids, rng) if self.settings.masked_words else (ids, ids)
         shift = int(rng.integers(0, self.positions - ids.shape[1] + 1))
         return Batch(ids, masked, labels, types, torch.from_numpy(swapped), shift)
 
-    def _row(self, sequence: IntArray, swap: bool) -> tuple[IntArray, IntArray]:
-        """Return ids [L] and token types [L] of one sequence."""
-        tokens = self.corpus.tokens
-        start, middle, stop = sequence[START], sequence[MIDDLE], sequence[STOP]
-        if not self.settings.sentence_order:
-            ids = np.concatenate([[self.cls], tokens[start:stop], [self.sep]]).astype(np.int64)
-            return ids, np.zeros_like(ids)
-        first, second = tokens[start:middle], tokens[middle:stop]
-        if swap:
-            first, second = second, first
-        ids = np.concatenate([[self.cls], first, [self.sep], second, [self.sep]]).astype(np.int64)
-        return ids, np.repeat(np.arange(2), [len(first) + 2, len(second) + 1])
+    def _singles(self, chosen: IntArray) -> tuple[IntArray, IntArray]:
+        """Return ids and token types [B, L] of `[CLS] text [SEP]` for B sequences [B, 3] of one length."""
+        places = chosen[:, START, None] + np.arange(chosen[0, STOP] - chosen[0, START])
+        ids = np.full((len(chosen), places.shape[1] + 2), self.sep, np.int64)
+        ids[:, 0], ids[:, 1:-1] = self.cls, self.corpus.tokens[places]
+        return ids, np.zeros_like(ids)
+
+    def _pairs(self, chosen: IntArray, swapped: IntArray) -> tuple[IntArray, IntArray]:
+        """Return ids and token types [B, L] of `[CLS] first [SEP] second [SEP]`; `swapped` [B] says whose order turns.
+
+        B sequences [B, 3] of one length. Swapped halves are the same tokens, rotated.
+        """
+        rows, count = np.arange(len(chosen))[:, None], int(chosen[0, STOP] - chosen[0, START])
+        head = (chosen[:, MIDDLE] - chosen[:, START])[:, None]  # [B, 1] tokens of the first half as it was written
+        turn = swapped[:, None] == 1
+        lead = np.where(turn, count - head, head)  # [B, 1] tokens of the half that now comes first
+        number = np.arange(count)
+        places = chosen[:, START, None] + (number + np.where(turn, head, 0)) % count
+        ids = np.full((len(chosen), count + 3), self.sep, np.int64)
+        ids[:, 0] = self.cls
+        ids[rows, number + np.where(number < lead, 1, 2)] = self.corpus.tokens[places]
+        return ids, (np.arange(count + 3) >= lead + 2).astype(np.int64)

@@ -16,7 +16,6 @@ from elbert.modeling.metadata import read_json
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.sources import find_folder
 from elbert.pretraining.settings import PretrainSettings
-from elbert.pretraining.student import ATTENTION
 
 # Settings that an earlier encoder decides, and what its configuration calls them.
 SHAPE = {
@@ -63,7 +62,6 @@ def load_earlier(name: str, dropout: float) -> Earlier:
             network = AlbertForPreTraining.from_pretrained(
                 folder,
                 config=config,
-                attn_implementation=ATTENTION,
                 dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=True,

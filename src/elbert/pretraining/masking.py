@@ -13,6 +13,7 @@ from torch import Tensor
 from elbert.pretraining.objectives import IGNORED
 
 BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
 
 # Marks that a tokenizer family puts on tokens which continue a word, or on those which begin one.
 CONTINUES = "##"
@@ -50,39 +51,63 @@ class Masker:
             rng: source of every draw.
         """
         original = ids.numpy()
-        chosen = np.stack([self.choose(row, rng) for row in original])
+        chosen = self.choose(original, rng)
         fate = rng.random(original.shape)
         masked = np.where(chosen & (fate < MASKED), self.mask_id, original)
         words = rng.choice(np.flatnonzero(~self.special), original.shape)
         masked = np.where(chosen & (fate >= 1 - RANDOM), words, masked)
         return torch.from_numpy(masked), torch.from_numpy(np.where(chosen, original, IGNORED))
 
-    def choose(self, row: NDArray[np.int64], rng: np.random.Generator) -> BoolArray:
-        """Return [L] bool: the places of one sequence to predict, whole words, at least one where there is a word.
+    def choose(self, ids: IntArray, rng: np.random.Generator) -> BoolArray:
+        """Return [B, L] bool: the places to predict, whole words, at least one in every row where there is a word.
+
+        Every row tries runs at its words in random order and takes those that touch no other and fit what is left of
+        its budget; the rows take turns side by side, so the loop is as long as a row, not as a batch.
 
         Args:
-            row: [L] token ids.
+            ids: [B, L] token ids.
             rng: source of every draw.
         """
-        chosen = np.zeros(len(row), np.bool_)
-        ordinary = ~self.special[row]
-        starts = np.flatnonzero(ordinary & ~self.continues[row])
-        if not len(starts):
-            return chosen
-        # A word ends where the next one, or a special token, begins.
-        breaks = np.append(np.flatnonzero(~self.continues[row] | ~ordinary), len(row))
-        ends = breaks[np.searchsorted(breaks, starts, side="right")]
-        budget = max(1, round(self.fraction * int(ordinary.sum())))
+        begins, ends, counts = self._words(ids)  # [B, W], [B, W], [B]
+        budget = np.maximum(1, np.rint(self.fraction * (~self.special[ids]).sum(axis=1))).astype(np.int64)
+        order = np.argsort(rng.random(begins.shape) + (np.arange(begins.shape[1]) >= counts[:, None]), axis=1)
         lengths = np.arange(1, self.max_ngram + 1)
-        runs = rng.choice(lengths, size=len(starts), p=(1 / lengths) / (1 / lengths).sum())
-        for word, run in zip(rng.permutation(len(starts)), runs, strict=True):
-            start, stop = starts[word], ends[min(word + run, len(starts)) - 1]
-            left = budget - int(chosen.sum())
-            if left <= 0:
+        runs = rng.choice(lengths, begins.shape, p=(1 / lengths) / (1 / lengths).sum())
+        left, taken = budget.copy(), np.zeros((len(ids), begins.shape[1] + self.max_ngram), np.bool_)
+        edges = np.zeros((len(ids), ids.shape[1] + 1), np.int64)  # +1 where a chosen run begins, -1 behind its end
+        for turn in range(begins.shape[1]):
+            rows = np.flatnonzero((left > 0) & (turn < counts))
+            if not len(rows):
                 break
-            if not chosen[start:stop].any() and (stop - start <= left or not chosen.any()):
-                chosen[start:stop] = True
-        return chosen & ordinary
+            first = order[rows, turn]
+            last = np.minimum(first + runs[rows, turn], counts[rows]) - 1
+            start, stop = begins[rows, first], ends[rows, last]
+            words = first[:, None] + lengths - 1  # [rows, max_ngram], of which those up to the last are meant
+            touching = (taken[rows[:, None], words] & (words <= last[:, None])).any(axis=1)
+            fits = ~touching & ((stop - start <= left[rows]) | (left[rows] == budget[rows]))
+            rows, start, stop = rows[fits], start[fits], stop[fits]
+            taken[rows[:, None], words[fits]] |= words[fits] <= last[fits, None]
+            edges[rows, start] += 1
+            edges[rows, stop] -= 1
+            left[rows] -= stop - start
+        return (edges.cumsum(axis=1)[:, :-1] > 0) & ~self.special[ids]
+
+    def _words(self, ids: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Return where the words of each row begin [B, W] and end [B, W], 0 behind its last word, and how many [B]."""
+        length = ids.shape[1]
+        breaks = ~self.continues[ids]  # special tokens break a word too
+        starts = breaks & ~self.special[ids]
+        # A word ends where the next one, or a special token, begins.
+        next_break = np.full((len(ids), length + 1), length)
+        next_break[:, :-1] = np.where(breaks, np.arange(length), length)
+        next_break = np.minimum.accumulate(next_break[:, ::-1], axis=1)[:, ::-1]
+        counts = starts.sum(axis=1)
+        rows, places = np.nonzero(starts)
+        number = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)  # of each word in its row
+        begins = np.zeros((len(ids), int(counts.max(initial=0))), np.int64)
+        ends = np.zeros_like(begins)
+        begins[rows, number], ends[rows, number] = places, next_break[rows, places + 1]
+        return begins, ends, counts
 
 
 def make_masker(tokenizer: Any, fraction: float, max_ngram: int) -> Masker:

@@ -1,7 +1,7 @@
 """The network in training: transformers' ALBERT, its two heads, a readout towards the teacher, and one loss.
 
-It runs transformers' own modules; only the order of things is decided here, so that the masked-word head sees masked
-places alone and the teacher is asked once a batch.
+It owns transformers' own modules; only the order of things is decided here and in `forward.py`, so that the masked-word
+head sees masked places alone and the teacher is asked once a batch.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from transformers import AlbertConfig, AlbertForPreTraining
 
 from elbert.pretraining.batches import Batch
-from elbert.pretraining.objectives import layer_pairs, masked_word_loss, sentence_distance, token_distance
+from elbert.pretraining.forward import embed, hidden_states
+from elbert.pretraining.objectives import IGNORED, layer_pairs, masked_word_loss, sentence_distance, token_distance
 from elbert.pretraining.settings import PretrainSettings
 from elbert.pretraining.teacher import Teacher
-
-# Plain matrices beat fused attention at these lengths: its backward pass is the slower one on a CPU.
-ATTENTION = "eager"
 
 
 def student_config(settings: PretrainSettings, tokenizer: Any, words: int) -> AlbertConfig:
@@ -44,7 +42,6 @@ def student_config(settings: PretrainSettings, tokenizer: Any, words: int) -> Al
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
-        attn_implementation=ATTENTION,
     )
 
 
@@ -79,25 +76,39 @@ class Student(nn.Module):
         The parts are `masked_words`, `sentence_order`, and for distillation `tokens` and `sentence`.
         """
         settings = self.settings
-        output = self.encoder(batch.masked_ids, token_type_ids=batch.token_types, output_hidden_states=True)
+        places = None if settings.distillation else self._places(batch)
+        hidden = hidden_states(self.encoder, batch.masked_ids, batch.token_types, places)
         weighted: dict[str, tuple[float, Tensor]] = {}
         if settings.masked_words:
-            loss = masked_word_loss(self.network.predictions, output.last_hidden_state, batch.labels)
-            weighted["masked_words"] = settings.masked_words, loss
+            labels = batch.labels if places is None else batch.labels.flatten()[places]
+            weighted["masked_words"] = (
+                settings.masked_words,
+                masked_word_loss(self.network.predictions, hidden[-1], labels),
+            )
         if settings.sentence_order:
-            order = self.network.sop_classifier(output.pooler_output)
+            first = hidden[-1][:, 0] if places is None else hidden[-1][places % batch.ids.shape[1] == 0]
+            order = self.network.sop_classifier(torch.tanh(self.encoder.pooler(first)))
             weighted["sentence_order"] = settings.sentence_order, F.cross_entropy(order.float(), batch.swapped)
         if settings.distillation and self.teacher:
-            tokens, sentence = self._distances(batch, output.hidden_states, self.teacher)
+            tokens, sentence = self._distances(batch, hidden, self.teacher)
             weighted["tokens"] = settings.distillation, tokens
             weighted["sentence"] = settings.distillation * settings.sentence_vector, sentence
         total = torch.stack([weight * loss for weight, loss in weighted.values()]).sum()
         return total, {name: loss.detach() for name, (_, loss) in weighted.items()}
 
-    def _distances(self, batch: Batch, hidden: tuple[Tensor, ...], teacher: Teacher) -> tuple[Tensor, Tensor]:
+    def _places(self, batch: Batch) -> Tensor:
+        """Return [P] the places, counted through the whole batch, whose last state the objectives read."""
+        read = batch.labels != IGNORED
+        if not self.settings.masked_words:
+            read = torch.zeros_like(read)
+        if self.settings.sentence_order:
+            read[:, 0] = True
+        return read.flatten().nonzero().squeeze(1)
+
+    def _distances(self, batch: Batch, hidden: list[Tensor], teacher: Teacher) -> tuple[Tensor, Tensor]:
         """Return the mean token distance over matched layers, embeddings included, and the sentence distance."""
         target = teacher.hidden_states(batch.ids, batch.token_types)
-        embedded = self._across(self._embed(batch))
+        embedded = self._across(embed(self.encoder, batch.ids, batch.token_types, batch.shift))
         distances = [token_distance(embedded, teacher.embed(batch.ids, batch.token_types, batch.shift))]
         # [CLS] is left to the sentence distance, for which every layer answers.
         first = 1 if self.settings.sentence_vector else 0
@@ -105,13 +116,6 @@ class Student(nn.Module):
             distances.append(token_distance(self._across(hidden[mine][:, first:]), target[theirs][:, first:]))
         pooled = [torch.tanh(self.encoder.pooler(state[:, 0])) for state in hidden[1:]]
         return torch.stack(distances).mean(), sentence_distance(pooled, self.readout, target[-1].mean(dim=1))
-
-    def _embed(self, batch: Batch) -> Tensor:
-        """Return [B, L, H], what the first layer would read if the text stood at position `batch.shift`."""
-        positions = torch.arange(batch.shift, batch.shift + batch.ids.shape[1], device=batch.ids.device)[None]
-        embedded = self.encoder.embeddings(batch.ids, token_type_ids=batch.token_types, position_ids=positions)
-        projected: Tensor = self.encoder.encoder.embedding_hidden_mapping_in(embedded)
-        return projected
 
     def _across(self, hidden: Tensor) -> Tensor:
         return hidden if self.bridge is None else F.linear(hidden, self.bridge)
