@@ -2,11 +2,14 @@
 
     python benchmarks/pretraining.py --corpus wiki.txt.xz reviews.jsonl.gz
 
-Both train the same ALBERT from random weights, in bf16 unless told otherwise, on the same sequences of the same corpus
-with the same tokenizer and as many tokens a step; the Trainer has `AlbertForMaskedLM` and its own collator, once with
-batches as they come and once grouped by length. Two kinds of sequences: `full` (all as long as they may be) and
-`mixed` (sentences and passages). Padding is not counted as tokens. Systems take turns; the best round counts. Prints a
-table, then one JSON line.
+Both train the same ALBERT from random weights, in bf16 unless told otherwise, on sequences cut from the same corpus by
+the same rule, with the same tokenizer and as many tokens a step on average. The Trainer has `AlbertForMaskedLM`, its
+collator, fused AdamW, and transformers' own choice of attention; a data-loader process would only take a core from the
+products, so on a CPU it has none. Two kinds of sequences: `full` (all as long as they may be, as when texts are joined
+and cut into blocks) and `mixed` (sentences and passages), the latter once with the Trainer's batches as they come and
+once with its grouping by length. A grouped run goes from long to short within fifty batches, so its timed batches are
+spread evenly over fifty. Padding is not counted as tokens. Systems take turns; the best round counts. Prints a table,
+then one JSON line.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from transformers import (
     AlbertForMaskedLM,
     AlbertForPreTraining,
@@ -32,6 +36,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.tokenizer import train_tokenizer
@@ -46,8 +51,11 @@ from elbert.pretraining.student import Student, student_config
 from elbert.training.settings import computes_bfloat16
 
 # Steps before the clock starts: the first ones choose kernels and allocate.
-WARM_UP = 3
-TRAINER_SAMPLING = ("random", "group_by_length")
+WARM_UP = 2
+# What the Trainer groups by length at a time, in batches.
+GROUPED = 50
+# The ways the Trainer's batches are drawn; sequences of one length need no grouping.
+SAMPLING = {"full": ("random",), "mixed": ("random", "group_by_length")}
 
 Measure = Callable[[], float]
 
@@ -109,8 +117,9 @@ def measure_elbert(corpus: TokenCorpus, tokenizer: Any, settings: PretrainSettin
     clock = Clock()
 
     def stepped() -> bool:
-        clock.tokens.append(loop.progress.tokens - sum(clock.tokens))
-        clock.step()
+        if len(clock.times) < WARM_UP + steps:  # the loop asks once more after its last report
+            clock.tokens.append(loop.progress.tokens - sum(clock.tokens))
+            clock.step()
         return len(clock.times) >= WARM_UP + steps
 
     loop.run(lambda _: None, stop=stepped)
@@ -120,28 +129,24 @@ def measure_elbert(corpus: TokenCorpus, tokenizer: Any, settings: PretrainSettin
 def measure_trainer(
     corpus: TokenCorpus, tokenizer: Any, settings: PretrainSettings, steps: int, sampling: str
 ) -> float:
-    """Return tokens per second of transformers' Trainer on the very same sequences."""
+    """Return tokens per second of transformers' Trainer."""
     torch.manual_seed(settings.seed)
     plan = Batcher(corpus, tokenizer, settings, settings.max_positions).plan(np.arange(1, len(corpus)), epoch=0)
     lengths = plan.sequences[:, STOP] - plan.sequences[:, START] + 2
     rows = max(1, round(settings.batch_tokens / float(lengths.mean())))
     ends = [tokenizer.cls_token_id], [tokenizer.sep_token_id]
-    texts = [[*ends[0], *corpus.tokens[row[START] : row[STOP]].tolist(), *ends[1]] for row in plan.sequences]
+    order = trainer_order(lengths, rows, steps, sampling)
+    texts = [[*ends[0], *corpus.tokens[row[START] : row[STOP]].tolist(), *ends[1]] for row in plan.sequences[order]]
     clock = Clock()
-    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=settings.mask_fraction)
-
-    def counted(examples: list[dict[str, Any]]) -> dict[str, Any]:
-        clock.tokens.append(sum(len(example["input_ids"]) for example in examples))
-        return dict(collate(examples))
-
+    clock.tokens = lengths[order].reshape(-1, rows).sum(axis=1).tolist()
     config = student_config(settings, tokenizer, len(tokenizer))
-    config._attn_implementation = "sdpa"  # transformers' own default
     with tempfile.TemporaryDirectory() as folder, quiet_transformers():
         arguments = TrainingArguments(
             folder,
             max_steps=WARM_UP + steps,
             per_device_train_batch_size=rows,
-            train_sampling_strategy=sampling,
+            train_sampling_strategy="sequential",  # `trainer_order` has drawn
+            dataloader_num_workers=0 if device().type == "cpu" else 4,
             learning_rate=settings.learning_rate,
             bf16=settings.dtype == "bfloat16",
             use_cpu=device().type == "cpu",
@@ -156,7 +161,7 @@ def measure_trainer(
         trainer = Trainer(
             AlbertForMaskedLM(config),
             arguments,
-            data_collator=counted,
+            data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=settings.mask_fraction),
             train_dataset=dataset,
             callbacks=[Stepped(clock)],
         )
@@ -165,17 +170,41 @@ def measure_trainer(
     return clock.speed()
 
 
+def trainer_order(lengths: NDArray[np.int64], rows: int, steps: int, sampling: str) -> list[int]:
+    """Return the sequences of a round in the order the Trainer would have them, warm-up first.
+
+    Args:
+        lengths: [S] tokens of each sequence.
+        rows: sequences of a batch.
+        steps: timed batches.
+        sampling: `random` or `group_by_length`.
+
+    Raises:
+        SystemExit: there are too few sequences to group.
+    """
+    if sampling == "random":
+        return torch.randperm(len(lengths)).tolist()[: (WARM_UP + steps) * rows]
+    if len(lengths) < GROUPED * rows or steps > GROUPED:
+        raise SystemExit(f"{len(lengths)} sequences are too few for {GROUPED} batches of {rows}: give more --documents")
+    grouped = np.array(get_length_grouped_indices(lengths.tolist(), rows, GROUPED)[: GROUPED * rows])
+    spread = ((np.arange(steps) + 0.5) * GROUPED / steps).astype(int)
+    warm_up = np.linspace(0, GROUPED - 1, WARM_UP).astype(int)
+    return grouped.reshape(GROUPED, rows)[[*warm_up, *spread]].flatten().tolist()
+
+
 def device() -> torch.device:
     """Return where both systems compute."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def compare(corpus: TokenCorpus, tokenizer: Any, settings: PretrainSettings, options: Any) -> dict[str, list[float]]:
+def compare(
+    kind: str, corpus: TokenCorpus, tokenizer: Any, settings: PretrainSettings, options: Any
+) -> dict[str, list[float]]:
     """Return tokens per second of every system in every round."""
     systems: dict[str, Measure] = {
         "elbert pretrain": lambda: measure_elbert(corpus, tokenizer, settings, options.steps)
     }
-    for sampling in TRAINER_SAMPLING:
+    for sampling in SAMPLING[kind]:
         systems[f"transformers Trainer, {sampling}"] = lambda sampling=sampling: measure_trainer(
             corpus, tokenizer, settings, options.steps, sampling
         )
@@ -189,9 +218,9 @@ def compare(corpus: TokenCorpus, tokenizer: Any, settings: PretrainSettings, opt
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, nargs="+", required=True, help="text files, as `elbert pretrain` takes")
-    parser.add_argument("--documents", type=int, default=2000, help="read so many of each file")
+    parser.add_argument("--documents", type=int, default=300, help="read so many of each file")
     parser.add_argument("--vocabulary", type=int, default=16_000)
-    parser.add_argument("--steps", type=int, default=12, help="timed steps of a round")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps of a round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--batch-tokens", type=int, default=4096)
@@ -209,7 +238,7 @@ def main() -> None:
     print(f"{'sequences':<10}{'system':<40}{'tokens/s':>10}{'ratio':>8}")
     rows = []
     for kind in options.kinds:
-        speeds = compare(kinds[kind](), tokenizer, settings, options)
+        speeds = compare(kind, kinds[kind](), tokenizer, settings, options)
         best = {name: max(found) for name, found in speeds.items()}
         for name, speed in best.items():
             ratio = best["elbert pretrain"] / speed
