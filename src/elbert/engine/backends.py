@@ -181,18 +181,14 @@ def _loaded_once(
 
 
 def _padding(layout: Layout) -> dict[str, Array]:
-    """Return what a step needs to lay packed tokens out as a block and bring them back."""
-    block = (layout.rows, layout.longest)
-    if layout.mask is None:
-        places = np.arange(layout.rows * layout.longest)
-        return {
-            "pad": places.reshape(block),
-            "unpad": layout.unpad.numpy(),
-            "mask": np.zeros((layout.rows, 1, 1, layout.longest), np.float32),
-        }
-    mask = np.where(layout.mask.numpy(), np.float32(0), _NOTHING)
+    """Return what a step needs to lay packed tokens out as one block, padded to the longest, and bring them back."""
+    lengths = layout.lengths[:, None]
+    place = np.arange(lengths.max())
+    real = place < lengths
+    unpad = np.zeros(layout.size, np.int64)  # filler repeats the first place
+    unpad[: layout.tokens] = np.flatnonzero(real)
     return {
-        "pad": layout.pad.view(block).numpy(),
-        "unpad": layout.unpad.numpy(),
-        "mask": mask[:, None, None, :],
+        "pad": layout.starts.numpy()[:, None] + np.minimum(place, lengths - 1),
+        "unpad": unpad,
+        "mask": np.where(real, np.float32(0), _NOTHING)[:, None, None, :],
     }

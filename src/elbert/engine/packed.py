@@ -1,6 +1,6 @@
 """Rows in flight as packed tokens: the tokens of all rows lie behind one another, so matrix products see no padding.
 
-Only attention needs rows of one length; `Layout` holds the indices that lay packed tokens out as a padded block and
+Only attention needs rows of one length; `Layout` holds the indices that lay packed tokens out in padded blocks and
 bring them back. A few filler places behind the last token round their number up, because every new number of tokens
 costs a matrix library a new plan. The arithmetic is over a few hundred small integers and is done in numpy on the host,
 where a call costs a fraction of a tensor operation. This module moves rows; it computes no layer.
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Integers = NDArray[np.int64]
+from elbert.engine.blocks import Block, Blocks, Integers, blocks_of
 
 _CPU = torch.device("cpu")
 
@@ -62,35 +62,29 @@ class Layout:
         return rounded_up(self.tokens)
 
     @cached_property
-    def longest(self) -> int:
-        """Tokens of the longest row."""
-        return int(self.lengths.max())
-
-    @cached_property
     def starts(self) -> Tensor:
         """[rows] index of each row's first token ([CLS])."""
         return self._tensor(self._starts)
 
-    @cached_property
-    def mask(self) -> Tensor | None:
-        """[rows, longest] True at real tokens; None where all rows are equally long and nothing needs padding."""
-        return None if self._even else self._tensor(self._real)
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What attention computes together, see `elbert.engine.blocks`."""
+        return self._blocks.blocks
 
     @cached_property
-    def closed(self) -> Tensor:
-        """[rows, longest] fp32 to add to attention scores: 0 at real tokens, minus infinity elsewhere."""
-        return self._tensor(np.where(self._real, np.float32(0), np.float32(-np.inf)))
+    def padded_size(self) -> int:
+        """Places of all blocks, and the filler behind them where nothing is padded."""
+        return self.size if self._blocks.unpad is None else self._blocks.places
 
     @cached_property
-    def pad(self) -> Tensor:
-        """[rows * longest] packed index for every padded place; places past a row's end repeat its last token."""
-        place = np.arange(self.longest)
-        return self._tensor((self._starts[:, None] + np.minimum(place, self.lengths[:, None] - 1)).ravel())
+    def pad(self) -> Tensor | None:
+        """[padded_size] packed index for every padded place; None where packed and padded order are the same."""
+        return None if self._blocks.pad is None else self._tensor(self._blocks.pad)
 
     @cached_property
-    def unpad(self) -> Tensor:
-        """[size] padded index of every packed place; filler repeats the first."""
-        return self._tensor(_filled(np.flatnonzero(self._real), self.size))
+    def unpad(self) -> Tensor | None:
+        """[size] padded index of every packed place, filler repeating the first; None where `pad` is."""
+        return None if self._blocks.unpad is None else self._tensor(_filled(self._blocks.unpad, self.size))
 
     def positions(self) -> Tensor:
         """Return [size] int64, each token's place in its own row, 0-based; filler is at 0."""
@@ -113,13 +107,8 @@ class Layout:
         return starts
 
     @cached_property
-    def _even(self) -> bool:
-        return self.longest * self.rows == self.tokens
-
-    @cached_property
-    def _real(self) -> NDArray[np.bool_]:
-        real: NDArray[np.bool_] = np.arange(self.longest) < self.lengths[:, None]
-        return real
+    def _blocks(self) -> Blocks:
+        return blocks_of(self.lengths, self._starts, self.device)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(values)

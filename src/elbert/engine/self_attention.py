@@ -1,4 +1,4 @@
-"""Self-attention of packed rows: every row over its own tokens. Lays rows out as a padded block and brings them back.
+"""Self-attention of packed rows: every row over its own tokens, in blocks of rows of about one length.
 
 Short rows take plain batched products, which cost about half of torch's fused attention there on a CPU; long rows take
 the fused kernel, whose memory grows with the length and not with its square.
@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from elbert.engine.blocks import Block
 from elbert.engine.packed import Layout
 
-# Longest row, in tokens, that takes plain products on a CPU: they win up to here at head widths 32 and 64, and their
-# scores stay within 100 MB at 16,384 tokens in flight. In fp32 always: batched bf16 products need a new plan for every
-# number of rows and every length.
-_PLAIN_UP_TO = 128
+# Longest row of a block, in tokens, that takes plain products on a CPU. In fp32 always: batched bf16 products need a
+# new plan for every number of rows and every length.
+_PLAIN_UP_TO = 256
 
 
 def attend(qkv: Tensor, layout: Layout, heads: int) -> Tensor:
@@ -28,33 +28,37 @@ def attend(qkv: Tensor, layout: Layout, heads: int) -> Tensor:
         layout: where the rows are.
         heads: attention heads; divides H.
     """
-    padded = qkv[: layout.tokens] if layout.mask is None else qkv.index_select(0, layout.pad)
-    block = padded.view(layout.rows, layout.longest, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    plain = qkv.device.type == "cpu" and layout.longest <= _PLAIN_UP_TO
-    out = (_plain if plain else _fused)(block, layout)  # [rows, heads, longest, H / heads]
-    out = out.transpose(1, 2).reshape(-1, qkv.shape[-1] // 3)
-    whole = layout.mask is None and layout.size == layout.tokens
-    return out if whole else out.index_select(0, layout.unpad)
+    padded = qkv if layout.pad is None else qkv.index_select(0, layout.pad)
+    out = qkv.new_empty(layout.padded_size, qkv.shape[-1] // 3)
+    for block in layout.blocks:
+        shape = (block.rows, block.length, 3, heads, -1)
+        part = padded[block.first : block.end].view(shape).permute(2, 0, 3, 1, 4)  # [3, rows, heads, length, width]
+        plain = qkv.device.type == "cpu" and block.length <= _PLAIN_UP_TO
+        attended = (_plain if plain else _fused)(part, block).to(qkv.dtype)  # [rows, heads, length, width]
+        out[block.first : block.end].view(block.rows, block.length, heads, -1).copy_(attended.transpose(1, 2))
+    if layout.unpad is not None:
+        return out.index_select(0, layout.unpad)
+    out[layout.tokens :] = 0
+    return out
 
 
-def _fused(block: Tensor, layout: Layout) -> Tensor:
-    """Attend in torch's own kernel; `block` is [3, rows, heads, longest, width].
+def _fused(part: Tensor, block: Block) -> Tensor:
+    """Attend in torch's own kernel; `part` is [3, rows, heads, length, width].
 
     On a CPU in fp32, as `_plain`: a short row must not come out otherwise for a long one beside it.
     """
-    q, k, v = block.float() if block.device.type == "cpu" else block
-    mask = None if layout.mask is None else layout.mask[:, None, None, :]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).to(block.dtype)
+    q, k, v = part.contiguous().float() if part.device.type == "cpu" else part
+    mask = None if block.closed is None else block.closed[:, None].to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def _plain(block: Tensor, layout: Layout) -> Tensor:
+def _plain(part: Tensor, block: Block) -> Tensor:
     """Attend in two batched products, softmax(q kᵀ / sqrt(width)) v, in fp32; arguments as `_fused`."""
-    _, rows, heads, longest, width = block.shape
-    parts = torch.empty(block.shape, dtype=torch.float32).copy_(block)
-    q, k, v = parts.view(3, rows * heads, longest, width)
+    _, rows, heads, length, width = part.shape
+    parts = part.contiguous().float()  # in this order: a copy that converts and moves at once is many times slower
+    q, k, v = parts.view(3, rows * heads, length, width)
     start, beta = q.new_empty(1), 0
-    if layout.mask is not None:
-        closed = layout.closed[:, None, None, :].expand(rows, heads, 1, longest)
-        start, beta = closed.reshape(rows * heads, 1, longest), 1
+    if block.closed is not None:
+        start, beta = block.closed[:, None].expand(rows, heads, 1, length).reshape(rows * heads, 1, length), 1
     scores = torch.baddbmm(start, q, k.transpose(1, 2), beta=beta, alpha=1 / math.sqrt(width))
-    return torch.bmm(scores.softmax(-1), v).view(rows, heads, longest, width).to(block.dtype)
+    return torch.bmm(scores.softmax(-1), v).view(rows, heads, length, width)
