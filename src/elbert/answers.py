@@ -7,7 +7,7 @@ from typing import Any
 
 from elbert.data import Labels
 from elbert.engine.scheduler import Departures
-from elbert.results import Prediction, ProblemType
+from elbert.results import LABEL_CUT, Prediction, ProblemType
 
 
 def predictions(
@@ -37,6 +37,6 @@ def predictions(
 
 
 def _decided(labels: Labels, probs: list[float]) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Return the classes of probability 0.5 and more, with it."""
-    chosen = [(name, p) for name, p in zip(labels.names, probs, strict=True) if p >= 0.5]
+    """Return the classes of probability `LABEL_CUT` and more, with it."""
+    chosen = [(name, p) for name, p in zip(labels.names, probs, strict=True) if p >= LABEL_CUT]
     return tuple(name for name, _ in chosen), tuple(p for _, p in chosen)

@@ -13,13 +13,17 @@ from torch import Tensor
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
+# A label of a multi-label text is said from this probability on.
+LABEL_CUT = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer for one text.
 
     Attributes:
-        label: the class name; for multi-label a tuple of the names with probability >= 0.5; for regression the value.
+        label: the class name; for multi-label a tuple of the names with probability >= `LABEL_CUT`; for regression
+            the value.
         score: probability of `label`; for multi-label a tuple beside `label`; for regression None.
         exit_layer: 1-based count of layers this text ran.
         layers: layers of the model.

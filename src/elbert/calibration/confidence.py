@@ -18,7 +18,7 @@ from torch import Tensor
 from elbert.calibration.losses import Losses
 from elbert.calibration.statistics import binomial_p_value
 from elbert.exits import scores
-from elbert.results import LayerOutputs, ProblemType
+from elbert.results import LABEL_CUT, LayerOutputs, ProblemType
 
 Array = NDArray[np.float64]
 
@@ -144,7 +144,7 @@ def abstention(
 def _decisions(probs: Tensor, labels: Tensor, kind: ProblemType) -> tuple[Array, NDArray[np.bool_]]:
     """Return the confidence of every decision, and whether it is right; a multi-label text decides C times."""
     if kind == "multi_label_classification":
-        right = (probs >= 0.5) == (labels >= 0.5)
+        right = (probs >= LABEL_CUT) == labels.bool()
         return torch.maximum(probs, 1 - probs).flatten().numpy(), right.flatten().numpy()
     top, answer = probs.max(-1)
     return top.numpy(), (answer == labels).numpy()

@@ -18,7 +18,7 @@ from torch import Tensor
 from elbert.errors import UsageError
 from elbert.evaluation.metrics import score
 from elbert.exits import ExitPolicy, replay
-from elbert.results import LayerOutputs, ProblemType
+from elbert.results import LABEL_CUT, LayerOutputs, ProblemType
 
 # Texts replayed together: a window of eight outputs over 150 classes takes 40 MB for them.
 _ROWS_AT_ONCE = 8192
@@ -62,13 +62,13 @@ def answers(probs: Tensor, problem_type: ProblemType) -> Tensor:
         problem_type: how to read them.
 
     Returns:
-        Class indices [...]; 0/1 decisions [..., C] at probability 0.5 for multi-label; values [...] or [..., C] for
+        Class indices [...]; 0/1 decisions [..., C] at `LABEL_CUT` for multi-label; values [...] or [..., C] for
         regression.
     """
     if problem_type == "single_label_classification":
         return probs.argmax(-1)
     if problem_type == "multi_label_classification":
-        return (probs >= 0.5).to(torch.float32)
+        return (probs >= LABEL_CUT).to(torch.float32)
     return probs.squeeze(-1) if probs.shape[-1] == 1 else probs
 
 

@@ -1,9 +1,9 @@
 """How sure one exit is, row by row, in fp32: the measures that several policies share.
 
 Every function takes probs [rows, C] and reduces over C only, so a row's score is the same whatever stands beside it.
-The predicted label is argmax, the first of equals; for multi-label it is the set of labels with probability >= 0.5; for
-regression the value itself, which has neither entropy nor confidence. One class under a softmax says nothing, so C = 1
-without `multi_label_classification` is read as regression.
+The predicted label is argmax, the first of equals; for multi-label it is the set of labels with probability >=
+`LABEL_CUT`; for regression the value itself, which has neither entropy nor confidence. One class under a softmax says
+nothing, so C = 1 without `multi_label_classification` is read as regression.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from elbert.results import ProblemType
+from elbert.results import LABEL_CUT, ProblemType
 
 # What sweeps try, fastest first: the paper's 1.0 … 0.1, then finer, since confident models need small thresholds.
 PUZZLEMENT_GRID = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
@@ -69,7 +69,7 @@ def same_label(previous: Tensor, current: Tensor, problem_type: ProblemType, tol
     if kind == "regression":
         return ((previous - current).abs() < tolerance).all(-1)
     if kind == "multi_label_classification":
-        return ((previous >= 0.5) == (current >= 0.5)).all(-1)
+        return ((previous >= LABEL_CUT) == (current >= LABEL_CUT)).all(-1)
     return previous.argmax(-1) == current.argmax(-1)
 
 
@@ -92,7 +92,7 @@ def describe_label(probs: Tensor, problem_type: ProblemType) -> list[str]:
     if kind == "regression":
         return ["value " + ", ".join(f"{value:.4g}" for value in row) for row in probs.tolist()]
     if kind == "multi_label_classification":
-        sets = [[str(index) for index, p in enumerate(row) if p >= 0.5] for row in probs.tolist()]
+        sets = [[str(index) for index, p in enumerate(row) if p >= LABEL_CUT] for row in probs.tolist()]
         return [f"labels {', '.join(chosen)}" if chosen else "no label" for chosen in sets]
     return [f"class {label}" for label in probs.argmax(-1).tolist()]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from elbert.results import ProblemType
+from elbert.results import LABEL_CUT, ProblemType
 
 
 def monotone(window: Tensor, problem_type: ProblemType, tolerance: float) -> Tensor:
@@ -22,9 +22,9 @@ def monotone(window: Tensor, problem_type: ProblemType, tolerance: float) -> Ten
         return torch.zeros(len(window), dtype=torch.bool, device=window.device)
     rises = (after >= before).all(1)
     if problem_type == "multi_label_classification":
-        decided = now >= 0.5
+        decided = now >= LABEL_CUT
         away = torch.where(decided, rises, (after <= before).all(1))
-        return (away & (decided == (window[:, 0] >= 0.5))).all(-1)
+        return (away & (decided == (window[:, 0] >= LABEL_CUT))).all(-1)
     label = now.argmax(-1, keepdim=True)
     return rises.gather(1, label).squeeze(1) & (label.squeeze(1) == window[:, 0].argmax(-1))
 
@@ -43,7 +43,7 @@ def agreement(window: Tensor, problem_type: ProblemType, tolerance: float) -> Te
         return ((window[:, 1:] - window[:, :-1]).abs() <= tolerance).all(-1).all(-1)
     full = ~window[:, 0, 0].isnan()
     if problem_type == "multi_label_classification":
-        sets = window >= 0.5
+        sets = window >= LABEL_CUT
         return full & (sets == sets[:, -1:]).all(-1).all(-1)
     labels = window.argmax(-1)
     return full & (labels == labels[:, -1:]).all(-1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from elbert.results import ProblemType
+from elbert.results import LABEL_CUT, ProblemType
 
 NOTHING = "no label"
 
@@ -23,7 +23,7 @@ def answer(probs: Sequence[float], labels: Sequence[str], problem_type: ProblemT
     if problem_type == "regression":
         return ", ".join(f"{value:.2f}" for value in probs)
     if problem_type == "multi_label_classification":
-        return " + ".join(name for name, p in zip(labels, probs, strict=True) if p >= 0.5) or NOTHING
+        return " + ".join(name for name, p in zip(labels, probs, strict=True) if p >= LABEL_CUT) or NOTHING
     return labels[max(range(len(probs)), key=probs.__getitem__)]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from elbert.results import Trace
+from elbert.results import LABEL_CUT, Trace
 
 # Classes with a line of their own; the rest is one line.
 MOST = 5
@@ -47,7 +47,7 @@ def chosen_classes(trace: Trace) -> list[int]:
     """Return the indices of the classes with a line of their own, at most `MOST`."""
     probs, exit_row = trace.probs, trace.probs[trace.exit_layer - 1]
     if trace.problem_type == "multi_label_classification":
-        first = [index for row in (exit_row, probs[-1]) for index in (row >= 0.5).nonzero().flatten().tolist()]
+        first = [index for row in (exit_row, probs[-1]) for index in (row >= LABEL_CUT).nonzero().flatten().tolist()]
     else:
         first = [int(row.argmax()) for row in (exit_row, probs[-1], *probs)]
     most = 1 + MOST if len(trace.labels) == 1 + MOST else MOST  # a rest of one class would only hide its name
