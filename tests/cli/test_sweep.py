@@ -81,6 +81,7 @@ def test_an_earlier_sweep_is_replaced_only_when_asked_and_nothing_else_ever(
         (["--policies", "patient"], "did you mean 'patience'?"),
         (["--policies", "patience,patience"], "named twice"),
         (["--bootstrap", "5"], "--bootstrap"),
+        (["--seed", "-1"], "seed is -1; allowed: 0 to 4294967295"),
         (["--metric", "pearson"], "does not fit"),
         (["--also", "missing"], "missing"),
     ],

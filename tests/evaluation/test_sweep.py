@@ -171,6 +171,8 @@ def test_what_cannot_be_swept_is_refused_in_one_line() -> None:
     other, _ = recorded("regression")
     with pytest.raises(UsageError, match="at least 100"):
         sweep(outputs, labels, bootstrap=10)
+    with pytest.raises(UsageError, match="seed is 4294967296; allowed: 0 to 4294967295"):
+        sweep(outputs, labels, bootstrap=100, seed=2**32)
     with pytest.raises(UsageError, match="0 recordings"):
         sweep([], labels)
     with pytest.raises(UsageError, match="same shape"):

@@ -14,6 +14,7 @@ import typer
 from elbert.cli import options
 from elbert.cli.console import json_line, progress_bar, table, whole_file
 from elbert.errors import UsageError
+from elbert.seeds import check_seed
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -60,7 +61,7 @@ def demo(
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate.  [default: as elbert train chooses]")] = None,
     max_length: Annotated[int, typer.Option(min=3, help="Tokens read of an article; the rest is cut off.")] = 64,
     max_drop: Annotated[float, typer.Option(min=0, max=1, help="Accuracy the exits may give up.")] = 0.01,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(callback=check_seed, help="Of every random choice.")] = 0,
     progress: options.Progress = False,
 ) -> None:
     """Train, choose a threshold, evaluate and report on packaged BBC news articles, offline, in a few minutes.

@@ -11,6 +11,7 @@ import typer
 from elbert.cli import options
 from elbert.cli.console import json_line, progress_bar, table
 from elbert.errors import UsageError
+from elbert.seeds import check_seed
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -35,7 +36,7 @@ def sweep(
     split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
     metric: Annotated[str | None, typer.Option(help="accuracy, f1_micro, f1_macro, matthews, pearson, …")] = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind every band.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option(callback=check_seed, help="Of the resamples.")] = 0,
     timed: Annotated[
         int,
         typer.Option(

@@ -18,6 +18,7 @@ from elbert.evaluation.metrics import metric_name
 from elbert.evaluation.tradeoffs import CONFIDENCE, draw_sample
 from elbert.exits import ExitPolicy, get, make, names
 from elbert.results import LayerOutputs, TradeoffCurve, TradeoffPoint
+from elbert.seeds import check_seed
 
 # Fewer resamples say nothing about the edges of a 95 % band.
 LEAST_BOOTSTRAP = 100
@@ -117,7 +118,8 @@ def sweep(
         seed: of the resamples.
 
     Raises:
-        UsageError: recordings that differ in shape, no texts, too few resamples, or a metric that does not fit.
+        UsageError: recordings that differ in shape, no texts, too few resamples, a seed out of range, or a
+            metric that does not fit.
         ModelError: an output is NaN or infinite.
     """
     recordings = [outputs] if isinstance(outputs, LayerOutputs) else list(outputs)
@@ -156,6 +158,7 @@ def sweep_replays(
         UsageError: as `sweep`.
     """
     _check(replays, bootstrap)
+    check_seed(seed)
     name = metric_name(replays[0].problem_type, metric)
     layers, texts = replays[0].answers.shape[1], len(replays[0].answers)
     sample = draw_sample(replays, labels, name, bootstrap, np.random.default_rng(seed))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from elbert.errors import UsageError, did_you_mean
+from elbert.seeds import check_seed
 from elbert.training import schemes
 
 METRIC_FOR_BEST = ("final", "mean-exit")
@@ -83,7 +84,7 @@ class TrainSettings:
             self._check_range(name, 1, _MOST)
         self._check_range("early_stopping", 1)
         self._check_range("max_length", 3)
-        self._check_range("seed", 0, 2**32 - 1)
+        check_seed(self.seed)
         self._check_range("weight_decay", 0)
         for name in ("warmup", "dropout", "classifier_dropout"):
             self._check_range(name, 0, 1)
