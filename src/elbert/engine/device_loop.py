@@ -25,8 +25,8 @@ from elbert.engine.scheduler import Arrival, Departures, Recorder, probabilities
 from elbert.errors import UsageError
 from elbert.modeling.weights import EncoderWeights
 
-# Padded lengths; beyond, multiples of the last. Steps of a third to a half, so that few places are padding.
-_LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+# Padded lengths, in steps of a quarter to a half; beyond, multiples of the last. All suit the alignment of fp16 masks.
+_LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 # When no text waits, rows in flight move to lanes with so many times fewer rows.
 _SHRINK = (1, 2, 4, 8)
