@@ -21,7 +21,7 @@ def chart(trace: Trace, series: Sequence[Series]) -> str:
     puzzled = svg.Frame(_LEFT, 232, _WIDTH, 52, frame.x, (0, 1))
     height = 322 if trace.labels else 236
     bottom = puzzled.top + puzzled.height if trace.labels else frame.top + frame.height
-    parts = [_background(trace, frame, bottom)]
+    parts = [_background(trace, frame, bottom), _exit(trace, frame, bottom)]  # names of axes stand before the line
     name = "probability" if trace.labels else "value"
     parts.append(frame.axes("" if trace.labels else "layer", name, 0 if trace.labels else trace.layers))
     for each in reversed(series):
@@ -33,7 +33,6 @@ def chart(trace: Trace, series: Sequence[Series]) -> str:
     parts.append(_letters(frame, series))
     if trace.labels:
         parts.append(_puzzlement(trace, puzzled))
-    parts.append(_exit(trace, frame, bottom))
     label = f"What the exits of {trace.layers} layers say. The text leaves after layer {trace.exit_layer}."
     return svg.chart(height, label, *parts)
 
