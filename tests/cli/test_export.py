@@ -18,7 +18,7 @@ def format(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_model_is_exported_and_predict_and_evaluate_read_it_back(
-    format: str, run: Run, model_folder: Path, reviews: Path, tmp_path: Path
+    format: str, run: Run, refused: Callable[..., str], model_folder: Path, reviews: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "exported"
     status, said, err = run(
@@ -34,6 +34,7 @@ def test_a_model_is_exported_and_predict_and_evaluate_read_it_back(
     line = json.loads(run("evaluate", out, reviews, "--json", "--repeats", 1)[1])
     assert line["backend"] == {"onnx": "onnxruntime"}.get(format, format)
     assert line["exit_histogram"] == [0, 8, 0, 0]
+    assert "cannot be raced" in refused("bench", out, reviews)
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
