@@ -42,6 +42,10 @@ class CalibrationWarning(UserWarning):
     """A calibrated policy is used, or made, where its promise may not hold."""
 
 
+class DataWarning(UserWarning):
+    """A data set was read in a way its owner may not have meant; the message says how."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'? Allowed: a, b, x"` for an unknown `name`, to end an error line with.
 

@@ -21,6 +21,14 @@ def test_people_get_a_table(run: Run, model_folder: Path, reviews: Path) -> None
         assert name in out
 
 
+def test_numbers_read_as_classes_with_names_are_told_in_one_line(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "numbers.csv"
+    path.write_text("text,label\na good film,1\na bad film,0\nso so,1\n")
+    status, out, err = run("evaluate", model_folder, path, "--json", "--repeats", 1)
+    assert (status, json.loads(out)["n"]) == (0, 3)
+    assert f"elbert: warning: {path}: labels 0, 1 are read as class numbers: 'neg', 'pos'\n" in err
+
+
 def test_programs_get_one_json_line_on_stdout(run: Run, model_folder: Path, reviews: Path) -> None:
     fixed = ("--policy", "fixed", "--set", "layer=2")
     status, out, err = run("evaluate", model_folder, reviews, "--json", "--repeats", 1, *fixed)

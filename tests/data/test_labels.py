@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datasets
 import numpy as np
 import pytest
 
 from elbert.data import Labels, load_data
-from elbert.errors import DataError, UsageError
+from elbert.errors import DataError, DataWarning, UsageError
 
 
 def load(values, column="label", **options):
@@ -132,8 +133,17 @@ def test_a_models_names_match_exactly():
 
 
 @pytest.mark.parametrize("values", [[1, 0], ["1", "0"], [1.0, 0.0]])
-def test_whole_numbers_are_ids_where_the_names_are_words(values):
-    assert load(values, labels=SENTIMENT).labels == [1, 0]
+def test_whole_numbers_are_ids_where_the_names_are_words_and_that_is_said(values):
+    with pytest.warns(DataWarning, match="labels 0, 1 are read as class numbers: 'negative', 'positive'"):
+        assert load(values, labels=SENTIMENT).labels == [1, 0]
+
+
+@pytest.mark.filterwarnings("error::elbert.errors.DataWarning")
+def test_ids_are_not_mentioned_where_the_source_itself_gives_them_the_models_names():
+    names = datasets.ClassLabel(names=list(SENTIMENT.names))
+    features = datasets.Features({"text": datasets.Value("string"), "label": names})
+    source = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
+    assert load_data(source, labels=SENTIMENT).labels == [1, 0]
 
 
 def test_whole_numbers_are_names_where_the_names_are_numbers():

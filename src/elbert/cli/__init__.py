@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from elbert.errors import CalibrationWarning, ElbertError, MissingExtraError
+from elbert.errors import CalibrationWarning, DataWarning, ElbertError, MissingExtraError
 
 DEBUG_VARIABLE = "ELBERT_DEBUG"
 INTERRUPTED = 130
@@ -89,7 +89,7 @@ def _warnings_in_one_line() -> Iterator[None]:
         shown = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, CalibrationWarning):
+            if issubclass(category, (CalibrationWarning, DataWarning)):
                 _say(f"warning: {message}", 0)
             else:
                 shown(message, category, *place, **more)

@@ -116,6 +116,17 @@ class Labels:
             )
         return [float(position in present) for position in range(len(self.names))]
 
+    def read_as_ids(self, values: Sequence[Any]) -> list[int]:
+        """Return which classes some values of a data set name by number although the classes have names of words.
+
+        Args:
+            values: that `encode` takes.
+        """
+        if self.problem_type == REGRESSION or not self._accepts_ids:
+            return []
+        items = [item for value in values for item in (split_set(value, "") if self.problem_type == MULTI else [value])]
+        return sorted({self._id(item, "") for item in items if is_number(item)})
+
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {_spell(name): position for position, name in enumerate(self.names)}

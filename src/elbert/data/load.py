@@ -5,6 +5,7 @@ Both go through `open_table`, `find_columns` and `read_text`; one keeps what the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,8 @@ from elbert.data.columns import Columns, find_columns, read_text
 from elbert.data.dataset import Text, TextDataset
 from elbert.data.labels import Labels, check_shapes, infer_labels, is_missing
 from elbert.data.readers import open_table
-from elbert.data.table import Table, Where
-from elbert.errors import DataError, UsageError
+from elbert.data.table import Table, Where, quote_names
+from elbert.errors import DataError, DataWarning, UsageError
 
 if TYPE_CHECKING:
     from elbert.results import ProblemType
@@ -48,6 +49,9 @@ def load_data(
         UsageError: an unknown source, format, split, column or problem type.
         DataError: a row that cannot be read, a missing text or label, a label never seen in training; names the row.
         MissingExtraError: reading this needs a package that is not installed.
+
+    Warns:
+        DataWarning: numbers were read as the ids of classes that have names of words.
     """
     if labels is not None and problem_type not in (None, labels.problem_type):
         raise UsageError(
@@ -66,6 +70,10 @@ def load_data(
     declared = table.class_names.get(columns.label, ())
     space = labels or infer_labels(values, columns.label, places, problem_type, declared)
     encoded: Any = [space.encode(value, place) for value, place in zip(values, places, strict=True)]
+    if labels is not None and declared != labels.names and (ids := labels.read_as_ids(values)):
+        numbers = ", ".join(map(str, ids[:12])) + (" …" if len(ids) > 12 else "")
+        meant = quote_names([labels.decode(each) for each in ids])
+        warnings.warn(f"{table.name}: labels {numbers} are read as class numbers: {meant}", DataWarning, stacklevel=2)
     return TextDataset(texts, encoded, space, table.name)
 
 
