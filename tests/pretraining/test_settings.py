@@ -45,6 +45,7 @@ def test_the_recipe_of_the_bundled_encoder_fits_its_limit_of_bytes() -> None:
         ({"max_length": 600}, "max_length is 600; allowed: 8 to 512"),
         ({"batch_tokens": 100}, "batch_tokens is 100; allowed: at least 2048"),
         ({"attention_heads": 7}, "attention_heads is 7, which does not divide 384"),
+        ({"seed": 2**32}, "seed is 4294967296; allowed: 0 to 4294967295"),
         ({"dtype": "float16"}, "unknown dtype 'float16'"),
         ({"masked_words": 0, "sentence_order": 0}, "there is nothing to learn"),
     ],

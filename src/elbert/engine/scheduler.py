@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elbert.engine.backends import Backend
-from elbert.engine.packed import Integers, Layout, Rows
+from elbert.engine.blocks import Integers
+from elbert.engine.packed import Layout, Rows
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput, ProblemType

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elbert.errors import UsageError, did_you_mean
+from elbert.seeds import check_seed
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -101,8 +102,9 @@ class PretrainSettings:
             self._check(name, 1)
         for name in ("warm_up", "single_sentences", "mask_fraction", "dropout", "beta2"):
             self._check(name, 0, 1)
-        for name in (*OBJECTIVES, "sentence_vector", "teacher_layer", "tokens", "hours", "weight_decay", "seed"):
+        for name in (*OBJECTIVES, "sentence_vector", "teacher_layer", "tokens", "hours", "weight_decay"):
             self._check(name, 0)
+        check_seed(self.seed)
         self._check("embedding_size", 2)
         self._check("max_length", 8, self.max_positions)
         self._check("batch_tokens", self.micro_tokens)
