@@ -160,7 +160,7 @@ class Classifier:
     ) -> Iterator[Prediction]:
         """Classify any number of texts, yielding in input order with bounded memory.
 
-        Texts are read ahead by 64 × batch_size to be ordered by length.
+        Texts are read ahead by 64 × batch_size to be ordered by length (on a CUDA device by two such windows).
         """
         chosen = self._policy(policy)
         truncated: dict[int, bool] = {}

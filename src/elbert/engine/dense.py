@@ -88,13 +88,10 @@ class DenseModel:
             bias: [rows, 1, 1, length] to add to attention scores: 0 at real tokens, minus infinity elsewhere.
         """
         rows, length, size = hidden.shape
-        shape = (size,)
         for layer in self._layers:
             query, key, value = layer.qkv(hidden).view(rows, length, 3, layer.heads, -1).permute(2, 0, 3, 1, 4)
             attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)  # [rows, heads, length, width]
-            attended = attended.transpose(1, 2).reshape(rows, length, size)
-            middle = F.layer_norm(layer.out.plus(attended, hidden), shape, *layer.attention_norm, layer.eps)
-            hidden = F.layer_norm(layer.down.plus(layer.up(middle), middle), shape, *layer.output_norm, layer.eps)
+            hidden = layer.after_attention(hidden, attended.transpose(1, 2).reshape(rows, length, size))
         return hidden
 
     def head(self, cls: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,12 +47,18 @@ class FloatLayer:
         )
 
     def __call__(self, hidden: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
-        """Return [size, H] for packed `hidden` [size, H]."""
-        shape = hidden.shape[-1:]
+        """Return [size, H] for packed `hidden` [size, H]; `watch` is not shown the filler."""
         attended = attend(self.qkv(hidden), layout, self.heads)
+        if watch is None:
+            return self.after_attention(hidden, attended)
+        return self.after_attention(hidden, attended, lambda name, given: watch(name, given[: layout.tokens]))
+
+    def after_attention(self, hidden: Tensor, attended: Tensor, watch: Watch | None = None) -> Tensor:
+        """Return the layer's output from its input and what attention made of it, all [..., H]."""
+        shape = hidden.shape[-1:]
         middle = F.layer_norm(self.out.plus(attended, hidden), shape, *self.attention_norm, self.eps)
         inner = self.up(middle)
         if watch is not None:
             for name, given in zip(PRODUCTS, (hidden, attended, middle, inner), strict=True):
-                watch(name, given[: layout.tokens])
+                watch(name, given)
         return F.layer_norm(self.down.plus(inner, middle), shape, *self.output_norm, self.eps)
