@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
@@ -20,10 +21,11 @@ from transformers import AlbertConfig, AlbertForSequenceClassification
 from elbert.engine import Engine
 from elbert.engine import device_loop as loop_module
 from elbert.engine import device_loops as loops_module
-from elbert.engine.dense import fits
+from elbert.engine.dense import DenseModel, fits
 from elbert.engine.device_loop import legs_of
 from elbert.engine.device_loops import DeviceLoops, device_loops
 from elbert.engine.launch import Action, CaptureError, Direct
+from elbert.engine.ledger import Ledger
 from elbert.engine.rule import rule_of
 from elbert.engine.scheduler import Arrival, Departures, Scheduler
 from elbert.engine.step import TorchBackend
@@ -46,6 +48,8 @@ SHAPES = {
     "multi-label": {"problem_type": "multi_label_classification"},
     "regression": {"problem_type": "regression", "num_labels": 1},
 }
+
+OPTIONS: dict[str, Any] = {"batch_size": 4, "max_tokens": 16_384, "window": 256, "recorder": None}
 
 Answers = dict[int, tuple[int, Tensor, Tensor]]
 
@@ -331,7 +335,22 @@ class Widening(_Own):
         return get("patience")(1).decide(state, output, layer)
 
 
-@pytest.mark.parametrize("policy", [Looking(), Updating(), Growing()], ids=lambda policy: type(policy).__name__)
+@dataclass(frozen=True)
+class Raising(_Own):
+    """Raises an error of its own on tensors that hold no data."""
+
+    error: type[Exception] = Exception
+
+    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        if output.probs.is_meta:
+            raise self.error("nothing to see")
+        return output.probs.amax(-1) > 0.6, state
+
+
+CANNOT_FOLLOW = [Looking(), Updating(), Growing(), *map(Raising, (AssertionError, AttributeError, IndexError))]
+
+
+@pytest.mark.parametrize("policy", CANNOT_FOLLOW, ids=str)
 def test_a_policy_that_a_device_cannot_follow_goes_by_the_scheduler(policy: ExitPolicy) -> None:
     engine = engine_of("plain")
     assert rule_of(policy, engine.weights, every_exit=False) is None
@@ -340,6 +359,27 @@ def test_a_policy_that_a_device_cannot_follow_goes_by_the_scheduler(policy: Exit
     given_ = answers_of(engine.run(texts, policy, batch_size=1))
     expected = answers_of(Engine(engine.weights).run(texts, policy, batch_size=1))
     assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in expected.items()}
+
+
+@dataclass(frozen=True)
+class Tabled(_Own):
+    """Has a parameter that JSON can't hold."""
+
+    thresholds: Tensor
+
+    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        return output.probs.amax(-1) > self.thresholds.to(output.probs.device).take(layer - 1), state
+
+
+def test_a_policy_whose_parameters_are_not_json_goes_by_the_scheduler() -> None:
+    engine = engine_of("plain")
+    policies = [Tabled(torch.full((LAYERS,), threshold)) for threshold in (0.5, 2.0)]
+    for policy in policies:
+        given_ = answers_of(engine.run(texts_of(8, 12), policy))
+        expected = answers_of(Engine(engine.weights).run(texts_of(8, 12), policy))
+        assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in expected.items()}
+    assert engine.device_loops is not None
+    assert engine.device_loops.borrow(policies[0], **OPTIONS) is None
 
 
 def test_a_state_that_gets_its_width_from_the_first_output_is_followed() -> None:
@@ -364,6 +404,83 @@ def test_where_nothing_can_be_captured_the_scheduler_answers_and_a_warning_says_
     assert len([each for each in warned if each.category is RuntimeWarning]) == 1
     expected = answers_of(Engine(engine.weights).run(texts, make("full"), batch_size=2))
     assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in expected.items()}
+
+
+def test_what_no_policy_needs_is_not_tried_again_where_it_could_not_be_captured() -> None:
+    engine = engine_of("plain", Uncapturable())
+    with pytest.warns(RuntimeWarning, match="layer by layer"):
+        answers_of(engine.run(texts_of(4, 20), make("full")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("elbert", "patience"):
+            assert len(answers_of(engine.run(texts_of(4, 20), make(name)))) == 20
+
+
+def test_a_policy_that_could_not_be_captured_is_not_tried_again_and_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = Uncapturable()
+    engine = engine_of("plain", launcher)
+    with pytest.warns(RuntimeWarning, match="layer by layer"):
+        answers_of(engine.run(texts_of(4, 20), make("elbert", threshold=0.5)))
+    monkeypatch.setattr(Uncapturable, "prepare", Direct.prepare)
+    loops = engine.device_loops
+    assert loops is not None
+    assert loops.borrow(make("elbert", threshold=0.7), **OPTIONS) is None
+    assert loops.borrow(make("patience"), **OPTIONS) is not None
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["same-lanes", "rows-move"])
+def test_a_text_that_gave_nan_spoils_no_later_one(kept: bool) -> None:
+    weights = weights_of("plain")
+    word = weights.embedding.word.detach().clone()
+    word[VOCABULARY - 1] = float("nan")
+    engine = Engine(replace(weights, embedding=replace(weights.embedding, word=word)))
+    assert isinstance(engine.backend, TorchBackend)
+    loops = DeviceLoops(engine.weights, engine.backend, Direct())
+    policy = make("elbert", threshold=0.5, window=3)
+    loop = loops.borrow(policy, **OPTIONS)
+    assert loop is not None
+
+    def fail(texts: Sequence[Arrival]) -> Iterator[Departures]:
+        raise ElbertError(f"{len(texts)} texts left")
+
+    spoiled = [[VOCABULARY - 1] * length for length in (16, 16, 24, 24, 32, 32, 48, 48, 64, 64)]
+    with pytest.raises(ElbertError, match="10 texts left"):
+        list(loop.run([Arrival(i, ids) for i, ids in enumerate(spoiled)], None, fail))
+    # None fills its places, and few fill the slots.
+    lengths = (5, 20) if kept else (5, 6, 7, 8, 9, 20, 21, 22, 23, 40, 61, 62)
+    clean = [Arrival(i, [1 + i] * length) for i, length in enumerate(lengths)]
+    given_ = answers_of(loop.run(clean, None, fail))
+    expected = answers_of(Engine(weights).run(clean, policy))
+    assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in expected.items()}
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_only_a_text_spoils_the_health_of_a_window(text: bool) -> None:
+    ledger = Ledger(weights_of("plain"), Direct(), torch.device("cpu"), texts=4, places=LONGEST, recording=True)
+    logits = torch.tensor([[0.0] * 3, [float("nan")] * 3])
+    number = torch.tensor([0, 1 if text else ledger.idle])
+    ledger.write(number, torch.ones(2).long(), logits, torch.tensor([True, text]))
+    assert bool(ledger.health.isfinite().all()) is not text
+
+
+def test_a_lane_grows_with_its_places_and_not_with_their_square() -> None:
+    engine = engine_of("plain")
+    assert engine.device_loops is not None
+    answers_of(engine.run([Arrival(i, [1] * n) for i, n in enumerate((30, 60))], make("elbert"), batch_size=1))
+    (loop,) = engine.device_loops._loops.values()
+    sizes = {
+        lane.length: sum(each.numel() for each in vars(lane).values() if isinstance(each, Tensor))
+        for lane in loop._lanes.values()
+    }
+    assert sizes[64] <= 2 * sizes[32]
+
+
+def test_a_layer_that_blocks_cannot_run_is_not_left_out() -> None:
+    engine = engine_of("inner-layers")
+    assert isinstance(engine.backend, TorchBackend)
+    engine.backend.layers[0][1] = object()  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="object can't run on padded blocks"):
+        DenseModel(engine.weights, engine.backend)
 
 
 def test_nan_in_the_weights_is_the_same_error_as_under_the_scheduler() -> None:

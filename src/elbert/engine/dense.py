@@ -40,11 +40,18 @@ class DenseModel:
         dtype: what hidden states are in.
         typed: whether the family has token types.
         hidden_size: H.
+
+    Raises:
+        TypeError: a layer that `fits` would have refused.
     """
 
     def __init__(self, weights: EncoderWeights, backend: TorchBackend) -> None:
         self._backend = backend
-        self._layers = [layer for layer in backend.layers[0] if isinstance(layer, FloatLayer)]
+        self._layers: list[FloatLayer] = []
+        for layer in backend.layers[0]:
+            if not isinstance(layer, FloatLayer):
+                raise TypeError(f"a {type(layer).__name__} can't run on padded blocks: ask `fits` first")
+            self._layers.append(layer)
         self._heads = None if backend.shared_heads else _OwnHeads(weights, backend.device)
         self.device = backend.device
         self.dtype = backend.dtype

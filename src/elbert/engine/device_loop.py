@@ -105,6 +105,10 @@ class DeviceLoop:
         max_tokens: places of all rows together at most, unless one row alone has more.
         window: texts read ahead and ordered together.
         recording: keep what every exit says.
+
+    Attributes:
+        rule: who leaves.
+        capturable: False once a graph could not be captured; the texts go by the scheduler from then on.
     """
 
     def __init__(
@@ -119,14 +123,14 @@ class DeviceLoop:
         window: int,
         recording: bool,
     ) -> None:
-        self._weights, self._model, self._rule, self._launcher = weights, model, rule, launcher
+        self._weights, self._model, self._launcher = weights, model, launcher
+        self.rule, self.capturable = rule, True
         self._limits = (batch_size, max_tokens)
         self._window = window
         longest = max(_lengths_up_to(weights.max_length))
         self._ledger = Ledger(weights, launcher, model.device, texts=window, places=longest, recording=recording)
         self._lanes: OrderedDict[tuple[int, int, bool], Lane] = OrderedDict()
         self._started, self._left = 0, 0  # texts of this window, as far as the host knows
-        self._capturable = True
 
     @property
     def lanes(self) -> int:
@@ -162,7 +166,7 @@ class DeviceLoop:
 
     def _run_window(self, texts: list[Arrival], meanwhile: Callable[[], bool]) -> bool:
         """Run texts, shortest first; return False where a graph can't be captured or a number was not finite."""
-        if not self._capturable:
+        if not self.capturable:
             return False
         self._ledger.load(texts)
         self._started, self._left = 0, 0
@@ -176,7 +180,7 @@ class DeviceLoop:
                 lane = self._enter(leg, lane, with_types)
                 self._drive(lane, leg.end, rest, meanwhile)
         except CaptureError as error:
-            self._capturable = False
+            self.capturable = False
             warnings.warn(f"{error}; texts run layer by layer under the host's eyes", RuntimeWarning, stacklevel=2)
             return False
         self._launcher.look(self._ledger.counters)(meanwhile)
@@ -194,7 +198,7 @@ class DeviceLoop:
             lane = Lane(
                 self._model,
                 self._ledger,
-                self._rule,
+                self.rule,
                 self._launcher,
                 slots=leg.slots,
                 length=leg.length,
@@ -215,7 +219,7 @@ class DeviceLoop:
         A round starts at most as many texts as there are slots, which says how many are needed whatever happens; the
         host looks behind those, and waits only for a look with others behind it.
         """
-        if self._rule.constant:
+        if self.rule.constant:
             for _ in range(-(-(end - self._left) // lane.slots)):
                 lane.run_round()
             self._started = self._left = end

@@ -11,7 +11,7 @@ from elbert.engine.backends import Backend
 from elbert.engine.dense import DenseModel, fits
 from elbert.engine.device_loop import DeviceLoop
 from elbert.engine.launch import Launcher, launcher_for
-from elbert.engine.rule import rule_of
+from elbert.engine.rule import Rule, rule_of
 from elbert.engine.scheduler import Recorder
 from elbert.engine.step import TorchBackend
 from elbert.exits import ExitPolicy
@@ -57,34 +57,52 @@ class DeviceLoops:
         if recorder is not None and recorder.pooled is not None:
             return None
         rule = rule_of(policy, self._weights, every_exit=recorder is not None)
-        if rule is None or not self._out.acquire(blocking=False):
+        described = _described(policy)
+        if rule is None or described is None or not self._out.acquire(blocking=False):
             return None
+        loop = None
         try:
-            key = (type(policy), json.dumps(policy.to_dict()), batch_size, max_tokens, recorder is not None)
-            loop = self._loops.pop(key, None)
+            if self._capturable(rule):
+                key = (type(policy), described, batch_size, max_tokens, recorder is not None)
+                loop = self._loops.pop(key, None) or self._new(rule, batch_size, max_tokens, window, recorder)
+                self._loops[key] = loop
+        finally:
             if loop is None:
-                while len(self._loops) >= _LOOPS_KEPT:
-                    self._launcher.settle()  # it may be running still
-                    self._loops.popitem(last=False)
-                loop = DeviceLoop(
-                    self._weights,
-                    self._model,
-                    rule,
-                    self._launcher,
-                    batch_size=batch_size,
-                    max_tokens=max_tokens,
-                    window=max(1, min(window, _WINDOW_TOKENS // self._weights.max_length)),
-                    recording=recorder is not None,
-                )
-            self._loops[key] = loop
-        except BaseException:
-            self._out.release()
-            raise
+                self._out.release()
         return loop
 
     def give_back(self) -> None:
         """Take back the loop that is out."""
         self._out.release()
+
+    def _capturable(self, rule: Rule) -> bool:
+        """Tell whether a loop may try, by those that failed: a rule that asks no policy has failed for all."""
+        failed = [loop.rule for loop in self._loops.values() if not loop.capturable]
+        return not any(each.constant or type(each.policy) is type(rule.policy) for each in failed)
+
+    def _new(self, rule: Rule, batch_size: int, max_tokens: int, window: int, recorder: Recorder | None) -> DeviceLoop:
+        """Return a loop in the place of the one that has not been used for longest; arguments as `borrow`."""
+        while len(self._loops) >= _LOOPS_KEPT:
+            self._launcher.settle()  # it may be running still
+            self._loops.popitem(last=False)
+        return DeviceLoop(
+            self._weights,
+            self._model,
+            rule,
+            self._launcher,
+            batch_size=batch_size,
+            max_tokens=max_tokens,
+            window=max(1, min(window, _WINDOW_TOKENS // self._weights.max_length)),
+            recording=recorder is not None,
+        )
+
+
+def _described(policy: ExitPolicy) -> str | None:
+    """Return the parameters as text; None where one is not JSON, so that nothing tells two such policies apart."""
+    try:
+        return json.dumps(policy.to_dict())
+    except (TypeError, ValueError):
+        return None
 
 
 def device_loops(weights: EncoderWeights, backend: Backend) -> DeviceLoops | None:

@@ -59,11 +59,7 @@ class Lane:
         self._at = torch.arange(length, device=device)
         self._places = model.places(length, typed=self._typed)
         self._zero = torch.zeros((), dtype=torch.int64, device=device)
-        # By the tokens of a row, what is added to its attention scores.
-        open_places = self._at < torch.arange(length + 1, device=device)[:, None]
-        closed = torch.full((length + 1, length), -math.inf, dtype=model.dtype, device=device)
-        self._biases = closed.masked_fill(open_places, 0.0)
-        self._bias = self._biases[1].repeat(slots, 1)
+        self._bias = torch.zeros(slots, length, dtype=model.dtype, device=device)  # added to attention scores
         self.run_round: Action = launcher.prepare(self._round)
 
     def take(self, other: Lane) -> None:
@@ -79,8 +75,9 @@ class Lane:
         other.clear()
 
     def clear(self) -> None:
-        """Forget all rows."""
+        """Forget all rows, and what they held: a masked place adds 0 times it, which is not 0 for NaN."""
         self._number.fill_(self._ledger.idle)
+        self._hidden.zero_()
 
     def admit(self) -> None:
         """Start as many waiting texts as there are free rows."""
@@ -106,19 +103,26 @@ class Lane:
         ledger.counters[0].add_(takes.sum())
         number = torch.where(takes, wanted, number)
         self._number.copy_(number)
-        torch.index_select(self._biases, 0, ledger.lengths[number], out=self._bias)
-        torch.where(takes[:, None, None], self._arriving(number), hidden, out=self._hidden)
+        inside = self._at < ledger.lengths[number][:, None]
+        self._bias.fill_(-math.inf).masked_fill_(inside, 0.0)
+        torch.where(takes[:, None, None], self._arriving(number, inside), hidden, out=self._hidden)
         torch.where(takes, self._zero, layer, out=self._layer)
         for name, fresh in self._fresh.items():
             over_rows = takes.view(-1, *[1] * (fresh.dim() - 1))
             torch.where(over_rows, fresh, state[name], out=self._state[name])
 
-    def _arriving(self, number: Tensor) -> Tensor:
+    def _arriving(self, number: Tensor, inside: Tensor) -> Tensor:
         """Return [slots, length, H], the texts of these numbers before their first layer.
 
-        Behind the end of a text lies the next one, whose tokens are masked like any padding.
+        Their padding is their own first token: behind a text lies the next one or one of an earlier window, and a NaN
+        of theirs would get past the mask.
+
+        Args:
+            number: [slots] texts, or `idle`.
+            inside: [slots, length] bool, the places that hold a token.
         """
-        places = self._ledger.starts[number][:, None] + self._at
+        starts = self._ledger.starts[number][:, None]
+        places = torch.where(inside, starts + self._at, starts)
         ids = self._ledger.tokens.take(places)
         types = self._ledger.types.take(places).int() if self._typed else None
         return self._model.embed(ids, types, self._places)

@@ -37,7 +37,7 @@ class Ledger:
         types: their token types, uint8.
         limit: scalar int64, texts from this number on may not be started yet.
         counters: [2] int64: texts started, texts that left.
-        health: [1, C]: NaN as soon as a logit was not finite.
+        health: [1, C]: NaN as soon as a logit of a text was not finite.
     """
 
     def __init__(
@@ -93,7 +93,8 @@ class Ledger:
         self._logits.index_copy_(0, places, logits)
         self._exit_layer.index_copy_(0, places, layer)
         self.counters[1].add_(leave.sum())
-        self.health.add_(logits.sum(0, keepdim=True), alpha=0)  # 0 times NaN or infinity is NaN
+        theirs = logits.masked_fill((number == self.idle)[:, None], 0.0)  # idle rows may hold anything
+        self.health.add_(theirs.sum(0, keepdim=True), alpha=0)  # 0 times NaN or infinity is NaN
         if self._exits is not None:
             exits = self._exits.shape[1]
             at = number * exits + (layer - 1).clamp(max=exits - 1)
