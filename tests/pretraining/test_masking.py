@@ -12,13 +12,14 @@ from elbert.pretraining.objectives import IGNORED, masked_word_loss
 
 V = 200
 SPECIAL = np.arange(V) < 5
+ORDINARY = np.flatnonzero(~SPECIAL)
 CONTINUES = (np.arange(V) >= 150) & ~SPECIAL
 MASK = 4
 
 
 @pytest.fixture
 def masker() -> Masker:
-    return Masker(MASK, SPECIAL, CONTINUES, 0.15, 3)
+    return Masker(MASK, SPECIAL, ORDINARY, CONTINUES, 0.15, 3)
 
 
 def sentence(length: int, rng: np.random.Generator) -> np.ndarray:
@@ -49,7 +50,7 @@ def test_chosen_places_become_mask_random_word_or_stay_in_bert_proportions(maske
 
 
 def test_runs_of_n_words_come_up_in_proportion_to_one_over_n() -> None:
-    masker = Masker(MASK, SPECIAL, CONTINUES, 0.03, 3)  # few enough that runs seldom touch
+    masker = Masker(MASK, SPECIAL, ORDINARY, CONTINUES, 0.03, 3)  # few enough that runs seldom touch
     rng = np.random.default_rng(2)
     counts = np.zeros(4)
     for _ in range(2000):

@@ -67,7 +67,7 @@ def embed(albert: Any, ids: Tensor, token_types: Tensor, shift: int = 0) -> Tens
 
 
 def hidden_states(albert: Any, ids: Tensor, token_types: Tensor, places: Tensor | None = None) -> list[Tensor]:
-    """Return the embedding and every layer's output: M + 1 tensors [B, L, H].
+    """Return the embedding and every layer's output: 1 + M · inner_group_num tensors [B, L, H].
 
     Args:
         albert: transformers' `AlbertModel`.

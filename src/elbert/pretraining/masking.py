@@ -32,6 +32,7 @@ class Masker:
     Attributes:
         mask_id: id of the mask token.
         special: [V] tokens that are never masked.
+        ordinary: ids of all other tokens, one of which a place may become.
         continues: [V] tokens that continue a word.
         fraction: part of the places to mask, in (0, 1).
         max_ngram: longest run, in words.
@@ -39,6 +40,7 @@ class Masker:
 
     mask_id: int
     special: BoolArray
+    ordinary: IntArray
     continues: BoolArray
     fraction: float
     max_ngram: int
@@ -54,7 +56,7 @@ class Masker:
         chosen = self.choose(original, rng)
         fate = rng.random(original.shape)
         masked = np.where(chosen & (fate < MASKED), self.mask_id, original)
-        words = rng.choice(np.flatnonzero(~self.special), original.shape)
+        words = rng.choice(self.ordinary, original.shape)
         masked = np.where(chosen & (fate >= 1 - RANDOM), words, masked)
         return torch.from_numpy(masked), torch.from_numpy(np.where(chosen, original, IGNORED))
 
@@ -124,4 +126,5 @@ def make_masker(tokenizer: Any, fraction: float, max_ngram: int) -> Masker:
     continues = np.array([word.startswith(CONTINUES) for word in words])
     if not continues.any():
         continues = np.array([not word.startswith(BEGINS) for word in words])
-    return Masker(tokenizer.mask_token_id, special, continues & ~special, fraction, max_ngram)
+    ordinary = np.flatnonzero(~special)
+    return Masker(tokenizer.mask_token_id, special, ordinary, continues & ~special, fraction, max_ngram)
