@@ -142,9 +142,9 @@ class Scheduler:
 
     def cancel(self, index: int) -> bool:
         """Forget the row that was admitted as `index`, and free its place at once; False where it is not here."""
-        for arrival in self._waiting:
+        for place, arrival in enumerate(self._waiting):
             if arrival.index == index:
-                self._waiting.remove(arrival)
+                del self._waiting[place]
                 return True
         if self._staged is not None and index in self._staged.index[self._moved :]:
             left = np.arange(self._moved, self._staged.count)
