@@ -5,7 +5,8 @@
 Every start is fine-tuned on every corpus with the default scheme, once per seed. `random` is `mini`'s own shape and
 tokenizer without what it learnt. Scores are of the test texts, at full depth and with the ELBERT policy or the constant
 depth that scored best, on texts kept aside from training, among those at least 2, 3 and 5 times shallower than full
-depth. Models already in --out are not trained again. Prints a table of mean ± standard deviation over the seeds, then one JSON line.
+depth. Models already in --out are not trained again. Prints a table of mean ± standard deviation over the seeds, then
+one JSON line.
 """
 
 from __future__ import annotations
