@@ -222,7 +222,7 @@ class Scheduler:
 
     def _ahead(self) -> int:
         """Return how many waiting texts to embed: a block, or for latency those that the next step has places for."""
-        block = list(islice(self._waiting, self._places))
+        block = list(islice(self._waiting, min(self._places, len(self._waiting))))
         return self._room(np.array([len(arrival.ids) for arrival in block])) if self._mode == "latency" else len(block)
 
     def _embedded(self, ahead: int) -> Rows:
