@@ -15,7 +15,9 @@ import argparse
 import json
 import platform
 import statistics
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,8 @@ from transformers import AutoModel
 
 from corpora import HELD_OUT, Corpus, limited
 from elbert import Classifier, TrainSettings, load_data, train
-from elbert.data import split
-from elbert.evaluation.curves import operating_points, scores_by_layer
+from elbert.data import TextDataset, split
+from elbert.evaluation.curves import OperatingPoint, operating_points, scores_by_layer
 from elbert.exits import make
 from elbert.modeling.load import load_model
 from elbert.training import start_model
@@ -56,29 +58,79 @@ def random_start(out: Path) -> str:
     return str(folder)
 
 
-def measure(corpus: Corpus, data: Path, start: str, seed: int, folder: Path) -> dict[str, float]:
+@dataclass(frozen=True)
+class Ground:
+    """A corpus as one seed divides it.
+
+    Attributes:
+        corpus: what is learnt.
+        data: folder with a folder per corpus.
+        seed: of the division and of every training on it.
+    """
+
+    corpus: Corpus
+    data: Path
+    seed: int
+
+    @cached_property
+    def parts(self) -> tuple[TextDataset, TextDataset]:
+        """What is learnt from, and what is kept aside."""
+        whole = limited(load_data(self.data / self.corpus.name, split="train"), self.corpus.train_rows)
+        return split(whole, HELD_OUT, self.seed)
+
+    @property
+    def metric(self) -> str | None:
+        """What scores are; None for the problem's own."""
+        return METRICS.get(self.corpus.name)
+
+    @property
+    def settings(self) -> TrainSettings:
+        """How a start is fine-tuned with exits."""
+        return TrainSettings(epochs=self.corpus.epochs, max_length=self.corpus.max_length, seed=self.seed)
+
+    def trained(self, start: str, folder: Path, settings: TrainSettings) -> Classifier:
+        """Train `start` into `folder` if need be, taking up what was left unfinished, and return it."""
+        if not folder.exists():
+            learn, held_out = self.parts
+            network, tokenizer = start_model(start, learn, settings)
+            resume = folder.with_name(f"{folder.name}.partial").exists()
+            train(network, tokenizer, learn, held_out, settings, folder, resume, model_name=start)
+        return Classifier.from_pretrained(folder)
+
+    def test(self, classifier: Classifier) -> TextDataset:
+        """Return the texts to report on, labelled as the classifier's."""
+        whole = load_data(self.data / self.corpus.name, split=self.corpus.split, labels=classifier.labels)
+        return limited(whole, self.corpus.test_rows)
+
+    def at_depths(
+        self, classifier: Classifier, depths: Sequence[float], policies: Sequence[str]
+    ) -> tuple[float, list[OperatingPoint]]:
+        """Return the test score at full depth, and for each depth the test's point of a policy no deeper than that.
+
+        Of the families' grids it is the policy that scored best on the texts kept aside.
+        """
+        held_out, test = self.parts[1], self.test(classifier)
+        chosen_on, reported_on = classifier.record(held_out.texts), classifier.record(test.texts)
+        sizes = classifier.num_layers, classifier.labels.num_labels
+        grid = [policy for name in policies for policy in make(name).grid(*sizes)]
+        points = operating_points(chosen_on, held_out.labels, grid, self.metric)
+        chosen = []
+        for depth in depths:
+            shallow = [point for point in points if point.mean_exit_layer <= depth]
+            best = max(shallow, key=lambda point: (point.score, -point.mean_exit_layer))
+            chosen += operating_points(reported_on, test.labels, [best.policy], self.metric)
+        return scores_by_layer(reported_on, test.labels, self.metric)[-1], chosen
+
+
+def measure(ground: Ground, start: str, folder: Path) -> dict[str, float]:
     """Train if need be; return the test score at full depth and at each speedup."""
-    whole = limited(load_data(data / corpus.name, split="train"), corpus.train_rows)
-    learn, held_out = split(whole, HELD_OUT, seed)
-    if not folder.exists():
-        settings = TrainSettings(epochs=corpus.epochs, max_length=corpus.max_length, seed=seed)
-        network, tokenizer = start_model(start, learn, settings)
-        resume = folder.with_name(f"{folder.name}.partial").exists()
-        train(network, tokenizer, learn, held_out, settings, folder, resume, model_name=start)
-    classifier = Classifier.from_pretrained(folder)
-    test = limited(load_data(data / corpus.name, split=corpus.split, labels=classifier.labels), corpus.test_rows)
-    metric = METRICS.get(corpus.name)
-    chosen_on, reported_on = classifier.record(held_out.texts), classifier.record(test.texts)
-    sizes = classifier.num_layers, classifier.labels.num_labels
-    grid = [policy for name in POLICIES for policy in make(name).grid(*sizes)]
-    points = operating_points(chosen_on, held_out.labels, grid, metric)
-    result = {"full": scores_by_layer(reported_on, test.labels, metric)[-1]}
-    for speedup in SPEEDUPS:
-        fast = [point for point in points if classifier.num_layers / point.mean_exit_layer >= speedup]
-        best = max(fast, key=lambda point: (point.score, -point.mean_exit_layer))
-        there = operating_points(reported_on, test.labels, [best.policy], metric)[0]
-        result[f"{speedup}x"] = there.score
-        result[f"{speedup}x_layer_speedup"] = classifier.num_layers / there.mean_exit_layer
+    classifier = ground.trained(start, folder, ground.settings)
+    layers = classifier.num_layers
+    full, points = ground.at_depths(classifier, [layers / speedup for speedup in SPEEDUPS], POLICIES)
+    result = {"full": full}
+    for speedup, point in zip(SPEEDUPS, points, strict=True):
+        result[f"{speedup}x"] = point.score
+        result[f"{speedup}x_layer_speedup"] = layers / point.mean_exit_layer
     return result
 
 
@@ -110,7 +162,7 @@ def main() -> None:
             source = random_start(options.out) if start == RANDOM else start
             name = Path(start).name
             runs = [
-                measure(used, options.data, source, seed, options.out / f"{corpus.name}-{name}-{seed}")
+                measure(Ground(used, options.data, seed), source, options.out / f"{corpus.name}-{name}-{seed}")
                 for seed in options.seeds
             ]
             print(

@@ -13,19 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from checkpoints import CORPORA, METRICS
-from corpora import HELD_OUT, Corpus, limited
-from elbert import Classifier, TrainSettings, load_data, train
-from elbert.data import TextDataset, split
+from checkpoints import CORPORA, Ground
+from corpora import Corpus
 from elbert.evaluation.bench.machine import machine, versions
-from elbert.evaluation.curves import operating_points, scores_by_layer
-from elbert.exits import make
+from elbert.evaluation.curves import scores_by_layer
 from elbert.modeling.load import load_model
-from elbert.training import start_model
 
 
 def cut(start: str, layers: int, out: Path) -> str:
@@ -68,54 +64,26 @@ def main() -> None:
     print(json.dumps({"benchmark": "first-layers", **about, "versions": versions(), "rows": rows}))
 
 
-@dataclass(frozen=True)
-class Ground:
-    """One corpus, divided for one seed."""
-
-    corpus: Corpus
-    learn: TextDataset
-    held_out: TextDataset
-    out: Path
-
-    def trained(self, start: str, name: str, settings: TrainSettings) -> Classifier:
-        """Train `start` if need be, and return it."""
-        folder = self.out / f"{self.corpus.name}-{name}-{settings.seed}"
-        if not folder.exists():
-            network, tokenizer = start_model(start, self.learn, settings)
-            train(network, tokenizer, self.learn, self.held_out, settings, folder, model_name=start)
-        return Classifier.from_pretrained(folder)
-
-
-def one_seed(corpus: Corpus, seed: int, options: argparse.Namespace) -> dict[int, tuple[float, float, float]]:
+def one_seed(ground: Ground, options: argparse.Namespace) -> dict[int, tuple[float, float, float]]:
     """Return for every number of layers the score of the first k, of the exits, and the exits' mean layer."""
-    whole = limited(load_data(options.data / corpus.name, split="train"), corpus.train_rows)
-    ground = Ground(corpus, *split(whole, HELD_OUT, seed), options.out)
-    settings = TrainSettings(epochs=corpus.epochs, max_length=corpus.max_length, seed=seed)
-    exits = ground.trained(options.start, "exits", settings)
-    depth, metric = exits.num_layers, METRICS.get(corpus.name)
-    test = limited(load_data(options.data / corpus.name, split=corpus.split, labels=exits.labels), corpus.test_rows)
-    chosen_on, reported_on = exits.record(ground.held_out.texts), exits.record(test.texts)
-    grid = make("elbert").grid(depth, exits.labels.num_labels)
-    points = operating_points(chosen_on, ground.held_out.labels, grid, metric)
+    settings, name = ground.settings, ground.corpus.name
+    exits = ground.trained(options.start, options.out / f"{name}-exits-{ground.seed}", settings)
+    depth = exits.num_layers
+    full, points = ground.at_depths(exits, options.layers, ["elbert"])
+    with_exits = [(point.score, point.mean_exit_layer) for point in points] + [(full, float(depth))]
     found = {}
-    for layers in (*options.layers, depth):
+    for layers, here in zip((*options.layers, depth), with_exits, strict=True):
         start = options.start if layers == depth else cut(options.start, layers, options.out)
-        longer = replace(settings, epochs=round(corpus.epochs * depth / layers), scheme="last")
-        plain = ground.trained(start, f"first-{layers}", longer)
-        alone = scores_by_layer(plain.record(test.texts), test.labels, metric)[-1]
-        if layers == depth:
-            found[layers] = (alone, scores_by_layer(reported_on, test.labels, metric)[-1], float(depth))
-            continue
-        shallow = [point for point in points if point.mean_exit_layer <= layers]
-        best = max(shallow, key=lambda point: (point.score, -point.mean_exit_layer))
-        there = operating_points(reported_on, test.labels, [best.policy], metric)[0]
-        found[layers] = (alone, there.score, there.mean_exit_layer)
+        longer = replace(settings, epochs=round(settings.epochs * depth / layers), scheme="last")
+        plain = ground.trained(start, options.out / f"{name}-first-{layers}-{ground.seed}", longer)
+        test = ground.test(plain)
+        found[layers] = (scores_by_layer(plain.record(test.texts), test.labels, ground.metric)[-1], *here)
     return found
 
 
 def beside(corpus: Corpus, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row for every number of layers, full depth last: means over the seeds, and every run."""
-    seeds = [one_seed(corpus, seed, options) for seed in options.seeds]
+    seeds = [one_seed(Ground(corpus, options.data, seed), options) for seed in options.seeds]
     rows = []
     for layers in seeds[0]:
         runs = [found[layers] for found in seeds]
