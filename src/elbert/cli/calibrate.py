@@ -137,7 +137,7 @@ def _bars(texts: int, *, forced: bool) -> Iterator[dict[str, Any]]:
 
 def _save(classifier: Classifier, found: dict[str, Calibration], model: str, folder: Path, *, default: bool) -> None:
     """Add the policies to `elbert.json`, in place or in a copy of the model's folder."""
-    from elbert.modeling.disk import whole_folder, write_errors
+    from elbert.modeling.disk import ANOTHER_FOLDER, whole_folder, write_errors
     from elbert.modeling.metadata import read_metadata
     from elbert.modeling.sources import find_folder
 
@@ -151,7 +151,7 @@ def _save(classifier: Classifier, found: dict[str, Calibration], model: str, fol
     content.setdefault("max_length", classifier.max_length)
     if default:
         content["default_policy"] = next(iter(found))
-    with write_errors(f"the model {folder}", "free some space or name another folder"):
+    with write_errors(f"the model {folder}", ANOTHER_FOLDER):
         if folder.resolve() == source.resolve():
             _write(folder, content)
             return

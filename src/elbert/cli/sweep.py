@@ -151,10 +151,9 @@ def _parts(classifier: Classifier, dataset: TextDataset, batch_size: int, bar: A
 def _write(result: Sweep, out: Path, about: dict[str, Any]) -> None:
     from elbert import __version__
     from elbert.evaluation.sweep_files import write_sweep
-    from elbert.modeling.disk import whole_folder, write_errors
+    from elbert.modeling.disk import ANOTHER_FOLDER, whole_folder, write_errors
 
-    advice = "free some space or name another folder"
-    with write_errors(f"the sweep {out}", advice), whole_folder(out.resolve()) as folder:
+    with write_errors(f"the sweep {out}", ANOTHER_FOLDER), whole_folder(out.resolve()) as folder:
         write_sweep(result, folder, {"elbert": __version__, **about})
 
 

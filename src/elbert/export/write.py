@@ -16,7 +16,7 @@ from elbert.engine.runtimes import Runtime, import_openvino, onnxruntime, openvi
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits import ExitPolicy
 from elbert.export import runner
-from elbert.modeling.disk import whole_folder, write_errors
+from elbert.modeling.disk import ANOTHER_FOLDER, whole_folder, write_errors
 from elbert.modeling.exported import EXPORT, ExportedModel, Graph
 from elbert.modeling.metadata import metadata, write_metadata
 from elbert.modeling.quiet import quiet_transformers
@@ -105,7 +105,7 @@ def export_model(
     check_free(run_folder(folder), resume=False, overwrite=overwrite)
     chosen.runtime()  # where it is not installed, say so before any work
     name, content = _content(classifier)
-    with write_errors(f"the export {folder}", "free some space or name another folder"), whole_folder(folder) as fresh:
+    with write_errors(f"the export {folder}", ANOTHER_FOLDER), whole_folder(folder) as fresh:
         files = _write_graphs(classifier, chosen, fresh)
         export = {**files, **_description(classifier, chosen, dtype)}
         with quiet_transformers():

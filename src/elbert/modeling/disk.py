@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 
 from elbert.errors import ElbertError
 
+# What to do where a disk is full or a folder lets nothing be written: for runs that can be taken up, and for the rest.
+ANOTHER_FOLDER = "free some space or name another folder"
 FREE_SPACE = "free some space, then run it again (with --resume where an unfinished run is left)"
 
 

@@ -18,7 +18,7 @@ from elbert.data import TextDataset
 from elbert.errors import ElbertError
 from elbert.exits import make as make_policy
 from elbert.modeling import MultiExitModel
-from elbert.modeling.disk import FREE_SPACE, write_errors
+from elbert.modeling.disk import ANOTHER_FOLDER, FREE_SPACE, write_errors
 from elbert.modeling.quiet import quiet_transformers
 from elbert.training import checkpoint
 from elbert.training.callbacks import EarlyStop, Interruption, Progress, TrainingInterruptedError
@@ -78,7 +78,7 @@ def train(
     train, evaluation = check_datasets(model, train, evaluation)
     settings = settings.resolved(model.config)
     record = run_record(model, train, evaluation, settings, model_name)
-    with write_errors(f"the run's folder beside {out}", "free some space or name another folder"):
+    with write_errors(f"the run's folder beside {out}", ANOTHER_FOLDER):
         folder = open_run(Path(out), record, resume=resume, overwrite=overwrite)
     max_length = min(settings.max_length, model.family.max_length(model.config))
     set_dropout(model, settings.dropout, settings.classifier_dropout)
