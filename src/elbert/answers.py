@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from elbert.data import Labels
-from elbert.engine.scheduler import Departures
+from elbert.engine.texts import Departures
 from elbert.results import LABEL_CUT, Prediction, ProblemType
 
 

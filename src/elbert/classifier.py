@@ -18,7 +18,7 @@ from elbert.engine import Engine
 from elbert.engine.attention import cls_attention
 from elbert.engine.backends import choose_backend
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
-from elbert.engine.scheduler import Arrival
+from elbert.engine.texts import Arrival
 from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
 from elbert.explain.trace import trace_of

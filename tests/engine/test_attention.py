@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from elbert.engine.attention import cls_attention
-from elbert.engine.scheduler import Arrival
+from elbert.engine.texts import Arrival
 from tests.conftest import FAMILIES
 
 Model = Callable[..., Any]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from elbert.engine import Engine
 from elbert.engine.backends import BACKENDS, choose_backend, make_backend
 from elbert.engine.graphs import build_graphs
-from elbert.engine.scheduler import Arrival
+from elbert.engine.texts import Arrival
 from elbert.errors import MissingExtraError, ModelError, UsageError
 from elbert.exits import ExitPolicy, make, replay
 from elbert.modeling.exported import Graphs

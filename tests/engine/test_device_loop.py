@@ -27,8 +27,9 @@ from elbert.engine.device_loops import DeviceLoops, device_loops
 from elbert.engine.launch import Action, CaptureError, Direct
 from elbert.engine.ledger import Ledger
 from elbert.engine.rule import rule_of
-from elbert.engine.scheduler import Arrival, Departures, Scheduler
+from elbert.engine.scheduler import Scheduler
 from elbert.engine.step import TorchBackend
+from elbert.engine.texts import Arrival, Departures
 from elbert.errors import ElbertError, UsageError
 from elbert.exits import ExitPolicy, State, get, make, names, replay
 from elbert.modeling.model import MultiExitModel
@@ -504,19 +505,11 @@ def test_a_text_longer_than_the_model_reads_is_named() -> None:
 
 
 @pytest.mark.parametrize("policy", [make("full"), make("elbert", threshold=0.5, window=3)], ids=["full", "elbert"])
-def test_memory_is_bounded_whatever_the_stream_is_long(policy: ExitPolicy) -> None:
-    read = 0
-
-    def endless() -> Iterator[Arrival]:
-        nonlocal read
-        while True:
-            yield Arrival(read, [1 + read % 40] * (1 + read % 9))
-            read += 1
-
+def test_memory_is_bounded_whatever_the_stream_is_long(policy: ExitPolicy, endless: Any) -> None:
     left = 0
-    for group in engine_of("plain").run(endless(), policy, batch_size=4):
+    for group in engine_of("plain").run(endless, policy, batch_size=4):
         left += len(group.index)
-        assert read - left <= 2 * 64 * 4
+        assert endless.read - left <= 2 * 64 * 4
         if left > 1000:
             break
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from transformers import (
 from elbert.engine import Engine
 from elbert.engine.engine import by_length
 from elbert.engine.packed import Layout
-from elbert.engine.scheduler import Arrival
+from elbert.engine.texts import Arrival
 from elbert.errors import ElbertError, UsageError
 from elbert.exits import ExitPolicy, make, replay
 from elbert.modeling.model import MultiExitModel
@@ -198,20 +198,12 @@ def test_rows_at_different_depths_share_one_step_when_layers_are_shared() -> Non
     assert steps[:20] == [8] * 20  # freed places are refilled at once
 
 
-def test_memory_is_bounded_whatever_the_stream_is_long() -> None:
+def test_memory_is_bounded_whatever_the_stream_is_long(endless: Any) -> None:
     engine = Engine(weights_of("albert"))
-    read = 0
-
-    def endless() -> Iterator[Arrival]:
-        nonlocal read
-        while True:
-            yield Arrival(read, [1 + read % 40] * (1 + read % 9))
-            read += 1
-
     left = 0
-    for group in engine.run(endless(), make("elbert", threshold=0.5, window=None), batch_size=4):
+    for group in engine.run(endless, make("elbert", threshold=0.5, window=None), batch_size=4):
         left += len(group.index)
-        assert read - left <= 64 * 4 + 2 * 4
+        assert endless.read - left <= 64 * 4 + 2 * 4
         if left > 1000:
             break
 

@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from elbert.engine.packed import Layout
-from elbert.engine.scheduler import Arrival, Mode, Scheduler
+from elbert.engine.scheduler import Mode, Scheduler
+from elbert.engine.texts import Arrival
 from elbert.exits import make
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.weights import EncoderWeights

@@ -219,7 +219,7 @@ def test_its_policies_are_the_librarys(policy: ExitPolicy, problem: ProblemType,
 
 
 def test_its_probabilities_are_the_librarys() -> None:
-    from elbert.engine.scheduler import probabilities
+    from elbert.engine.texts import probabilities
 
     logits = torch.tensor([[0.0, -200.0, 3.0], [80.0, 80.0, -80.0]])
     for problem in ("single_label_classification", "multi_label_classification", "regression"):

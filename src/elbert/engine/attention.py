@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elbert.engine.packed import Layout
-from elbert.engine.scheduler import Arrival
 from elbert.engine.step import TorchBackend
+from elbert.engine.texts import Arrival
 from elbert.modeling.weights import EncoderWeights, LayerWeights
 
 

@@ -73,17 +73,16 @@ def blocks_of(lengths: Integers, starts: Integers, device: torch.device) -> Bloc
     order = np.argsort(-lengths, kind="stable") if len(lengths) > 1 else np.zeros(1, np.int64)
     ordered = lengths[order]
     sizes = _sizes(ordered) if device.type == "cpu" else [len(ordered)]
-    firsts, longest, blocks, place, row = [], [], [], 0, 0
+    blocks: list[Block] = []
+    place = row = 0
     for size in sizes:
         length = int(ordered[row])
         blocks.append(Block(place, size, length, _closed(ordered[row : row + size], device)))
-        firsts.append(place)
-        longest.append(length)
         place += size * length
         row += size
     if ordered[0] == ordered[-1]:
         return Blocks(tuple(blocks), place, None, None)
-    width = np.repeat(longest, sizes)  # [rows] padded places of each row, in order
+    width = np.repeat([block.length for block in blocks], sizes)  # [rows] padded places of each row, in order
     begin = width.cumsum() - width
     inside = np.arange(place) - np.repeat(begin, width)
     pad = np.repeat(starts[order], width) + np.minimum(inside, np.repeat(ordered - 1, width))

@@ -20,8 +20,9 @@ from elbert.engine.dense import DenseModel
 from elbert.engine.lane import Lane
 from elbert.engine.launch import CaptureError, Launcher, Look
 from elbert.engine.ledger import Ledger, typed
+from elbert.engine.recorder import Recorder
 from elbert.engine.rule import Rule
-from elbert.engine.scheduler import Arrival, Departures, Recorder, probabilities
+from elbert.engine.texts import Arrival, Departures, probabilities
 from elbert.errors import UsageError
 from elbert.modeling.weights import EncoderWeights
 

@@ -11,8 +11,8 @@ from elbert.engine.backends import Backend
 from elbert.engine.dense import DenseModel, fits
 from elbert.engine.device_loop import DeviceLoop
 from elbert.engine.launch import Launcher, launcher_for
+from elbert.engine.recorder import Recorder
 from elbert.engine.rule import Rule, rule_of
-from elbert.engine.scheduler import Recorder
 from elbert.engine.step import TorchBackend
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights

@@ -12,7 +12,9 @@ import torch
 
 from elbert.engine.backends import Backend, make_backend
 from elbert.engine.device_loops import DeviceLoops, device_loops
-from elbert.engine.scheduler import Arrival, Departures, Recorder, Scheduler, probabilities
+from elbert.engine.recorder import Recorder
+from elbert.engine.scheduler import Scheduler
+from elbert.engine.texts import Arrival, Departures, probabilities
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.exits.full import Full

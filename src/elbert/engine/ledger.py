@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from elbert.engine.launch import Launcher
-from elbert.engine.scheduler import Arrival
+from elbert.engine.texts import Arrival
 from elbert.modeling.weights import EncoderWeights
 
 

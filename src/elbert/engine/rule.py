@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elbert.engine.scheduler import probabilities
+from elbert.engine.texts import probabilities
 from elbert.exits import ExitPolicy, State
 from elbert.exits.state import widened
 from elbert.modeling.weights import EncoderWeights

@@ -8,7 +8,7 @@ the caller's business.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Literal, TypeAlias
 
@@ -20,68 +20,15 @@ from torch import Tensor
 from elbert.engine.backends import Backend
 from elbert.engine.blocks import Integers
 from elbert.engine.packed import Layout, Rows
+from elbert.engine.recorder import Recorder
+from elbert.engine.texts import Arrival, Departures, probabilities
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights
-from elbert.results import ExitOutput, ProblemType
+from elbert.results import ExitOutput
 
 # What the scheduler is for. "throughput": texts are embedded in blocks ahead of their places, pools wait until they are
 # full. "latency": texts are embedded for the very next step, and the rows that came first are stepped.
 Mode: TypeAlias = Literal["throughput", "latency"]
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """One tokenised text on its way in.
-
-    Attributes:
-        index: the caller's number, given back when the row leaves.
-        ids: token ids, special tokens included; at least one.
-        token_types: segment ids beside `ids`; None means all zero.
-    """
-
-    index: int
-    ids: list[int]
-    token_types: list[int] | None = None
-
-
-@dataclass(frozen=True)
-class Departures:
-    """Rows that left after one step, on the CPU.
-
-    Attributes:
-        index: [rows] the caller's numbers.
-        exit_layer: [rows] layers each row ran, 1-based.
-        logits: [rows, C] fp32.
-        probs: [rows, C] fp32 softmax, sigmoid or raw value.
-    """
-
-    index: Tensor
-    exit_layer: Tensor
-    logits: Tensor
-    probs: Tensor
-
-
-def probabilities(logits: Tensor, problem_type: ProblemType) -> Tensor:
-    """Return softmax, sigmoid or the raw values of `logits` [..., C], as the problem asks."""
-    if problem_type == "single_label_classification":
-        return logits.softmax(-1)
-    return logits.sigmoid() if problem_type == "multi_label_classification" else logits
-
-
-class Recorder:
-    """Keeps every exit's logits of `rows` texts: `logits` [rows, M, C] fp32, `pooled` [rows, M, H] if asked for."""
-
-    def __init__(self, rows: int, weights: EncoderWeights, *, pooled: bool) -> None:
-        shape = (rows, weights.num_layers)
-        self.logits = torch.empty(*shape, weights.num_labels)
-        self.pooled = torch.empty(*shape, weights.hidden_size) if pooled else None
-
-    def write(self, rows: Rows, logits: Tensor, pooled: Tensor) -> None:
-        """Store what the exits just said of `rows`."""
-        index, depth = torch.from_numpy(rows.index), torch.from_numpy(rows.layer) - 1
-        self.logits[index, depth] = logits.cpu()
-        if self.pooled is not None:
-            self.pooled[index, depth] = pooled.cpu()
 
 
 class Scheduler:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elbert.engine.scheduler import Arrival
+from elbert.engine.texts import Arrival
 from elbert.errors import ElbertError, UsageError
 from elbert.evaluation.bench import PEERS, Job, Spec, line_up
 from elbert.evaluation.bench.batches import padded, read

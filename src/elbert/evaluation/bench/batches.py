@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from elbert.data import Text
 from elbert.engine.engine import SORTING_WINDOW, by_length
-from elbert.engine.scheduler import Arrival
+from elbert.engine.texts import Arrival
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run
 from elbert.tokens import arrivals
 

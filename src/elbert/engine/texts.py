@@ -1,0 +1,48 @@
+"""What goes into an engine and what comes out of it, whatever runs in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from elbert.results import ProblemType
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One tokenised text on its way in.
+
+    Attributes:
+        index: the caller's number, given back when the row leaves.
+        ids: token ids, special tokens included; at least one.
+        token_types: segment ids beside `ids`; None means all zero.
+    """
+
+    index: int
+    ids: list[int]
+    token_types: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class Departures:
+    """Rows that left after one step, on the CPU.
+
+    Attributes:
+        index: [rows] the caller's numbers.
+        exit_layer: [rows] layers each row ran, 1-based.
+        logits: [rows, C] fp32.
+        probs: [rows, C] fp32 softmax, sigmoid or raw value.
+    """
+
+    index: Tensor
+    exit_layer: Tensor
+    logits: Tensor
+    probs: Tensor
+
+
+def probabilities(logits: Tensor, problem_type: ProblemType) -> Tensor:
+    """Return softmax, sigmoid or the raw values of `logits` [..., C], as the problem asks."""
+    if problem_type == "single_label_classification":
+        return logits.softmax(-1)
+    return logits.sigmoid() if problem_type == "multi_label_classification" else logits
