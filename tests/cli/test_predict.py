@@ -185,6 +185,13 @@ def test_a_wrong_request_is_refused_with_one_line(
     assert reason in refused("predict", model_folder, *words)
 
 
+def test_a_files_name_given_as_a_text_is_classified_and_told(run: Run, model_folder: Path, reviews: Path) -> None:
+    status, out, err = run("predict", model_folder, str(reviews), "x" * 5_000)
+    assert (status, len(out.splitlines())) == (0, 2)
+    assert f"'{reviews}' is the name of a file here" in err
+    assert f"--input {reviews}" in err
+
+
 def test_an_unknown_model_names_what_there_is(refused: Callable[..., str]) -> None:
     assert "random-small" in refused("predict", "./no-such-model", "good")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import typer
 from elbert.cli import options
 from elbert.cli.console import check_output, progress_bar, whole_file
 from elbert.cli.writers import FORMATS, Writer, format_of
-from elbert.errors import DataError, UsageError
+from elbert.errors import DataError, DataWarning, UsageError
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -95,6 +97,10 @@ def _source(texts: list[str], path: str | None, *, pair: bool) -> Any:
         return path
     if not texts:
         raise UsageError("no texts: give them as arguments, in a file with --input, or on standard input with -")
+    for text in texts:
+        if os.path.isfile(text):  # noqa: PTH113 - a Path raises where the text is longer than a name may be
+            meant = f"it is classified as a text; its lines or rows are read with --input {text}"
+            warnings.warn(f"{text!r} is the name of a file here: {meant}", DataWarning, stacklevel=2)
     if not pair:
         return texts
     if len(texts) % 2:

@@ -25,6 +25,11 @@ from elbert.results import LayerOutputs
 # Texts looked at together to be ordered by length, as a multiple of the rows in flight.
 SORTING_WINDOW = 64
 
+# Tokens stepped together unless told otherwise. On a CPU more of them only make intermediate matrices that no allocator
+# keeps; a GPU is not full before.
+_MOST_TOKENS_CPU = 4096
+_MOST_TOKENS = 16_384
+
 
 class Engine:
     """Runs an encoder with exits over any number of tokenised texts.
@@ -62,7 +67,7 @@ class Engine:
         policy: ExitPolicy,
         *,
         batch_size: int = 32,
-        max_tokens: int = 16_384,
+        max_tokens: int | None = None,
         recorder: Recorder | None = None,
     ) -> Iterator[Departures]:
         """Let every text run until it leaves; yield departures as they happen, not in input order.
@@ -74,13 +79,16 @@ class Engine:
             arrivals: any iterable; read lazily.
             policy: who leaves where.
             batch_size: rows stepped together, >= 1.
-            max_tokens: tokens stepped together, unless one row alone is longer.
+            max_tokens: tokens stepped together, unless one row alone is longer; None means 4,096 on a CPU and 16,384
+                elsewhere.
             recorder: if given, is shown every exit's output.
 
         Raises:
             UsageError: batch_size or max_tokens below 1.
             ElbertError: the model gave NaN.
         """
+        if max_tokens is None:
+            max_tokens = _MOST_TOKENS_CPU if self.backend.device.type == "cpu" else _MOST_TOKENS
         for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
             if value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 1")
@@ -125,14 +133,14 @@ class Engine:
                 yield departures
 
     def record(
-        self, texts: list[Arrival], *, batch_size: int = 32, max_tokens: int = 16_384, pooled: bool = False
+        self, texts: list[Arrival], *, batch_size: int = 32, max_tokens: int | None = None, pooled: bool = False
     ) -> LayerOutputs:
         """Run every text to full depth and keep what every exit said.
 
         Args:
             texts: their `index` must be 0 .. N-1.
             batch_size: rows stepped together.
-            max_tokens: tokens stepped together.
+            max_tokens: tokens stepped together, as in `run`.
             pooled: keep the pooled hidden states too, for learned policies.
         """
         recorder = Recorder(len(texts), self.weights, pooled=pooled)

@@ -51,7 +51,7 @@ class Scheduler:
         policy: ExitPolicy,
         *,
         places: int = 32,
-        max_tokens: int = 16_384,
+        max_tokens: int = 4096,
         mode: Mode = "throughput",
         recorder: Recorder | None = None,
     ) -> None:
