@@ -25,8 +25,8 @@ from elbert.results import LayerOutputs
 # Texts looked at together to be ordered by length, as a multiple of the rows in flight.
 SORTING_WINDOW = 64
 
-# Tokens stepped together unless told otherwise. On a CPU more of them only make intermediate matrices that no allocator
-# keeps; a GPU is not full before.
+# Tokens stepped together unless told otherwise. On a CPU larger steps were measured to be slower, see docs/engine.md; a
+# GPU takes more to be full.
 _MOST_TOKENS_CPU = 4096
 _MOST_TOKENS = 16_384
 
