@@ -12,6 +12,7 @@ import torch
 
 from elbert.engine.backends import Backend, make_backend
 from elbert.engine.device_loops import DeviceLoops, device_loops
+from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
 from elbert.engine.scheduler import Scheduler
 from elbert.engine.texts import Arrival, Departures, probabilities
@@ -24,11 +25,6 @@ from elbert.results import LayerOutputs
 
 # Texts looked at together to be ordered by length, as a multiple of the rows in flight.
 SORTING_WINDOW = 64
-
-# Tokens stepped together unless told otherwise. On a CPU larger steps were measured to be slower, see docs/engine.md; a
-# GPU takes more to be full.
-_MOST_TOKENS_CPU = 4096
-_MOST_TOKENS = 16_384
 
 
 class Engine:
@@ -79,8 +75,8 @@ class Engine:
             arrivals: any iterable; read lazily.
             policy: who leaves where.
             batch_size: rows stepped together, >= 1.
-            max_tokens: tokens stepped together, unless one row alone is longer; None means 4,096 on a CPU and 16,384
-                elsewhere.
+            max_tokens: tokens stepped together, unless one row alone is longer; None for `most_tokens` of
+                the device.
             recorder: if given, is shown every exit's output.
 
         Raises:
@@ -88,7 +84,7 @@ class Engine:
             ElbertError: the model gave NaN.
         """
         if max_tokens is None:
-            max_tokens = _MOST_TOKENS_CPU if self.backend.device.type == "cpu" else _MOST_TOKENS
+            max_tokens = most_tokens(self.backend.device)
         for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
             if value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 1")

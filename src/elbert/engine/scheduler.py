@@ -20,6 +20,7 @@ from torch import Tensor
 from elbert.engine.backends import Backend
 from elbert.engine.blocks import Integers
 from elbert.engine.packed import Layout, Rows
+from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
 from elbert.engine.texts import Arrival, Departures, probabilities
 from elbert.exits import ExitPolicy
@@ -39,7 +40,8 @@ class Scheduler:
         backend: runs embed, step and head.
         policy: decides who leaves; at the last layer everybody does.
         places: rows stepped together at most, and with distinct layers the rows that make a pool worth a step.
-        max_tokens: tokens stepped together at most, but for a row that alone has more.
+        max_tokens: tokens stepped together at most, but for a row that alone has more; None for `most_tokens` of the
+            backend's device.
         mode: what to be good at, see `Mode`; no text's answer depends on it.
         recorder: if given, is shown every exit's output.
     """
@@ -51,7 +53,7 @@ class Scheduler:
         policy: ExitPolicy,
         *,
         places: int = 32,
-        max_tokens: int = 4096,
+        max_tokens: int | None = None,
         mode: Mode = "throughput",
         recorder: Recorder | None = None,
     ) -> None:
@@ -59,7 +61,7 @@ class Scheduler:
         self._backend = backend
         self._policy = policy
         self._places = places
-        self._max_tokens = max_tokens
+        self._max_tokens = most_tokens(backend.device) if max_tokens is None else max_tokens
         self._mode = mode
         self._recorder = recorder
         self._device = backend.device
