@@ -7,7 +7,7 @@ line on stderr and ends with `exit_status`; a library user catches `ElbertError`
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 
@@ -29,6 +29,26 @@ class DataError(ElbertError):
 
 class ModelError(ElbertError):
     """A model folder was found but its content is unusable: a missing tensor, a wrong shape, a pickle."""
+
+
+class NotFiniteError(ModelError):
+    """Exits said NaN or infinity.
+
+    Args:
+        first: what to call the first of them, such as "text 3".
+        layer: the layer it had just run, 1-based.
+        rows: 0-based numbers of all of them, at least one.
+
+    Attributes:
+        rows: likewise; of the rows of a policy's call, or a scheduler's caller's own numbers.
+    """
+
+    def __init__(self, first: str, layer: int, rows: Sequence[int]) -> None:
+        super().__init__(
+            f"the exit output of {first} at layer {layer} is NaN or infinite ({len(rows)} such in all); "
+            "allowed: finite numbers: check the weights, or run in float32"
+        )
+        self.rows = tuple(rows)
 
 
 class MissingExtraError(ElbertError):

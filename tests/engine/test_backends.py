@@ -95,9 +95,11 @@ def answers_of(engine: Engine, texts: list[Arrival], policy: ExitPolicy, **optio
 
 def without_edges(policy: ExitPolicy, probs: torch.Tensor) -> list[int]:
     """Return the texts of probs [N, M, C] whose exit no rounding could move: nudge everything a little and replay."""
-    shaken = [probs + EDGE * torch.randn(probs.shape) for _ in range(16)]
-    layers = torch.stack([replay(policy, each.clamp(0, 1)) for each in (probs, *shaken)])
-    return (layers == layers[0]).all(0).nonzero().flatten().tolist()
+    nudges = torch.randn(16, *probs.shape, generator=torch.Generator().manual_seed(0))
+    layers = torch.stack([replay(policy, each.clamp(0, 1)) for each in (probs, *(probs + EDGE * nudges))])
+    sure: list[int] = (layers == layers[0]).all(0).nonzero().flatten().tolist()
+    assert len(sure) >= len(probs) - len(probs) // 4 - 1
+    return sure
 
 
 POLICIES = st.one_of(

@@ -23,7 +23,7 @@ from elbert.engine import device_loop as loop_module
 from elbert.engine import device_loops as loops_module
 from elbert.engine.dense import DenseModel, fits
 from elbert.engine.device_loop import legs_of
-from elbert.engine.device_loops import DeviceLoops, device_loops
+from elbert.engine.device_loops import DeviceLoops
 from elbert.engine.launch import Action, CaptureError, Direct
 from elbert.engine.ledger import Ledger
 from elbert.engine.rule import rule_of
@@ -457,7 +457,7 @@ def test_a_text_that_gave_nan_spoils_no_later_one(kept: bool) -> None:
 
 @pytest.mark.parametrize("text", [False, True])
 def test_only_a_text_spoils_the_health_of_a_window(text: bool) -> None:
-    ledger = Ledger(weights_of("plain"), Direct(), torch.device("cpu"), texts=4, places=LONGEST, recording=True)
+    ledger = Ledger(weights_of("plain"), Direct(), torch.device("cpu"), texts=4, longest=LONGEST, recording=True)
     logits = torch.tensor([[0.0] * 3, [float("nan")] * 3])
     number = torch.tensor([0, 1 if text else ledger.idle])
     ledger.write(number, torch.ones(2).long(), logits, torch.tensor([True, text]))
@@ -500,7 +500,7 @@ def test_nan_in_the_weights_is_the_same_error_as_under_the_scheduler() -> None:
 
 def test_a_text_longer_than_the_model_reads_is_named() -> None:
     texts = [*texts_of(1, 5), Arrival(5, [1] * (LONGEST + 1))]
-    with pytest.raises(UsageError, match=rf"text 6 has {LONGEST + 1} tokens; the model reads at most {LONGEST}"):
+    with pytest.raises(UsageError, match=rf"text 6 has {LONGEST + 1} tokens; allowed: 1 to {LONGEST}"):
         list(engine_of("plain").run(texts, make("full")))
 
 
@@ -597,4 +597,3 @@ def test_only_models_with_shared_layers_on_cuda_get_loops(tiny_model: Any) -> No
     assert shared.device_loops is None  # on a CPU
     assert fits(shared.weights, shared.backend)
     assert not fits(distinct.weights, distinct.backend)
-    assert device_loops(distinct.weights, distinct.backend) is None

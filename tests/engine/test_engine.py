@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from elbert.engine import Engine
 from elbert.engine.engine import by_length
 from elbert.engine.packed import Layout
 from elbert.engine.texts import Arrival
-from elbert.errors import ElbertError, UsageError
+from elbert.errors import NotFiniteError, UsageError
 from elbert.exits import ExitPolicy, make, replay
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.weights import EncoderWeights
@@ -146,16 +147,18 @@ def test_label_and_exit_layer_do_not_depend_on_the_batch(
     answers = run(shape, texts, policy, batch_size=batch_size, max_tokens=max_tokens)
 
     assert sorted(answers) == list(range(count))
-    for index, (layer, said) in answers.items():
-        if on_the_edge(policy, probs[index]):
-            continue
+    sure = [index for index in answers if not on_the_edge(policy, probs[index])]
+    assert len(sure) >= count - count // 4 - 1
+    for index in sure:
+        layer, said = answers[index]
         assert layer == expected[index]
         torch.testing.assert_close(said, logits[index, layer - 1], atol=1e-5, rtol=0)
 
 
 def on_the_edge(policy: ExitPolicy, probs: torch.Tensor) -> bool:
     """Tell whether rounding could change the decision: nudge every probability [M, C] a little and replay."""
-    shaken = torch.stack([probs + EDGE * torch.randn(probs.shape) for _ in range(32)]).clamp(0, 1)
+    nudges = torch.randn(32, *probs.shape, generator=torch.Generator().manual_seed(0))
+    shaken = (probs + EDGE * nudges).clamp(0, 1)
     layers = replay(policy, torch.cat([probs[None], shaken]))
     return bool((layers != layers[0]).any())
 
@@ -192,10 +195,12 @@ def test_rows_at_different_depths_share_one_step_when_layers_are_shared() -> Non
         return plain_step(hidden, layout, depth)
 
     engine.backend.step = counting_step
-    texts = texts_of(5, 64)
-    list(engine.run(texts, make("fixed", layer=3), batch_size=8))
-    assert sum(steps) == 64 * 3
-    assert steps[:20] == [8] * 20  # freed places are refilled at once
+    policy = make("patience", patience=1)
+    answers = run_engine(engine, texts_of(5, 64), policy, batch_size=8)
+    layers = [layer for layer, _ in answers.values()]
+    assert len(set(layers)) > 1  # so that places are freed at different times
+    assert sum(steps) == sum(layers)
+    assert steps[: len(steps) - LAYERS] == [8] * (len(steps) - LAYERS)  # a freed place is refilled at once
 
 
 def test_memory_is_bounded_whatever_the_stream_is_long(endless: Any) -> None:
@@ -224,8 +229,21 @@ def test_nan_in_the_weights_is_an_error_and_not_an_answer() -> None:
     model = MultiExitModel(AlbertForSequenceClassification(multi_exit_model("albert").config).eval()).eval()
     with torch.no_grad():
         model.backbone.classifier.bias[0] = float("nan")
-    with pytest.raises(ElbertError, match="layer 1"):
+    with pytest.raises(NotFiniteError, match=r"text \d at layer 1 .*3 such") as caught:
         list(Engine(model.weights()).run(texts_of(1, 3), make("elbert")))
+    assert sorted(caught.value.rows) == [0, 1, 2]
+
+
+def test_texts_are_read_under_the_callers_own_mode() -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    def source() -> Iterator[Arrival]:
+        for text in texts_of(1, 3):
+            seen.append((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
+            yield text
+
+    list(Engine(weights_of("albert")).run(source(), make("full"), batch_size=1))
+    assert seen == [(False, True)] * 3
 
 
 @pytest.mark.parametrize("option", [{"batch_size": 0}, {"max_tokens": -1}])

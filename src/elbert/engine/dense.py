@@ -58,7 +58,7 @@ class DenseModel:
         self.typed = weights.embedding.token_type is not None
         self.hidden_size = weights.hidden_size
 
-    def places(self, length: int, *, typed: bool) -> Tensor:
+    def position_embeddings(self, length: int, *, typed: bool) -> Tensor:
         """Return [length, E], what a place adds to the token in it.
 
         Args:
@@ -71,16 +71,16 @@ class DenseModel:
         added = F.embedding(at, table.position)
         return added if typed or table.token_type is None else added + table.token_type[0]
 
-    def embed(self, ids: Tensor, types: Tensor | None, places: Tensor) -> Tensor:
+    def embed(self, ids: Tensor, types: Tensor | None, positions: Tensor) -> Tensor:
         """Return [rows, length, H].
 
         Args:
             ids: [rows, length] token ids; any known id where a row has ended.
             types: [rows, length] token types; None where all are the first.
-            places: of this length, typed where there are types.
+            positions: `position_embeddings` of this length, typed where there are types.
         """
         backend, table = self._backend, self._backend.embedding
-        hidden = F.embedding(ids, table.word) + places
+        hidden = F.embedding(ids, table.word) + positions
         if types is not None and table.token_type is not None:
             hidden = hidden + F.embedding(types, table.token_type)
         eps = backend.embedding_norm_eps

@@ -22,8 +22,7 @@ from elbert.engine.launch import CaptureError, Launcher, Look
 from elbert.engine.ledger import Ledger, typed
 from elbert.engine.recorder import Recorder
 from elbert.engine.rule import Rule
-from elbert.engine.texts import Arrival, Departures, probabilities
-from elbert.errors import UsageError
+from elbert.engine.texts import Arrival, Departures, check_arrival, probabilities
 from elbert.modeling.weights import EncoderWeights
 
 # Padded lengths, in steps of a quarter to a half; beyond, multiples of the last. All suit the alignment of fp16 masks.
@@ -129,7 +128,7 @@ class DeviceLoop:
         self._limits = (batch_size, max_tokens)
         self._window = window
         longest = max(_lengths_up_to(weights.max_length))
-        self._ledger = Ledger(weights, launcher, model.device, texts=window, places=longest, recording=recording)
+        self._ledger = Ledger(weights, launcher, model.device, texts=window, longest=longest, recording=recording)
         self._lanes: OrderedDict[tuple[int, int, bool], Lane] = OrderedDict()
         self._started, self._left = 0, 0  # texts of this window, as far as the host knows
 
@@ -147,23 +146,19 @@ class DeviceLoop:
             plain: runs the texts of a window that can't go this way.
 
         Raises:
-            UsageError: a text is longer than the model reads.
+            UsageError: a text has no token, or more than the model reads.
         """
         reader = _Reader(arrivals, self._window)
         while texts := reader.take():
             texts.sort(key=lambda text: len(text.ids))
-            self._check(texts[-1])
-            if self._run_window(texts, reader.pull):
-                yield self._answers(texts, recorder)
+            for text in (texts[0], texts[-1]):
+                check_arrival(text, self._weights.max_length)
+            with torch.inference_mode():
+                answers = self._answers(texts, recorder) if self._run_window(texts, reader.pull) else None
+            if answers is not None:
+                yield answers
             else:
                 yield from plain(texts)
-
-    def _check(self, longest: Arrival) -> None:
-        most = self._weights.max_length
-        if len(longest.ids) > most:
-            raise UsageError(
-                f"text {longest.index + 1} has {len(longest.ids)} tokens; the model reads at most {most}: cut it off"
-            )
 
     def _run_window(self, texts: list[Arrival], meanwhile: Callable[[], bool]) -> bool:
         """Run texts, shortest first; return False where a graph can't be captured or a number was not finite."""
@@ -259,12 +254,14 @@ class _Reader:
         self._source = iter(arrivals)
         self._window = window
         self._read: list[Arrival] = []
+        self._grad = torch.is_grad_enabled()  # as the source expects it, whatever it is pulled in the middle of
 
     def pull(self) -> bool:
         """Read one text more; False where the window is full or the source is at its end."""
         if len(self._read) >= self._window:
             return False
-        following = next(self._source, None)
+        with torch.inference_mode(False), torch.set_grad_enabled(self._grad):
+            following = next(self._source, None)
         if following is not None:
             self._read.append(following)
         return following is not None

@@ -56,7 +56,6 @@ class Engine:
         self.backend: Backend = make_backend(backend, weights, dtype, torch.device(device), graphs)
         self.device_loops: DeviceLoops | None = device_loops(weights, self.backend)
 
-    @torch.inference_mode()
     def run(
         self,
         arrivals: Iterable[Arrival],
@@ -80,8 +79,8 @@ class Engine:
             recorder: if given, is shown every exit's output.
 
         Raises:
-            UsageError: batch_size or max_tokens below 1.
-            ElbertError: the model gave NaN.
+            UsageError: batch_size or max_tokens below 1; a text without a token, or with more than the model reads.
+            NotFiniteError: exits said NaN or infinity.
         """
         if max_tokens is None:
             max_tokens = most_tokens(self.backend.device)
@@ -114,7 +113,7 @@ class Engine:
             self.weights,
             self.backend,
             policy,
-            places=batch_size,
+            batch_size=batch_size,
             max_tokens=max_tokens,
             recorder=recorder,
         )

@@ -57,7 +57,7 @@ class Lane:
         self._fresh = rule.start(slots, device)
         self._state = {name: value.clone() for name, value in self._fresh.items()}
         self._at = torch.arange(length, device=device)
-        self._places = model.places(length, typed=self._typed)
+        self._positions = model.position_embeddings(length, typed=self._typed)
         self._zero = torch.zeros((), dtype=torch.int64, device=device)
         self._bias = torch.zeros(slots, length, dtype=model.dtype, device=device)  # added to attention scores
         self.run_round: Action = launcher.prepare(self._round)
@@ -125,4 +125,4 @@ class Lane:
         places = torch.where(inside, starts + self._at, starts)
         ids = self._ledger.tokens.take(places)
         types = self._ledger.types.take(places).int() if self._typed else None
-        return self._model.embed(ids, types, self._places)
+        return self._model.embed(ids, types, self._positions)

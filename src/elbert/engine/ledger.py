@@ -26,7 +26,7 @@ class Ledger:
         launcher: brings values to the device.
         device: where the buffers lie.
         texts: texts of a window at most.
-        places: of the longest row that is read, which may begin at the last token.
+        longest: places of the longest row that is read, which may begin at the last token.
         recording: keep what every exit says.
 
     Attributes:
@@ -47,13 +47,13 @@ class Ledger:
         device: torch.device,
         *,
         texts: int,
-        places: int,
+        longest: int,
         recording: bool,
     ) -> None:
         self.idle = texts
         self._launcher = launcher
         layers, classes = weights.num_layers, weights.num_labels
-        tokens = texts * weights.max_length + places
+        tokens = texts * weights.max_length + longest
         self.starts = torch.zeros(texts + 1, dtype=torch.int64, device=device)
         self.lengths = torch.ones(texts + 1, dtype=torch.int64, device=device)
         self.tokens = torch.zeros(tokens, dtype=torch.int32, device=device)

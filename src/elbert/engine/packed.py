@@ -130,6 +130,7 @@ class Rows:
         hidden: [size, H] packed hidden states, those of the filler without meaning.
         layout: where each row's tokens are.
         index: [rows] int64 on the host, the caller's number of each row.
+        arrived: [rows] int64 on the host, how many rows came before each.
         layer: [rows] int64 on the host, layers run so far.
         state: the exit policy's memory, every tensor with leading dimension rows.
     """
@@ -137,6 +138,7 @@ class Rows:
     hidden: Tensor
     layout: Layout
     index: Integers
+    arrived: Integers
     layer: Integers
     state: dict[str, Tensor]
 
@@ -157,6 +159,7 @@ class Rows:
             hidden=self.hidden.index_select(0, self.layout.tokens_of(stays)),
             layout=Layout(self.layout.lengths[stays], self.layout.device),
             index=self.index[stays],
+            arrived=self.arrived[stays],
             layer=self.layer[stays],
             state={name: value.index_select(0, there) for name, value in self.state.items()},
         )
@@ -174,6 +177,7 @@ class Rows:
             hidden=torch.cat(pieces),
             layout=layout,
             index=np.concatenate((self.index, other.index[part])),
+            arrived=np.concatenate((self.arrived, other.arrived[part])),
             layer=np.concatenate((self.layer, other.layer[part])),
             state={name: torch.cat((value, other.state[name][part])) for name, value in self.state.items()},
         )

@@ -8,6 +8,7 @@ the caller's business.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Literal, TypeAlias
@@ -22,24 +23,32 @@ from elbert.engine.blocks import Integers
 from elbert.engine.packed import Layout, Rows
 from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
-from elbert.engine.texts import Arrival, Departures, probabilities
+from elbert.engine.texts import Arrival, Departures, check_arrival, probabilities
+from elbert.errors import NotFiniteError
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput
 
+# Texts taken in, as a multiple of the rows in flight, after which a row that waits for its pool to fill waits no more.
+_PATIENCE = 64
+
 # What the scheduler is for. "throughput": texts are embedded in blocks ahead of their places, pools wait until they are
-# full. "latency": texts are embedded for the very next step, and the rows that came first are stepped.
+# full or somebody in them has waited long. "latency": texts are embedded for the very next step, and the rows that came
+# first are stepped.
 Mode: TypeAlias = Literal["throughput", "latency"]
 
 
 class Scheduler:
     """Holds the rows in flight, steps them, and lets them go; first come, first served, and no timer anywhere.
 
+    Nobody waits for ever and memory is bounded: of rows that wait for their pool to fill, those that came more than
+    64 x `batch_size` texts ago are stepped as they are.
+
     Args:
         weights: the model; says which layers share their weights.
         backend: runs embed, step and head.
         policy: decides who leaves; at the last layer everybody does.
-        places: rows stepped together at most, and with distinct layers the rows that make a pool worth a step.
+        batch_size: rows stepped together at most, and with distinct layers the rows that make a pool worth a step.
         max_tokens: tokens stepped together at most, but for a row that alone has more; None for `most_tokens` of the
             backend's device.
         mode: what to be good at, see `Mode`; no text's answer depends on it.
@@ -52,7 +61,7 @@ class Scheduler:
         backend: Backend,
         policy: ExitPolicy,
         *,
-        places: int = 32,
+        batch_size: int = 32,
         max_tokens: int | None = None,
         mode: Mode = "throughput",
         recorder: Recorder | None = None,
@@ -60,7 +69,7 @@ class Scheduler:
         self._weights = weights
         self._backend = backend
         self._policy = policy
-        self._places = places
+        self._batch_size = batch_size
         self._max_tokens = most_tokens(backend.device) if max_tokens is None else max_tokens
         self._mode = mode
         self._recorder = recorder
@@ -73,6 +82,7 @@ class Scheduler:
         self._staged: Rows | None = None  # embedded together; the first `_moved` of them have found a place
         self._moved = 0
         self._waiting: deque[Arrival] = deque()
+        self._admitted = 0
 
     @property
     def busy(self) -> bool:
@@ -83,10 +93,18 @@ class Scheduler:
     def full(self) -> bool:
         """True while enough rows wait for a place."""
         staged = self._staged.count - self._moved if self._staged else 0
-        return len(self._waiting) + staged >= self._places
+        return len(self._waiting) + staged >= self._batch_size
 
     def admit(self, arrival: Arrival) -> None:
-        """Take one row in: it is embedded with its fellows, and steps as soon as there is a place."""
+        """Take one row in: it is embedded with its fellows, and steps as soon as there is a place.
+
+        Args:
+            arrival: its `index` is no other's that is here.
+
+        Raises:
+            UsageError: it has no token, or more than the model reads.
+        """
+        check_arrival(arrival, self._weights.max_length)
         self._waiting.append(arrival)
 
     def cancel(self, index: int) -> bool:
@@ -100,25 +118,46 @@ class Scheduler:
             left = left[self._staged.index[left] != index]
             self._staged, self._moved = (self._staged.keep(left) if len(left) else None), 0
             return True
-        for pool, rows in self._pools.items():
-            left = np.flatnonzero(rows.index != index)
-            if len(left) < rows.count:
-                del self._pools[pool]
-                if len(left):
-                    self._pools[pool] = rows.keep(left)
-                return True
-        return False
+        pool = next((pool for pool, rows in self._pools.items() if index in rows.index), None)
+        if pool is None:
+            return False
+        self._forget(pool, (index,))
+        return True
 
+    def _forget(self, pool: int, indices: Sequence[int]) -> None:
+        """Take the rows of these indices out of a pool."""
+        rows = self._pools.pop(pool)
+        left = np.flatnonzero(~np.isin(rows.index, indices))
+        if len(left):
+            self._pools[pool] = rows.keep(left)
+
+    @torch.inference_mode()
     def step(self, *, draining: bool = False) -> Departures | None:
         """Run one layer on one pool of rows and return who left, or None.
 
+        An exception loses nobody: all rows are as they were, but for those that a NotFiniteError names.
+
         Args:
             draining: for throughput: True when no more rows will come, so that pools that are not full are stepped too.
+
+        Raises:
+            NotFiniteError: exits said NaN or infinity; its `rows` are the indices of the texts, which are given up.
         """
         self._fill_places()
         pool = self._choose(draining)
         if pool is None:
             return None
+        before = dict(self._pools)
+        try:
+            return self._run(pool)
+        except BaseException as error:
+            self._pools = before
+            if isinstance(error, NotFiniteError):
+                self._forget(pool, error.rows)
+            raise
+
+    def _run(self, pool: int) -> Departures | None:
+        """Run the next layer of a pool and return who left, or None."""
         rows = self._taken(pool)
         hidden = self._backend.step(rows.hidden, rows.layout, self._first_depth[pool])
         rows = replace(rows, hidden=hidden, layer=rows.layer + 1)
@@ -133,9 +172,10 @@ class Scheduler:
             self._put(rows)
             return None
         gone = looked[left]
+        departures = _departures(rows, gone, output, left)
         if len(gone) < rows.count:
             self._put(rows.keep(np.delete(np.arange(rows.count), gone)))
-        return _departures(rows, gone, output, left)
+        return departures
 
     def _fill_places(self) -> None:
         """Move rows that wait into the first pool, as many as fit."""
@@ -145,25 +185,27 @@ class Scheduler:
                 if not ahead:
                     return
                 self._staged, self._moved = self._embedded(ahead), 0
+                for _ in range(ahead):
+                    self._waiting.popleft()
             staged, start = self._staged, self._moved
             end = start + self._room(staged.layout.lengths[start:])
             if end == start:
                 return
-            self._staged, self._moved = (staged, end) if end < staged.count else (None, 0)
             first = self._pools.get(0)
             if first is not None:
                 self._pools[0] = first.join(staged, start, end)
             else:
                 whole = end - start == staged.count
                 self._pools[0] = staged if whole else staged.keep(np.arange(start, end))
+            self._staged, self._moved = (staged, end) if end < staged.count else (None, 0)
 
     def _room(self, lengths: Integers) -> int:
         """Return how many of the rows to come, given their lengths in order, the first pool has places for."""
         first = self._pools.get(0)
         if first is None:
-            free, tokens = self._places, self._max_tokens
+            free, tokens = self._batch_size, self._max_tokens
         else:
-            free, tokens = self._places - first.count, self._max_tokens - first.tokens
+            free, tokens = self._batch_size - first.count, self._max_tokens - first.tokens
         if free <= 0:
             return 0
         fitting = _fitting(lengths[:free], tokens)
@@ -171,31 +213,35 @@ class Scheduler:
 
     def _ahead(self) -> int:
         """Return how many waiting texts to embed: a block, or for latency those that the next step has places for."""
-        block = list(islice(self._waiting, min(self._places, len(self._waiting))))
+        block = list(islice(self._waiting, min(self._batch_size, len(self._waiting))))
         return self._room(np.array([len(arrival.ids) for arrival in block])) if self._mode == "latency" else len(block)
 
     def _embedded(self, ahead: int) -> Rows:
-        """Turn the first `ahead` texts that wait into rows that have run no layer."""
-        arrivals = [self._waiting.popleft() for _ in range(ahead)]
+        """Return the first `ahead` texts that wait as rows that have run no layer."""
+        arrivals = list(islice(self._waiting, ahead))
         device = self._device
         layout = Layout(np.array([len(arrival.ids) for arrival in arrivals]), device)
         ids = layout.packed(arrival.ids for arrival in arrivals)
         types = None
         if any(arrival.token_types for arrival in arrivals):
             types = layout.packed(arrival.token_types or [0] * len(arrival.ids) for arrival in arrivals)
-        return Rows(
+        rows = Rows(
             hidden=self._backend.embed(ids, types, layout),
             layout=layout,
             index=np.array([arrival.index for arrival in arrivals]),
+            arrived=np.arange(self._admitted, self._admitted + ahead),
             layer=np.zeros(len(arrivals), np.int64),
             state=self._policy.start(len(arrivals), num_labels=self._weights.num_labels, device=device),
         )
+        self._admitted += ahead
+        return rows
 
     def _choose(self, draining: bool) -> int | None:
         """Return the pool to step.
 
         For latency the deepest, which holds the rows that came first; newcomers gather in the first meanwhile. For
-        throughput the deepest full one; while draining, else the shallowest, so that rows gather.
+        throughput the one where somebody has waited too long, else the deepest full one; while draining, else the
+        shallowest, so that rows gather.
         """
         if not self._pools:
             return None
@@ -203,18 +249,21 @@ class Scheduler:
             return 0
         if self._mode == "latency":
             return max(self._pools)
+        first, oldest = min((int(rows.arrived.min()), pool) for pool, rows in self._pools.items())
+        if self._admitted - first > _PATIENCE * self._batch_size:
+            return oldest
         for pool in sorted(self._pools, reverse=True):
             rows = self._pools[pool]
-            if rows.count >= self._places or rows.tokens >= self._max_tokens:
+            if rows.count >= self._batch_size or rows.tokens >= self._max_tokens:
                 return pool
         return min(self._pools) if draining or 0 in self._pools else None
 
     def _taken(self, pool: int) -> Rows:
         """Take the rows to step out of a pool: all, or those that came first where others' rows made it too large."""
         rows = self._pools.pop(pool)
-        if rows.count <= self._places and (rows.tokens <= self._max_tokens or rows.count == 1):
+        if rows.count <= self._batch_size and (rows.tokens <= self._max_tokens or rows.count == 1):
             return rows
-        first = max(_fitting(rows.layout.lengths[: self._places], self._max_tokens), 1)
+        first = max(_fitting(rows.layout.lengths[: self._batch_size], self._max_tokens), 1)
         self._pools[pool] = rows.keep(np.arange(first, rows.count))
         return rows.keep(np.arange(first))
 
@@ -243,7 +292,12 @@ class Scheduler:
         if self._recorder is not None:
             self._recorder.write(rows, logits, pooled)
         depth = torch.from_numpy(layer).to(self._device)
-        leave, state = self._policy.update(rows.state, output, depth)
+        try:
+            leave, state = self._policy.update(rows.state, output, depth)
+        except NotFiniteError as error:
+            bad = list(error.rows)
+            texts = rows.index[looked[bad]].tolist()
+            raise NotFiniteError(f"text {texts[0] + 1}", int(layer[bad[0]]), texts) from None
         return leave.cpu().numpy() | (layer >= self._weights.num_layers), state, output
 
     def _heads(self, cls: Tensor, layer: Integers) -> tuple[Tensor, Tensor]:

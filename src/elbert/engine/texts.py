@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from elbert.errors import UsageError
 from elbert.results import ProblemType
 
 
@@ -22,6 +23,14 @@ class Arrival:
     index: int
     ids: list[int]
     token_types: list[int] | None = None
+
+
+def check_arrival(arrival: Arrival, most: int) -> None:
+    """Raise UsageError where a text has no token, or more than the `most` that the model reads."""
+    tokens = len(arrival.ids)
+    if not 1 <= tokens <= most:
+        mend = "cut it off" if tokens else "the tokenizer has to add the special tokens"
+        raise UsageError(f"text {arrival.index + 1} has {tokens} tokens; allowed: 1 to {most}: {mend}")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from elbert.errors import ModelError, UsageError, did_you_mean
+from elbert.errors import NotFiniteError, UsageError, did_you_mean
 from elbert.exits import parameters
 from elbert.results import ExitOutput
 
@@ -87,7 +87,7 @@ class ExitPolicy(ABC):
             (leave [rows] bool, new state of the same rows).
 
         Raises:
-            ModelError: a probability is NaN or infinite.
+            NotFiniteError: a probability is NaN or infinite.
         """
         self.check(output, layer)
         return self.decide(state, output, layer)
@@ -98,12 +98,12 @@ class ExitPolicy(ABC):
 
     @staticmethod
     def check(output: ExitOutput, layer: Tensor) -> None:
-        """Raise ModelError naming row and layer where a probability is NaN or infinite; one small sum otherwise."""
+        """Raise NotFiniteError naming row and layer where a probability is NaN or infinite; one small sum otherwise."""
         if math.isfinite(output.probs.sum().item()):
             return
         bad = (~output.probs.isfinite()).any(-1).nonzero().flatten().tolist()
         if bad:  # a sum may overflow although every value is finite
-            raise ModelError(not_finite(bad[0], int(layer[bad[0]]), len(bad)))
+            raise NotFiniteError(f"row {bad[0]}", int(layer[bad[0]]), bad)
 
     def explain(self, output: ExitOutput, layer: Tensor, state: State, leave: Tensor) -> list[str]:
         """Say in one plain line per row which rule fired, or why none did, with the numbers.
@@ -157,11 +157,3 @@ class ExitPolicy(ABC):
             )
         given = dict(values)
         return registry.build(given.pop("name"), given)
-
-
-def not_finite(row: int, layer: int, rows: int) -> str:
-    """Return the error line for `rows` rows without a usable output, the first of them `row` (0-based) at `layer`."""
-    return (
-        f"the exit output of row {row} at layer {layer} is NaN or infinite ({rows} such in all); "
-        "allowed: finite numbers: check the weights, or run in float32"
-    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from elbert.errors import ModelError, UsageError
-from elbert.exits.base import ExitPolicy, not_finite
+from elbert.errors import NotFiniteError, UsageError
+from elbert.exits.base import ExitPolicy
 from elbert.exits.state import select
 from elbert.results import ExitOutput, LayerOutputs, ProblemType
 
@@ -21,7 +21,7 @@ def replay(policy: ExitPolicy, outputs: LayerOutputs | Tensor, problem_type: Pro
 
     Raises:
         UsageError: the tensor is not [N, M, C] with M >= 1 and C >= 1.
-        ModelError: an output is NaN or infinite; the line names text (0-based) and layer.
+        NotFiniteError: an output is NaN or infinite; the line names text (0-based) and layer.
     """
     recorded = _recorded(outputs, problem_type)
     texts, layers, classes = recorded.probs.shape
@@ -47,7 +47,7 @@ def _recorded(outputs: LayerOutputs | Tensor, problem_type: ProblemType | None) 
     if not probs.sum().isfinite():
         bad = (~probs.isfinite()).any(-1).nonzero().tolist()
         if bad:
-            raise ModelError(not_finite(bad[0][0], bad[0][1] + 1, len(bad)))
+            raise NotFiniteError(f"row {bad[0][0]}", bad[0][1] + 1, [row for row, _ in bad])
     if isinstance(outputs, LayerOutputs):
         return ExitOutput(probs, outputs.logits, outputs.pooled, problem_type or outputs.problem_type)
     kind = problem_type or "single_label_classification"
