@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,24 +136,23 @@ def _check(classifier: Classifier, format: str, dtype: str) -> Format:
 
 def _content(classifier: Classifier) -> tuple[str, dict[str, Any]]:
     """Return the default policy's name and what `elbert.json` says beside the export itself."""
-    policies, calibration = dict(classifier.policies), dict(classifier.calibration)
+    policies = dict(classifier.policies)
     name = _name_of(classifier.policy, policies, str(classifier.elbert.get("default_policy")))
-    if policies.get(name) != classifier.policy:
-        calibration.pop(name, None)  # it was not of this policy
     policies[name] = classifier.policy
     return name, {
         **metadata(classifier.elbert, classifier.model.heads),
         "max_length": classifier.max_length,
         "policies": {key: policy.to_dict() for key, policy in policies.items()},
         "default_policy": name,
-        "calibration": calibration,
+        "calibration": dict(classifier.calibration),
     }
 
 
 def _name_of(policy: ExitPolicy, saved: dict[str, ExitPolicy], default: str) -> str:
-    """Return the name the policy was saved under, the default's first, else its own."""
-    candidates = [default, *saved]
-    return next((name for name in candidates if saved.get(name) == policy), policy.name)
+    """Return the name the policy was saved under, the default's first, else its own, or `elbert-2` if that is taken."""
+    known = next((name for name in (default, *saved) if saved.get(name) == policy), None)
+    free = (name for name in chain([policy.name], (f"{policy.name}-{n}" for n in count(2))) if name not in saved)
+    return next(free) if known is None else known
 
 
 def _write_graphs(classifier: Classifier, chosen: Format, folder: Path) -> dict[str, Any]:
