@@ -107,11 +107,22 @@ class _Product:
     def rounded(self, x: Tensor) -> Tensor:
         """Return x ([..., in] fp32) as the 8-bit integers this product takes."""
         even = x if self._even is None else x * self._even
-        return torch.quantize_per_tensor(even, self.scale, self.zero, torch.quint8).int_repr()
+        rounded = torch.quantize_per_tensor(even, self.scale, self.zero, torch.quint8)
+        # The same memory under its plain type: `int_repr` copies it.
+        integers = torch.empty(0, dtype=torch.uint8)
+        return integers.set_(rounded.untyped_storage(), 0, rounded.shape, rounded.stride())
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return [..., out] fp32 for x as `rounded` gives it."""
         return self._run(x, 1.0, 0, torch.float32, "none", "")
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Return the product plus `residual`, [..., out] fp32."""
+        y: Tensor = torch.ops.onednn.qlinear_pointwise.binary(
+            x, self.scale, self.zero, self._packed, self._weight_scale, self._weight_zero, residual, self._bias,
+            1.0, 0, torch.float32, 1.0, 0, "add", 1.0, "none", [], "",
+        )  # fmt: skip
+        return y
 
     def into(self, following: _Product, x: Tensor, form: str) -> Tensor:
         """Return GELU of the product, already rounded for `following`; `form` is `none` or `tanh`."""
@@ -155,8 +166,8 @@ class Int8Layer:
         plain, shape = self._plain, hidden.shape[-1:]
         qkv, out, down = self._products["qkv"], self._products["out"], self._products["down"]
         attended = attend(qkv(qkv.rounded(hidden)), layout, plain.heads)
-        middle = F.layer_norm(out(out.rounded(attended)).add_(hidden), shape, *plain.attention_norm, plain.eps)
-        after = down(self._inner(middle)).add_(middle)
+        middle = F.layer_norm(out.plus(out.rounded(attended), hidden), shape, *plain.attention_norm, plain.eps)
+        after = down.plus(self._inner(middle), middle)
         return F.layer_norm(after, shape, *plain.output_norm, plain.eps)
 
     def _inner(self, middle: Tensor) -> Tensor:
