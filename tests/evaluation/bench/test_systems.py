@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from elbert.engine.texts import Arrival
 from elbert.errors import ElbertError, UsageError
@@ -71,6 +72,18 @@ def test_a_graph_that_still_multiplies_in_float32_is_not_called_int8(make_job: M
     path = exported(make_job())
     with pytest.raises(ElbertError, match="would not be int8"):
         check_quantised(path, path)
+
+
+def test_onnxruntime_runs_with_its_own_defaults(make_job: MakeJob) -> None:
+    pytest.importorskip("onnx")
+    library = pytest.importorskip("onnxruntime")
+    from elbert.evaluation.bench.systems.graph import exported
+    from elbert.evaluation.bench.systems.onnxruntime import session_of
+
+    used, default = session_of(exported(make_job())).get_session_options(), library.SessionOptions()
+    for name in ("enable_mem_pattern", "enable_cpu_mem_arena", "execution_mode", "graph_optimization_level"):
+        assert getattr(used, name) == getattr(default, name), name
+    assert used.intra_op_num_threads == torch.get_num_threads()
 
 
 def test_ours_leave_early_with_a_policy(make_job: MakeJob) -> None:
