@@ -10,10 +10,10 @@ import torch
 
 from elbert.engine.texts import Arrival
 from elbert.errors import ElbertError, UsageError
-from elbert.evaluation.bench import PEERS, Job, Spec, line_up
-from elbert.evaluation.bench.batches import padded, read
+from elbert.evaluation.bench import PEERS, Job, Spec, batches, line_up
+from elbert.evaluation.bench.batches import cut, padded, read
 from elbert.evaluation.bench.job import Answers
-from elbert.evaluation.bench.systems import OURS, SYSTEMS, check_device
+from elbert.evaluation.bench.systems import OURS, SYSTEMS, check_device, pipeline
 
 MakeJob = Callable[..., Job]
 FULL = {"name": "full"}
@@ -155,3 +155,11 @@ def test_logits_are_read_by_problem_type() -> None:
     assert read(logits, "single_label_classification") == [0, 1]
     assert read(logits, "multi_label_classification") == [[1.0, 0.0], [1.0, 1.0]]
     assert read(logits[:, :1], "regression") == [1.0, 0.0]
+
+
+def test_several_labels_are_cut_where_the_library_cuts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "LABEL_CUT", 0.8)
+    assert cut([0.79, 0.8]) == [0.0, 1.0]
+    assert read(np.array([[1.0, 2.0, -1e4]], np.float32), "multi_label_classification") == [[0.0, 1.0, 0.0]]
+    said = [{"label": "neg", "score": 0.9}, {"label": "pos", "score": 0.7}]
+    assert pipeline._answer(said, {"neg": 0, "pos": 1}, "multi_label_classification") == [1.0, 0.0]

@@ -16,6 +16,7 @@ from elbert.data import Text
 from elbert.engine.engine import SORTING_WINDOW, by_length
 from elbert.engine.texts import Arrival
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run
+from elbert.results import LABEL_CUT
 from elbert.tokens import arrivals
 
 Array = NDArray[Any]
@@ -79,5 +80,10 @@ def read(logits: Array, problem_type: str) -> list[Answer]:
     if problem_type == "single_label_classification":
         return [int(index) for index in logits.argmax(-1)]
     if problem_type == "multi_label_classification":
-        return [[float(value >= 0) for value in row] for row in logits]  # a logit of 0 is a probability of 0.5
+        return [cut(row) for row in (np.tanh(logits / 2) + 1) / 2]  # the sigmoid, without overflow
     return [float(row[0]) if len(row) == 1 else [float(value) for value in row] for row in logits]
+
+
+def cut(probs: Sequence[float] | Array) -> list[float]:
+    """Return one zero or one per class: what is said of a multi-label text of these probabilities [C]."""
+    return [float(each >= LABEL_CUT) for each in probs]
