@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +10,9 @@ from elbert.errors import UsageError
 from elbert.evaluation.bench import Bench, Job, Plan, Row, Spec, race
 from elbert.evaluation.bench.job import Answers, Timed
 from elbert.evaluation.bench.rows import compared, row_of
-from elbert.evaluation.bench.run import steps
+from elbert.evaluation.bench.run import _agreement, steps
 from elbert.evaluation.bench.show import picture_of, table_of
+from elbert.evaluation.bench.worker import Worker
 
 MakeJob = Callable[..., Job]
 EXITS = Spec("elbert", "torch", "float32", {"name": "fixed", "layer": 1})
@@ -75,7 +77,7 @@ def test_what_cannot_run_is_a_row_with_a_reason(result: Bench) -> None:
     found = row(result, "elbert", 4, "onnxruntime")
     assert found.texts_per_second is None
     assert "bfloat16" in (found.reason or "")
-    assert "bfloat16" in table_of(result.rows).splitlines()[-1]
+    assert table_of(result.rows).splitlines()[-1].startswith("elbert onnxruntime bfloat16, batch 1, 4: ")
 
 
 def test_every_step_is_told(result: Bench, told: list[str]) -> None:
@@ -106,6 +108,89 @@ def test_a_process_that_dies_costs_one_row_and_says_its_last_words(
     assert found.rows[0].reason is not None
     assert "exit code 7: " in found.rows[0].reason
     assert "out of luck" in found.rows[0].reason
+
+
+# Makes ours fail with 8 in flight, from its `after`th run of that size on.
+_FAILING = """
+from pathlib import Path
+
+from elbert.classifier import Classifier
+from elbert.evaluation.bench import worker
+
+stream, runs = Classifier.stream, Path(__file__).with_suffix(".runs")
+
+
+def failing(self, texts, *, batch_size, **options):
+    if batch_size == 8:
+        with runs.open("a") as file:
+            file.write("x")
+        if runs.stat().st_size > {after}:
+            raise MemoryError("no room for eight")
+    return stream(self, texts, batch_size=batch_size, **options)
+
+
+def unknown():
+    raise OSError("nobody counts memory here")
+
+
+Classifier.stream, worker.process_peak_mb = failing, unknown
+"""
+
+
+@pytest.mark.parametrize("after", [0, 2])  # at its warm-up, and in its second round
+def test_a_failure_at_one_batch_size_costs_that_row_only(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    name = f"failing_after_{after}"
+    (tmp_path / f"{name}.py").write_text(_FAILING.format(after=after))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plan = Plan((4, 8), rounds=2, latency_texts=3)
+    small, middle, large = race(make_job(plugins=(name,)), [FULL], plan, layers=4, score=lambda _: None).rows
+    assert large.reason == "MemoryError: no room for eight"
+    assert large.texts_per_second is None
+    assert (small.reason, middle.reason) == (None, None)
+    assert (len(small.seconds), len(middle.seconds)) == (2, 2)
+    assert middle.peak_memory_mb is None  # which could not be asked for
+    assert table_of([small, middle, large]).splitlines()[-1].startswith("elbert-full torch float32, batch 8: Memory")
+
+
+def test_a_constant_depth_without_the_exits_it_belongs_to_is_not_run(make_job: MakeJob) -> None:
+    wrong = Spec("elbert", "torch", "float32", {"name": "nonsense"})
+    exits, fixed = race(make_job(), [wrong, FIXED], Plan((4,), 1, 0), layers=4, score=lambda _: None).rows
+    assert "nonsense" in (exits.reason or "")
+    assert "mean exit layer of elbert" in (fixed.reason or "")
+    assert (fixed.policy, fixed.texts_per_second) == (None, None)
+
+
+def test_an_interrupt_during_the_warm_up_leaves_no_process_behind(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Worker] = []
+
+    def interrupted(worker: Worker, batch: int, count: int) -> Timed:
+        begun.append(worker)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Worker, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        race(make_job(), [FULL], Plan((4,), 1, 0), layers=4, score=lambda _: None)
+    assert [worker._process.is_alive() for worker in begun] == [False]
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "labels", "share"),
+    [
+        ("regression", [0.5, 1.5], None),
+        ("regression", [[0.5, 1.0], [1.5, 2.0]], None),
+        ("regression", [(0.5, 1.0), (1.5, 2.0)], None),
+        ("multi_label_classification", [[0.0, 1.0], [1.0, 1.0]], 1.0),
+        ("single_label_classification", [0, 1], 1.0),
+    ],
+)
+def test_answers_are_compared_where_they_are_labels_and_not_values(
+    problem_type: str, labels: list[Any], share: float | None
+) -> None:
+    assert _agreement(Answers(labels), Answers(labels), problem_type) == share
 
 
 def test_ratios_are_to_transformers_in_float32() -> None:
