@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from elbert.errors import UsageError
@@ -67,6 +68,7 @@ def test_exits_are_compared_with_full_depth_of_the_same_backend(result: Bench) -
     assert found.speedup == pytest.approx(found.texts_per_second / full.texts_per_second)
     assert found.engine_efficiency == pytest.approx(found.speedup / 4)
     assert (full.speedup, full.engine_efficiency) == (1.0, 1.0)
+    assert (found.token_layer_speedup, full.token_layer_speedup) == (4.0, 1.0)
 
 
 def test_the_fixed_baseline_takes_the_mean_exit_layer(result: Bench) -> None:
@@ -193,10 +195,38 @@ def test_answers_are_compared_where_they_are_labels_and_not_values(
     assert _agreement(Answers(labels), Answers(labels), problem_type) == share
 
 
+def test_the_depth_of_a_row_is_that_of_all_its_rounds_like_its_seconds() -> None:
+    rounds = [Timed(seconds, Answers([0, 1], layers)) for seconds, layers in ((1.0, [1, 3]), (2.0, [1, 1]))]
+    found = row_of(EXITS, 8, rounds, layers=6, lengths=np.array([10, 30, 99]))
+    assert (found.mean_exit_layer, found.layer_speedup) == (1.5, 4.0)
+    assert found.token_layer_speedup == pytest.approx(6 * (40 + 40) / (100 + 40))
+
+
+def test_where_all_texts_are_of_one_length_tokens_save_what_layers_do() -> None:
+    found = row_of(EXITS, 8, [Timed(1.0, Answers([0, 1], [1, 3]))], layers=4, lengths=np.array([7, 7]))
+    assert found.token_layer_speedup == found.layer_speedup == 2.0
+
+
+@pytest.mark.parametrize(("batch", "count"), [(1, 5), (4, 24)])
+def test_drawn_exits_are_the_same_in_every_round(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, batch: int, count: int
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    drawn = {"name": "drawn", "layer_speedup": 2.0, "layers": 4}
+    worker = Worker(make_job(plugins=("drawn",)), Spec("elbert", "torch", "float32", drawn))
+    try:
+        worker.run(4, 11)  # what another round has drawn is no matter
+        first, second = (worker.run(batch, count).answers.exit_layers for _ in range(2))
+    finally:
+        worker.stop()
+    assert first == second
+    assert len(set(first)) > 1
+
+
 def test_ratios_are_to_transformers_in_float32() -> None:
     def made(system: str, seconds: float) -> Row:
         spec = Spec(system, "torch", "float32")
-        return row_of(spec, 8, [Timed(seconds, Answers([0, 1]))], layers=4, score=None)
+        return row_of(spec, 8, [Timed(seconds, Answers([0, 1]))], layers=4, lengths=np.array([5, 5]), score=None)
 
     rows = compared([made("torch-compile", 1.0), made("transformers", 2.0)])
     assert [each.times_reference for each in rows] == [2.0, 1.0]

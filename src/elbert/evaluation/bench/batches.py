@@ -37,12 +37,17 @@ def load_tokenizer(job: Job) -> Any:
     return AutoTokenizer.from_pretrained(job.folder, local_files_only=True, trust_remote_code=False)
 
 
+def quick_tokenizer(job: Job) -> Any:
+    """Return the lean tokenizer that our classifier runs, or transformers' own where the folder does not allow it."""
+    return read_lean_tokenizer(job.folder) or load_tokenizer(job)
+
+
 @dataclass(frozen=True)
 class Reader:
     """How a model's texts become arrays.
 
     Attributes:
-        tokenizer: the lean one our own classifier runs where the folder allows it, else transformers' own.
+        tokenizer: see `quick_tokenizer`.
         max_length: tokens read of a text.
         padding: token id of the places behind a text.
         typed: whether the model reads token types.
@@ -75,7 +80,7 @@ def reader_of(job: Job) -> Reader:
             "tokenizer_config.json"
         )
     typed = "token_type_ids" in tokenizer.model_input_names
-    return Reader(read_lean_tokenizer(job.folder) or tokenizer, job.max_length, int(tokenizer.pad_token_id), typed)
+    return Reader(quick_tokenizer(job), job.max_length, int(tokenizer.pad_token_id), typed)
 
 
 def in_batches(job: Job, forward: Forward) -> Run:

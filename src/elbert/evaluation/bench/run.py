@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from elbert.errors import UsageError
+from elbert.evaluation.bench.batches import quick_tokenizer
 from elbert.evaluation.bench.job import Answers, Job, Plan, Spec, Timed
+from elbert.evaluation.bench.lengths import token_counts
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.bench.rows import Row, compared, empty_row, row_of
 from elbert.evaluation.bench.systems import REFERENCE, SYSTEMS
@@ -108,6 +110,7 @@ def race(
     for name, value in (("rounds", plan.rounds), ("threads", job.threads), ("batch sizes", len(plan.batches))):
         if value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1")
+    lengths = token_counts(job.texts, quick_tokenizer(job), job.max_length)
     runners: list[_Runner] = []
     with ExitStack() as stack:
         stack.callback(_stop, runners)
@@ -124,7 +127,7 @@ def race(
                     on_step(f"{runner.spec.system}, batch {batch}, round {number + 1}")
         for runner in runners:
             _weigh(runner)
-    return Bench(tuple(_rows(runners, job, plan, layers, score)), plan.rounds, job.threads)
+    return Bench(tuple(_rows(runners, job, plan, score, layers=layers, lengths=lengths)), plan.rounds, job.threads)
 
 
 def steps(specs: Sequence[Spec], plan: Plan) -> int:
@@ -207,7 +210,8 @@ def _weigh(runner: _Runner) -> None:
             runner.peak_memory_mb = runner.worker.peak_memory_mb()
 
 
-def _rows(runners: Sequence[_Runner], job: Job, plan: Plan, layers: int, score: Scorer) -> list[Row]:
+def _rows(runners: Sequence[_Runner], job: Job, plan: Plan, score: Scorer, **about: Any) -> list[Row]:
+    """Return a row per batch size and system; `about` goes to `row_of`."""
     reference = {
         batch: runner.runs[batch][-1].answers
         for runner in runners
@@ -221,14 +225,14 @@ def _rows(runners: Sequence[_Runner], job: Job, plan: Plan, layers: int, score: 
                 rows.append(empty_row(runner.spec, batch, runner.reasons[batch]))
                 continue
             answers = runner.runs[batch][-1].answers
-            facts = {
+            facts: dict[str, Any] = {
                 "score": score(answers.labels),
                 "same_labels": _agreement(answers, reference.get(batch), job.problem_type),
                 "load_s": runner.load_s,
                 "first_run_s": runner.first[batch].seconds,
                 "peak_memory_mb": runner.peak_memory_mb,
             }
-            rows.append(row_of(runner.spec, batch, runner.runs[batch], layers=layers, **facts))
+            rows.append(row_of(runner.spec, batch, runner.runs[batch], **about, **facts))
     return compared(rows)
 
 

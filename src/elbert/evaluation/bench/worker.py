@@ -18,7 +18,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from elbert.errors import ElbertError
-from elbert.evaluation.bench.job import Answers, Job, Run, Spec, Timed
+from elbert.evaluation.bench.job import Answers, Beginning, Job, Run, Spec, Timed
 
 # How much of a dead worker's last words is told.
 _LAST_WORDS = 300
@@ -163,6 +163,8 @@ def _load(job: Job, spec: Spec, build: bool) -> Run | None:
 
 def _timed(run: Run, job: Job, batch: int, count: int) -> Timed:
     texts = job.texts[:count]
+    if isinstance(run, Beginning):
+        run.begin()
     gc.collect()
     if batch > 1:
         start = time.perf_counter()
