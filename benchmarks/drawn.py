@@ -1,6 +1,7 @@
 """An exit policy for weights that have learnt nothing: where a text leaves is drawn, the work of deciding is real.
 
 Only for `engine.py`, and no policy to use: it keeps count of the rows it has seen, so it is not a function of a row.
+Made anew it draws the same once more; `Ours.begin` in the bench does so before every round.
 """
 
 from __future__ import annotations

@@ -35,13 +35,17 @@ def model_folder(shape: str, cache: Path, max_length: int = LONGEST) -> Path:
 
 
 def texts_of(kind: str, data: Path, count: int) -> list[str]:
-    """Return `count` real texts: short, medium, long, or a third of each in turn."""
+    """Return `count` real texts at equal distances: short, medium, long, or a third of each in turn.
+
+    Where there are fewer, all are used, again and again.
+    """
     if kind == "mixed":
         parts = [texts_of(name, data, -(-count // 3)) for name in CORPORA]
         return [text for group in zip(*parts, strict=True) for text in group][:count]
     name, split = CORPORA[kind]
     texts = load_data(str(data / name), split=split).texts
-    chosen = [texts[place * len(texts) // count] for place in range(min(count, len(texts)))]
+    used = min(count, len(texts))
+    chosen = [texts[place * len(texts) // used] for place in range(used)]
     return list(islice(cycle(map(str, chosen)), count))
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from elbert import Classifier
 from elbert.exits import ExitPolicy, make, replay
 from elbert.export import runner
-from elbert.results import LayerOutputs, ProblemType
+from elbert.results import LABEL_CUT, LayerOutputs, ProblemType
 
 Exported = Callable[[str, str], tuple[Classifier, Path]]
 
@@ -216,6 +216,10 @@ def test_its_policies_are_the_librarys(policy: ExitPolicy, problem: ProblemType,
         kind = runner._read_as(seen[:, -1], problem)
         given[rule(policy.to_dict(), seen, logits[:, depth - 1].numpy(), kind)] = depth
     assert given.tolist() == expected.tolist()
+
+
+def test_it_says_a_label_from_the_librarys_probability_on() -> None:
+    assert runner.LABEL_CUT == LABEL_CUT
 
 
 def test_its_probabilities_are_the_librarys() -> None:

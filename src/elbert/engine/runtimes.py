@@ -30,11 +30,7 @@ def onnxruntime() -> Runtime:
     Raises:
         MissingExtraError: it is not installed.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it otherwise reports to its makers; read at its import
-    try:
-        import onnxruntime as ort
-    except ModuleNotFoundError:
-        raise MissingExtraError("onnxruntime", "onnx") from None
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
@@ -90,6 +86,20 @@ def openvino() -> Runtime:
         return run
 
     return load
+
+
+def import_onnxruntime() -> Any:
+    """Import onnxruntime with its telemetry off, which otherwise reports every import to its makers.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at its import
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise MissingExtraError("onnxruntime", "onnx") from None
+    return onnxruntime
 
 
 def import_openvino() -> Any:

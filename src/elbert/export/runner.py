@@ -27,6 +27,7 @@ Run = Callable[[dict[str, Array]], list[Array]]
 Policy = dict[str, Any]
 
 BATCH = 32  # texts run together
+LABEL_CUT = 0.5  # a label of a multi-label text is said from this probability on
 
 
 def main(words: list[str]) -> None:
@@ -133,7 +134,7 @@ class Model:
         if self.problem == "single_label_classification":
             label, score = self.labels[int(probs.argmax())], float(probs.max())
         elif self.problem == "multi_label_classification":
-            chosen = np.flatnonzero(probs >= 0.5)
+            chosen = np.flatnonzero(probs >= LABEL_CUT)
             label, score = [self.labels[index] for index in chosen], probs[chosen].tolist()
         else:
             label, score = (float(logits[0]) if len(logits) == 1 else logits.tolist()), None
@@ -225,7 +226,7 @@ def _puzzlement(probs: Array, kind: str) -> Array:
 
 def _labels(probs: Array, kind: str) -> Array:
     """Return what each output predicts, to be compared: a class, or a set of classes."""
-    return probs >= 0.5 if kind == "multi_label_classification" else probs.argmax(-1)[..., None]
+    return probs >= LABEL_CUT if kind == "multi_label_classification" else probs.argmax(-1)[..., None]
 
 
 def _monotone(window: Array, kind: str, tolerance: float) -> Array:  # noqa: ARG001

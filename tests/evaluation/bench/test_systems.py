@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import importlib
+import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from elbert.engine.texts import Arrival
 from elbert.errors import ElbertError, UsageError
-from elbert.evaluation.bench import PEERS, Job, Spec, line_up
-from elbert.evaluation.bench.batches import padded, read
+from elbert.evaluation.bench import PEERS, Job, Spec, batches, line_up
+from elbert.evaluation.bench.batches import cut, held, padded, read
 from elbert.evaluation.bench.job import Answers
-from elbert.evaluation.bench.systems import OURS, SYSTEMS, check_device
+from elbert.evaluation.bench.systems import OURS, SYSTEMS, check_device, pipeline
+from elbert.modeling.lean_tokenizer import LeanTokenizer
 
 MakeJob = Callable[..., Job]
 FULL = {"name": "full"}
@@ -73,6 +78,18 @@ def test_a_graph_that_still_multiplies_in_float32_is_not_called_int8(make_job: M
         check_quantised(path, path)
 
 
+def test_onnxruntime_runs_with_its_own_defaults(make_job: MakeJob) -> None:
+    pytest.importorskip("onnx")
+    library = pytest.importorskip("onnxruntime")
+    from elbert.evaluation.bench.systems.graph import exported
+    from elbert.evaluation.bench.systems.onnxruntime import session_of
+
+    used, default = session_of(exported(make_job())).get_session_options(), library.SessionOptions()
+    for name in ("enable_mem_pattern", "enable_cpu_mem_arena", "execution_mode", "graph_optimization_level"):
+        assert getattr(used, name) == getattr(default, name), name
+    assert used.intra_op_num_threads == torch.get_num_threads()
+
+
 def test_ours_leave_early_with_a_policy(make_job: MakeJob) -> None:
     job = make_job()
     module: Any = importlib.import_module(SYSTEMS["elbert"].module)
@@ -128,6 +145,59 @@ def test_an_unknown_name_is_refused_with_the_closest(fields: dict[str, Any], rea
         line_up(FULL, **{"against": [], "backends": ["torch"], "dtypes": ["float32"], **fields})
 
 
+def test_a_batch_is_held_to_rows_and_to_tokens_with_their_padding() -> None:
+    def lengths(given: list[int], batch: int, most: int) -> list[list[int]]:
+        rows = [Arrival(index, [1] * length) for index, length in enumerate(given)]
+        return [[len(row.ids) for row in held_together] for held_together in held(rows, batch, most)]
+
+    assert lengths([9, 5, 5, 5, 2, 2], 4, 100) == [[9, 5, 5, 5], [2, 2]]
+    assert lengths([9, 5, 5, 5, 2, 2], 4, 20) == [[9, 5], [5, 5, 2, 2]]
+    assert lengths([2, 2, 5, 5, 9], 4, 10) == [[2, 2], [5, 5], [9]]
+    assert lengths([30, 12, 12, 3], 4, 24) == [[30], [12, 12], [3]]
+    assert lengths([], 4, 24) == []
+
+
+def test_a_peer_is_given_no_more_tokens_at_once_than_our_engine_takes(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job()
+    shapes: list[tuple[int, ...]] = []
+
+    def forward(feeds: dict[str, Any]) -> Any:
+        shapes.append(feeds["input_ids"].shape)
+        return np.zeros((len(feeds["input_ids"]), 3))
+
+    monkeypatch.setattr(batches, "most_tokens", lambda _: 100)
+    assert len(batches.in_batches(job, forward)(job.texts, 16).labels) == len(job.texts)
+    assert max(rows * longest for rows, longest in shapes) <= 100
+    assert sum(rows for rows, _ in shapes) == len(job.texts)
+
+
+def test_a_peers_texts_are_read_by_the_tokenizer_that_ours_runs(make_job: MakeJob) -> None:
+    reader, own = batches.reader_of(make_job()), batches.load_tokenizer(make_job())
+    assert isinstance(reader.tokenizer, LeanTokenizer)
+    assert (reader.padding, reader.typed) == (own.pad_token_id, "token_type_ids" in own.model_input_names)
+
+
+def test_where_the_lean_tokenizer_is_not_to_be_had_transformers_own_reads(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(folder=shutil.copytree(make_job().folder, tmp_path / "model"))
+    (job.folder / "added_tokens.json").write_text("{}")  # a file of older versions, which only transformers reads
+    reader = batches.reader_of(job)
+    assert not isinstance(reader.tokenizer, LeanTokenizer)
+    lean = batches.reader_of(make_job())
+    assert [row.ids for row in reader.rows(job.texts)] == [row.ids for row in lean.rows(job.texts)]
+
+
+def test_nothing_is_padded_with_a_token_that_is_none(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(folder=shutil.copytree(make_job().folder, tmp_path / "model"))
+    path = job.folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["pad_token"]
+    path.write_text(json.dumps(settings))
+    with pytest.raises(ElbertError, match=r"has no padding token .* tokenizer_config\.json"):
+        answers(job, "transformers-batches")
+
+
 def test_padding_is_masked_and_token_types_only_where_the_model_reads_them() -> None:
     rows = [Arrival(0, [2, 5, 3]), Arrival(1, [2, 3], [0, 1])]
     feeds = padded(rows, 9, typed=True)
@@ -142,3 +212,11 @@ def test_logits_are_read_by_problem_type() -> None:
     assert read(logits, "single_label_classification") == [0, 1]
     assert read(logits, "multi_label_classification") == [[1.0, 0.0], [1.0, 1.0]]
     assert read(logits[:, :1], "regression") == [1.0, 0.0]
+
+
+def test_several_labels_are_cut_where_the_library_cuts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "LABEL_CUT", 0.8)
+    assert cut([0.79, 0.8]) == [0.0, 1.0]
+    assert read(np.array([[1.0, 2.0, -1e4]], np.float32), "multi_label_classification") == [[0.0, 1.0, 0.0]]
+    said = [{"label": "neg", "score": 0.9}, {"label": "pos", "score": 0.7}]
+    assert pipeline._answer(said, {"neg": 0, "pos": 1}, "multi_label_classification") == [1.0, 0.0]

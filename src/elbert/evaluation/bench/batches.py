@@ -1,21 +1,26 @@
 """The road that peers without one of their own take: tokens, order by length, padded batches, logits, answers.
 
-Tokenising and ordering are the very functions the engine uses, so nobody gains or loses by them.
+Tokenising, ordering and the tokens of a step are the engine's own, so nobody gains or loses by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from elbert.data import Text
 from elbert.engine.engine import SORTING_WINDOW, by_length
+from elbert.engine.placement import most_tokens
 from elbert.engine.texts import Arrival
+from elbert.errors import ElbertError
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run
+from elbert.modeling.lean_tokenizer import read_lean_tokenizer
+from elbert.results import LABEL_CUT
 from elbert.tokens import arrivals
 
 Array = NDArray[Any]
@@ -26,33 +31,100 @@ Forward = Callable[[dict[str, Array]], Array]
 
 
 def load_tokenizer(job: Job) -> Any:
-    """Return the model's own fast tokenizer."""
+    """Return the model's fast tokenizer as transformers has it."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(job.folder, local_files_only=True, trust_remote_code=False)
 
 
+def quick_tokenizer(job: Job) -> Any:
+    """Return the lean tokenizer that our classifier runs, or transformers' own where the folder does not allow it."""
+    return read_lean_tokenizer(job.folder) or load_tokenizer(job)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a model's texts become arrays.
+
+    Attributes:
+        tokenizer: see `quick_tokenizer`.
+        max_length: tokens read of a text.
+        padding: token id of the places behind a text.
+        typed: whether the model reads token types.
+    """
+
+    tokenizer: Any
+    max_length: int
+    padding: int
+    typed: bool
+
+    def rows(self, texts: Iterable[Text]) -> Iterator[Arrival]:
+        """Tokenise, lazily and in about the order given."""
+        return arrivals(texts, self.tokenizer, self.max_length, {})
+
+    def feeds(self, rows: Sequence[Arrival]) -> dict[str, Array]:
+        """Return tokenised texts as the arrays a model is called with."""
+        return padded(rows, self.padding, typed=self.typed)
+
+
+def reader_of(job: Job) -> Reader:
+    """Return how this model's texts become arrays.
+
+    Raises:
+        ElbertError: there is no token to pad with.
+    """
+    tokenizer = load_tokenizer(job)
+    if tokenizer.pad_token_id is None:
+        raise ElbertError(
+            f"{job.folder}: the tokenizer has no padding token and batches need one; name one as pad_token in "
+            "tokenizer_config.json"
+        )
+    typed = "token_type_ids" in tokenizer.model_input_names
+    return Reader(quick_tokenizer(job), job.max_length, int(tokenizer.pad_token_id), typed)
+
+
 def in_batches(job: Job, forward: Forward) -> Run:
     """Return a system that pads batches of texts of about one length and runs `forward` on each.
+
+    A batch has at most the tokens, padding included, that our engine steps together on this device.
 
     Args:
         job: the model and how it is read.
         forward: the model itself.
     """
-    tokenizer = load_tokenizer(job)
-    typed = "token_type_ids" in tokenizer.model_input_names
-    padding = tokenizer.pad_token_id or 0
+    reader = reader_of(job)
+    most = most_tokens(torch.device(job.device))
 
     def run(texts: Sequence[Text], batch: int) -> Answers:
-        source = by_length(arrivals(texts, tokenizer, job.max_length, {}), SORTING_WINDOW * batch)
+        source = by_length(reader.rows(texts), SORTING_WINDOW * batch)
         labels: list[Answer] = [0] * len(texts)
-        while rows := list(islice(source, batch)):
-            logits = forward(padded(rows, padding, typed=typed))
+        for rows in held(source, batch, most):
+            logits = forward(reader.feeds(rows))
             for row, label in zip(rows, read(logits, job.problem_type), strict=True):
                 labels[row.index] = label
         return Answers(labels)
 
     return run
+
+
+def held(source: Iterable[Arrival], batch: int, most: int) -> Iterator[list[Arrival]]:
+    """Yield neighbours as batches held to a number of rows and of tokens.
+
+    Args:
+        source: tokenised texts, those of about one length together.
+        batch: rows at most.
+        most: rows times the longest of them at most; a row longer than that goes alone.
+    """
+    rows: list[Arrival] = []
+    longest = 0
+    for row in source:
+        longest = max(longest, len(row.ids))
+        if rows and (len(rows) == batch or (len(rows) + 1) * longest > most):
+            yield rows
+            rows, longest = [], len(row.ids)
+        rows.append(row)
+    if rows:
+        yield rows
 
 
 def padded(rows: Sequence[Arrival], padding: int, *, typed: bool) -> dict[str, Array]:
@@ -79,5 +151,10 @@ def read(logits: Array, problem_type: str) -> list[Answer]:
     if problem_type == "single_label_classification":
         return [int(index) for index in logits.argmax(-1)]
     if problem_type == "multi_label_classification":
-        return [[float(value >= 0) for value in row] for row in logits]  # a logit of 0 is a probability of 0.5
+        return [cut(row) for row in (np.tanh(logits / 2) + 1) / 2]  # the sigmoid, without overflow
     return [float(row[0]) if len(row) == 1 else [float(value) for value in row] for row in logits]
+
+
+def cut(probs: Sequence[float] | Array) -> list[float]:
+    """Return one zero or one per class: what is said of a multi-label text of these probabilities [C]."""
+    return [float(each >= LABEL_CUT) for each in probs]

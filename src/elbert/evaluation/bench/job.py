@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from elbert.data.dataset import Text
 
@@ -91,6 +91,17 @@ class Answers:
 
 # Classifies texts with so many in flight; tokenising, ordering and padding are part of it.
 Run = Callable[[Sequence[Text], int], Answers]
+
+
+@runtime_checkable
+class Beginning(Protocol):
+    """A system that is told when a round begins, outside the clock."""
+
+    def begin(self) -> None:
+        """Forget what earlier rounds left behind, so that every round does the same work."""
+
+    def __call__(self, texts: Sequence[Text], batch: int, /) -> Answers:
+        """Classify texts, as every `Run` does."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elbert.evaluation.bench.job import Spec, Timed
 from elbert.evaluation.bench.systems import REFERENCE, SYSTEMS
@@ -33,8 +34,9 @@ class Row:
         score: of its answers, by the problem type's metric.
         same_labels: share of its answers that are `transformers` float32's; None for values, or where it did not run.
         times_reference: texts_per_second over that of `transformers` float32.
-        mean_exit_layer: layers a text ran on average; None for a peer.
+        mean_exit_layer: layers a text ran on average, over all rounds; None for a peer.
         layer_speedup: M / mean exit layer.
+        token_layer_speedup: the same where a text counts by its tokens: sum of tokens × M / sum of tokens × exit layer.
         speedup: median seconds of the same weights, backend and dtype at full depth over these.
         engine_efficiency: speedup / layer_speedup.
         load_s: making its files, loading, quantising.
@@ -60,6 +62,7 @@ class Row:
     times_reference: float | None = None
     mean_exit_layer: float | None = None
     layer_speedup: float | None = None
+    token_layer_speedup: float | None = None
     speedup: float | None = None
     engine_efficiency: float | None = None
     load_s: float | None = None
@@ -72,20 +75,25 @@ class Row:
         return asdict(self)
 
 
-def row_of(spec: Spec, batch: int, runs: Sequence[Timed], *, layers: int, **facts: Any) -> Row:
+def row_of(
+    spec: Spec, batch: int, runs: Sequence[Timed], *, layers: int, lengths: NDArray[np.int64], **facts: Any
+) -> Row:
     """Return what the timed rounds of one system at one batch size amount to, but for comparisons with others.
 
     Args:
         spec: the system.
         batch: texts in flight.
-        runs: its rounds; the answers are those of the last.
+        runs: its rounds; the answers are those of the last, the exit layers those of all, as are the seconds.
         layers: M.
+        lengths: tokens of each text of the race; a round may run the first of them only.
         facts: other fields of the row, such as its score.
     """
     seconds = [run.seconds for run in runs]
     median = max(statistics.median(seconds), 1e-9)
     last = runs[-1].answers
-    depth = statistics.fmean(last.exit_layers) if last.exit_layers else None
+    depths = np.array([run.answers.exit_layers for run in runs if run.answers.exit_layers])  # [rounds, n]
+    depth = float(depths.mean()) if len(depths) else None
+    tokens = lengths[: len(last.labels)]
     waits = np.array([wait for run in runs for wait in run.latencies or ()]) * 1000
     return replace(
         empty_row(spec, batch),
@@ -97,6 +105,7 @@ def row_of(spec: Spec, batch: int, runs: Sequence[Timed], *, layers: int, **fact
         p99_ms=float(np.percentile(waits, 99)) if len(waits) else None,
         mean_exit_layer=depth,
         layer_speedup=layers / depth if depth else None,
+        token_layer_speedup=float(layers * tokens.sum() / (depths @ tokens).mean()) if depth else None,
         **facts,
     )
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from elbert.errors import UsageError
+from elbert.evaluation.bench.batches import quick_tokenizer
 from elbert.evaluation.bench.job import Answers, Job, Plan, Spec, Timed
+from elbert.evaluation.bench.lengths import token_counts
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.bench.rows import Row, compared, empty_row, row_of
 from elbert.evaluation.bench.systems import REFERENCE, SYSTEMS
@@ -52,18 +55,31 @@ class Bench:
 
 @dataclass
 class _Runner:
-    """One competitor on its way through the race."""
+    """One competitor on its way through the race.
+
+    Attributes:
+        spec: who.
+        worker: its process; None before it is loaded, and after it failed until it is loaded again.
+        load_s: making its files and loading, the first time.
+        first: its first run, by batch size.
+        runs: its timed rounds, by batch size.
+        reasons: why there is nothing to show, by batch size.
+        peak_memory_mb: of its process.
+    """
 
     spec: Spec
     worker: Worker | None = None
-    load_s: float = 0.0
-    first_run_s: dict[int, float] = field(default_factory=dict)
-    runs: dict[int, list[Timed]] = field(default_factory=dict)
+    load_s: float | None = None
+    first: dict[int, Timed] = field(default_factory=dict)
+    runs: dict[int, list[Timed]] = field(default_factory=lambda: defaultdict(list))
+    reasons: dict[int, str] = field(default_factory=dict)
     peak_memory_mb: float | None = None
-    reason: str | None = None
 
-    def fail(self, error: WorkerError) -> None:
-        self.reason = str(error)
+    def fail(self, reason: str, batches: Iterable[int]) -> None:
+        self.reasons.update(dict.fromkeys(batches, reason))
+        self.stop()
+
+    def stop(self) -> None:
         if self.worker is not None:
             self.worker.stop()
         self.worker = None
@@ -94,11 +110,15 @@ def race(
     for name, value in (("rounds", plan.rounds), ("threads", job.threads), ("batch sizes", len(plan.batches))):
         if value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1")
+    lengths = token_counts(job.texts, quick_tokenizer(job), job.max_length)
     runners: list[_Runner] = []
     with ExitStack() as stack:
         stack.callback(_stop, runners)
         for spec in specs:
-            runners.append(_prepared(job, _with_depth(spec, runners, plan, layers), plan, on_step))
+            runners.append(_Runner(spec))  # before its process starts, so that it is stopped whatever happens
+            _take_depth(runners[-1], runners, plan)
+            _load(runners[-1], job, plan)
+            on_step(f"{spec.system} {spec.dtype}, ready")
         for number in range(plan.rounds):
             for batch in plan.batches:
                 # Every other round goes the other way round, so that a machine that slows down favours nobody.
@@ -107,7 +127,7 @@ def race(
                     on_step(f"{runner.spec.system}, batch {batch}, round {number + 1}")
         for runner in runners:
             _weigh(runner)
-    return Bench(tuple(_rows(runners, plan, layers, score)), plan.rounds, job.threads)
+    return Bench(tuple(_rows(runners, job, plan, score, layers=layers, lengths=lengths)), plan.rounds, job.threads)
 
 
 def steps(specs: Sequence[Spec], plan: Plan) -> int:
@@ -117,90 +137,107 @@ def steps(specs: Sequence[Spec], plan: Plan) -> int:
 
 def _stop(runners: Sequence[_Runner]) -> None:
     for runner in runners:
-        if runner.worker is not None:
-            runner.worker.stop()
+        runner.stop()
 
 
 def _count(batch: int, job: Job, plan: Plan) -> int:
     return min(plan.latency_texts, len(job.texts)) if batch == 1 else len(job.texts)
 
 
-def _with_depth(spec: Spec, runners: Sequence[_Runner], plan: Plan, layers: int) -> Spec:
-    """Return `elbert-fixed` with the layer nearest to the mean exit layer of the exits it is the baseline of."""
+def _take_depth(runner: _Runner, runners: Sequence[_Runner], plan: Plan) -> None:
+    """Give `elbert-fixed` the layer nearest to the mean exit layer of the exits it is the baseline of."""
+    spec = runner.spec
     if spec.system != "elbert-fixed" or spec.policy is not None:
-        return spec
-    for runner in runners:
-        if (runner.spec.system, runner.spec.backend, runner.spec.dtype) == ("elbert", spec.backend, spec.dtype):
-            for timed in runner.runs.get(plan.batches[-1], ()):
-                layer = round(float(np.mean(timed.answers.exit_layers or [layers])))
-                return replace(spec, policy={"name": "fixed", "layer": max(layer, 1)})
-    return replace(spec, policy={"name": "fixed", "layer": layers})
+        return
+    same = ("elbert", spec.backend, spec.dtype)
+    exits = [each for each in runners if (each.spec.system, each.spec.backend, each.spec.dtype) == same]
+    firsts = [each.first[batch] for each in exits for batch in reversed(plan.batches) if batch in each.first]
+    depths = next((first.answers.exit_layers for first in firsts if first.answers.exit_layers), None)
+    if depths is None:
+        runner.fail(
+            "its layer is the mean exit layer of elbert in the same backend and dtype, which failed", plan.batches
+        )
+    else:
+        runner.spec = replace(spec, policy={"name": "fixed", "layer": round(float(np.mean(depths)))})
 
 
-def _prepared(job: Job, spec: Spec, plan: Plan, on_step: Callable[[str], object]) -> _Runner:
-    """Load a system and run it once at every batch size; those runs are kept apart."""
-    runner = _Runner(spec)
-    start = time.perf_counter()
-    try:
-        if SYSTEMS[spec.system].builds:
-            Worker(job, spec, build=True).stop()
-        runner.worker = Worker(job, spec)
-        runner.load_s = time.perf_counter() - start
-        for batch in plan.batches:
-            first = runner.worker.run(batch, _count(batch, job, plan))
-            runner.first_run_s[batch] = first.seconds
-            runner.runs[batch] = [first]
-    except WorkerError as error:
-        runner.fail(error)
-    on_step(f"{spec.system} {spec.dtype}, ready")
-    return runner
+def _load(runner: _Runner, job: Job, plan: Plan) -> None:
+    """Load a system and run it once at every batch size; those runs are kept apart.
+
+    Where it fails at one, it is loaded again for the others.
+    """
+    while runner.worker is None and (left := [batch for batch in plan.batches if batch not in runner.reasons]):
+        start = time.perf_counter()
+        try:
+            if SYSTEMS[runner.spec.system].builds and runner.load_s is None:
+                Worker(job, runner.spec, build=True).stop()
+            runner.worker = Worker(job, runner.spec)
+        except WorkerError as error:
+            runner.fail(str(error), left)
+            return
+        if runner.load_s is None:
+            runner.load_s = time.perf_counter() - start
+        for batch in left:
+            first = _run(runner, batch, job, plan)
+            if first is None:
+                break
+            runner.first.setdefault(batch, first)
 
 
 def _turn(runner: _Runner, batch: int, job: Job, plan: Plan) -> None:
+    """Time a system for one round; where its process has ended meanwhile, in a new one."""
+    _load(runner, job, plan)
+    if batch not in runner.reasons:
+        timed = _run(runner, batch, job, plan)
+        if timed is not None:
+            runner.runs[batch].append(timed)
+
+
+def _run(runner: _Runner, batch: int, job: Job, plan: Plan) -> Timed | None:
+    """Return one run, or None where it failed, which ends the process."""
     if runner.worker is None:
-        return
+        return None
     try:
-        runner.runs[batch].append(runner.worker.run(batch, _count(batch, job, plan)))
+        return runner.worker.run(batch, _count(batch, job, plan))
     except WorkerError as error:
-        runner.fail(error)
+        runner.fail(str(error), [batch])
+        return None
 
 
 def _weigh(runner: _Runner) -> None:
-    if runner.worker is None:
-        return
-    try:
-        runner.peak_memory_mb = runner.worker.peak_memory_mb()
-    except WorkerError as error:
-        runner.fail(error)
+    if runner.worker is not None:
+        with suppress(WorkerError):  # all its rounds are there: they are shown without
+            runner.peak_memory_mb = runner.worker.peak_memory_mb()
 
 
-def _rows(runners: Sequence[_Runner], plan: Plan, layers: int, score: Scorer) -> list[Row]:
+def _rows(runners: Sequence[_Runner], job: Job, plan: Plan, score: Scorer, **about: Any) -> list[Row]:
+    """Return a row per batch size and system; `about` goes to `row_of`."""
     reference = {
         batch: runner.runs[batch][-1].answers
         for runner in runners
         for batch in plan.batches
-        if (runner.spec.system, runner.spec.dtype) == REFERENCE and runner.reason is None
+        if (runner.spec.system, runner.spec.dtype) == REFERENCE and batch not in runner.reasons
     }
     rows = []
     for batch in plan.batches:
         for runner in runners:
-            if runner.reason is not None:
-                rows.append(empty_row(runner.spec, batch, runner.reason))
+            if batch in runner.reasons:
+                rows.append(empty_row(runner.spec, batch, runner.reasons[batch]))
                 continue
             answers = runner.runs[batch][-1].answers
-            facts = {
+            facts: dict[str, Any] = {
                 "score": score(answers.labels),
-                "same_labels": _agreement(answers, reference.get(batch)),
+                "same_labels": _agreement(answers, reference.get(batch), job.problem_type),
                 "load_s": runner.load_s,
-                "first_run_s": runner.first_run_s[batch],
+                "first_run_s": runner.first[batch].seconds,
                 "peak_memory_mb": runner.peak_memory_mb,
             }
-            rows.append(row_of(runner.spec, batch, runner.runs[batch][1:], layers=layers, **facts))
+            rows.append(row_of(runner.spec, batch, runner.runs[batch], **about, **facts))
     return compared(rows)
 
 
-def _agreement(given: Answers, wanted: Answers | None) -> float | None:
+def _agreement(given: Answers, wanted: Answers | None, problem_type: str) -> float | None:
     """Return the share of equal answers; None without a reference, or for values."""
-    if wanted is None or isinstance(wanted.labels[0], float):
+    if wanted is None or problem_type == "regression":
         return None
     return sum(a == b for a, b in zip(given.labels, wanted.labels, strict=True)) / len(wanted.labels)

@@ -18,7 +18,7 @@ _WORDS = 3  # columns that hold words and stand to the left
 
 
 def table_of(rows: Sequence[Row]) -> str:
-    """Return the rows in columns, systems that did not run last, each with its reason.
+    """Return the rows in columns, then the batch sizes at which systems did not run, each with its reason.
 
     `× ref` is to transformers float32, `same` the share of its labels, `layers` M over the mean exit layer, `speedup`
     the same weights with exits over full depth, `effic.` the second over the first.
@@ -27,8 +27,11 @@ def table_of(rows: Sequence[Row]) -> str:
     cells = [_HEADS, *map(_cells, ran)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(_set(line, widths)).rstrip() for line in cells]
-    missing = dict.fromkeys((row.system, row.backend, row.dtype, row.reason) for row in rows if row.reason)
-    return "\n".join([*lines, *(f"{system} {backend} {dtype}: {why}" for system, backend, dtype, why in missing)])
+    missing: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.reason is not None:
+            missing.setdefault((f"{row.system} {row.backend} {row.dtype}", row.reason), []).append(str(row.batch))
+    return "\n".join([*lines, *(f"{who}, batch {', '.join(at)}: {why}" for (who, why), at in missing.items())])
 
 
 def _set(line: Sequence[str], widths: Sequence[int]) -> list[str]:

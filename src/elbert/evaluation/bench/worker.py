@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 from elbert.errors import ElbertError
-from elbert.evaluation.bench.job import Answers, Job, Run, Spec, Timed
+from elbert.evaluation.bench.job import Answers, Beginning, Job, Run, Spec, Timed
 
 # How much of a dead worker's last words is told.
 _LAST_WORDS = 300
@@ -29,7 +29,7 @@ class WorkerError(ElbertError):
 
 
 class Worker:
-    """A system's process, as the parent sees it. Use as a context manager.
+    """A system's process, as the parent sees it; whoever makes one stops it.
 
     Args:
         job: what everybody gets.
@@ -42,13 +42,15 @@ class Worker:
 
     def __init__(self, job: Job, spec: Spec, *, build: bool = False) -> None:
         context = multiprocessing.get_context("spawn")
-        self._log = job.scratch / f"{spec.system}-{spec.backend}-{spec.dtype}.log"
+        # One each: of two systems that differ in their exits only, or of one that is loaded again after it died.
+        with NamedTemporaryFile(dir=job.scratch, prefix=f"{spec.system}-", suffix=".log", delete=False) as log:
+            self._log = Path(log.name)
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, job, spec, self._log, build), daemon=True)
         with _environment(job.threads):
             self._process.start()
-        theirs.close()
         try:
+            theirs.close()
             self._receive()
         except BaseException:
             self.stop()
@@ -70,14 +72,6 @@ class Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _ask(self, request: tuple[Any, ...]) -> Any:
         try:
@@ -169,6 +163,8 @@ def _load(job: Job, spec: Spec, build: bool) -> Run | None:
 
 def _timed(run: Run, job: Job, batch: int, count: int) -> Timed:
     texts = job.texts[:count]
+    if isinstance(run, Beginning):
+        run.begin()
     gc.collect()
     if batch > 1:
         start = time.perf_counter()

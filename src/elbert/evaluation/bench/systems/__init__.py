@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from elbert.engine.backends import BACKENDS
+from elbert.engine.placement import most_tokens
 from elbert.errors import UsageError, did_you_mean
 from elbert.evaluation.bench.job import Spec
 
@@ -46,6 +49,11 @@ class Kind:
 _BOTH = ("cpu", "cuda")
 _FLOATS = ("float32", "bfloat16", "float16")
 
+# What a batch of a peer that is called on padded batches is held to; see `batches.held`.
+_BATCHES = "sorted padded batches of at most {:,} tokens ({:,} on a GPU)".format(
+    *(most_tokens(torch.device(kind)) for kind in _BOTH)
+)
+
 SYSTEMS: dict[str, Kind] = {
     "elbert": Kind(f"{_HERE}.ours", "Classifier.stream with exits; batch is texts in flight", devices=_BOTH),
     "elbert-full": Kind(f"{_HERE}.ours", "Classifier.stream at full depth", devices=_BOTH),
@@ -59,20 +67,20 @@ SYSTEMS: dict[str, Kind] = {
         devices=_BOTH,
     ),
     "transformers-batches": Kind(
-        f"{_HERE}.eager", "the model called on sorted padded batches, sdpa attention", _FLOATS, devices=_BOTH
+        f"{_HERE}.eager", f"the model called on {_BATCHES}, sdpa attention", _FLOATS, devices=_BOTH
     ),
-    "torch-compile": Kind(
-        f"{_HERE}.compiled", "torch.compile(dynamic=True) on sorted padded batches", _FLOATS, devices=_BOTH
-    ),
+    "torch-compile": Kind(f"{_HERE}.compiled", f"torch.compile(dynamic=True) on {_BATCHES}", _FLOATS, devices=_BOTH),
     "onnxruntime": Kind(
         f"{_HERE}.onnxruntime",
-        "whole model as one ONNX graph, CPU provider, all optimisations; int8: dynamic, per channel, after pre-process",
+        f"whole model as one ONNX graph on {_BATCHES}, CPU provider, the library's defaults; int8: dynamic, per "
+        "channel, after pre-process",
         ("float32", "int8"),
         builds=True,
     ),
     "openvino": Kind(
         f"{_HERE}.openvino",
-        "whole model as one graph, PERFORMANCE_HINT LATENCY; int8: NNCF post-training, transformer, up to 300 texts",
+        f"whole model as one graph on {_BATCHES}, PERFORMANCE_HINT LATENCY; int8: NNCF post-training, transformer, up "
+        "to 300 texts",
         ("float32", "bfloat16", "int8"),
         builds=True,
     ),

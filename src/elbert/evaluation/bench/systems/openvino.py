@@ -10,10 +10,9 @@ import torch
 
 from elbert.engine.runtimes import import_openvino, openvino
 from elbert.errors import ElbertError, MissingExtraError
-from elbert.evaluation.bench.batches import Array, in_batches, load_tokenizer, padded
+from elbert.evaluation.bench.batches import Array, in_batches, reader_of
 from elbert.evaluation.bench.job import Job, Run, Spec
 from elbert.evaluation.bench.systems.graph import exported
-from elbert.tokens import arrivals
 
 # Texts that NNCF looks at to choose scales.
 _CALIBRATED_ON = 300
@@ -50,11 +49,9 @@ def _quantise(job: Job) -> None:
         import nncf
     except ModuleNotFoundError:
         raise MissingExtraError("nncf", "bench") from None
-    tokenizer = load_tokenizer(job)
-    typed = "token_type_ids" in tokenizer.model_input_names
+    reader = reader_of(job)
     step = max(1, len(job.texts) // _CALIBRATED_ON)
-    rows = islice(arrivals(job.texts[::step], tokenizer, job.max_length, {}), _CALIBRATED_ON)
-    samples = [padded([row], tokenizer.pad_token_id or 0, typed=typed) for row in rows]
+    samples = [reader.feeds([row]) for row in islice(reader.rows(job.texts[::step]), _CALIBRATED_ON)]
     quantised = nncf.quantize(
         library.Core().read_model(str(job.scratch / "model.onnx")),
         nncf.Dataset(samples),

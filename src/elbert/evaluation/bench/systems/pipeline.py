@@ -14,7 +14,7 @@ import transformers
 
 from elbert.data import Text
 from elbert.engine.placement import DTYPES
-from elbert.evaluation.bench.batches import load_tokenizer
+from elbert.evaluation.bench.batches import cut, load_tokenizer
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
 from elbert.tokens import arrivals
 
@@ -64,5 +64,5 @@ def _answer(output: Any, ids: dict[str, int], problem_type: str) -> Answer:
     for each in output:
         scores[ids[each["label"]]] = each["score"]
     if problem_type == "multi_label_classification":
-        return [float(score >= 0.5) for score in scores]
+        return cut(scores)
     return scores[0] if len(scores) == 1 else scores
