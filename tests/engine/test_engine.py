@@ -175,7 +175,10 @@ def test_bf16_stays_within_its_stated_tolerance(shape: str) -> None:
 def test_a_long_row_does_not_change_how_a_short_one_beside_it_is_computed(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elbert.engine.self_attention._PLAIN_UP_TO", 12)  # rows of 13 to 40 tokens count as long
+    # Rows of 13 to 40 tokens count as long.
+    monkeypatch.setattr("elbert.engine.self_attention._PLAIN_UP_TO", {torch.float32: 12, torch.bfloat16: 24})
+    for module in ("blocks", "self_attention"):
+        monkeypatch.setattr(f"elbert.engine.{module}.SHORT", 12)
     engine = Engine(weights_of("albert"), dtype=dtype)
     texts = texts_of(11, 60)
     together = engine.record(texts, batch_size=16).logits

@@ -7,6 +7,7 @@ there many small calls cost more than padding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ MOST_SCORES = 32_768
 
 # Scores of one head that padding may add to a block before another block is cheaper.
 _PADDING = 4096
+
+# Rows longer than this may be asked to keep to themselves, in blocks whose lengths are multiples of the second number.
+SHORT = 64
+_STEP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,37 +56,44 @@ class Blocks:
     Attributes:
         blocks: longest rows first.
         places: padded places of all of them.
-        pad: [places] packed index for every padded place; places past a row's end repeat its last token. None where
-            padded and packed order are the same.
-        unpad: [tokens] padded index of every packed token; None likewise.
+        pad: [places] int64 packed index for every padded place; places past a row's end repeat its last token. None
+            where padded and packed order are the same.
+        unpad: [size] int64 padded index of every packed place, filler repeating the first; None likewise.
     """
 
     blocks: tuple[Block, ...]
     places: int
-    pad: Integers | None
-    unpad: Integers | None
+    pad: Tensor | None
+    unpad: Tensor | None
 
 
-def blocks_of(lengths: Integers, starts: Integers, device: torch.device) -> Blocks:
+def blocks_of(lengths: Integers, starts: Integers, size: int, device: torch.device, *, apart: bool) -> Blocks:
     """Divide rows into blocks.
 
     Args:
         lengths: [rows] tokens of each row.
         starts: [rows] packed index of each row's first token.
+        size: packed places; those behind the last token are filler.
         device: where the blocks are computed.
+        apart: never put a row of more than `SHORT` tokens beside one of fewer, and make the lengths of their blocks
+            few. They can then be computed by kernels that plan for every shape, and no row is computed otherwise for
+            who is beside it.
     """
     order = np.argsort(-lengths, kind="stable") if len(lengths) > 1 else np.zeros(1, np.int64)
     ordered = lengths[order]
-    sizes = _sizes(ordered) if device.type == "cpu" else [len(ordered)]
+    long = int((ordered > SHORT).sum()) if apart else 0
+    sizes = _sizes(ordered[:long]) + _sizes(ordered[long:]) if device.type == "cpu" else [len(ordered)]
     blocks: list[Block] = []
     place = row = 0
-    for size in sizes:
+    for rows in sizes:
         length = int(ordered[row])
-        blocks.append(Block(place, size, length, _closed(ordered[row : row + size], device)))
-        place += size * length
-        row += size
-    if ordered[0] == ordered[-1]:
-        return Blocks(tuple(blocks), place, None, None)
+        if row < long:
+            length += -length % _STEP
+        blocks.append(Block(place, rows, length, _closed(ordered[row : row + rows], length, device)))
+        place += rows * length
+        row += rows
+    if ordered[0] == ordered[-1] == blocks[0].length:
+        return Blocks(tuple(blocks), size, None, None)
     width = np.repeat([block.length for block in blocks], sizes)  # [rows] padded places of each row, in order
     begin = width.cumsum() - width
     inside = np.arange(place) - np.repeat(begin, width)
@@ -89,7 +101,20 @@ def blocks_of(lengths: Integers, starts: Integers, device: torch.device) -> Bloc
     padded_start = np.empty_like(begin)
     padded_start[order] = begin
     unpad = np.arange(int(ordered.sum())) + np.repeat(padded_start - starts, lengths)
-    return Blocks(tuple(blocks), place, pad, unpad)
+    return Blocks(tuple(blocks), place, on_device(pad, device), on_device(filled(unpad, size), device))
+
+
+def filled(values: Integers, size: int) -> Integers:
+    """Return `values` with zeros behind them up to `size`."""
+    filled = np.zeros(size, np.int64)
+    filled[: len(values)] = values
+    return filled
+
+
+def on_device(values: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array of the host as a tensor; on a CPU it is the same memory."""
+    tensor = torch.from_numpy(values)
+    return tensor if device.type == "cpu" else tensor.to(device)
 
 
 def _sizes(ordered: Integers) -> list[int]:
@@ -105,9 +130,8 @@ def _sizes(ordered: Integers) -> list[int]:
     return sizes
 
 
-def _closed(lengths: Integers, device: torch.device) -> Tensor | None:
-    if lengths[0] == lengths[-1]:
+def _closed(lengths: Integers, length: int, device: torch.device) -> Tensor | None:
+    if length == lengths[-1]:
         return None
-    real = np.arange(lengths[0]) < lengths[:, None]
-    closed = torch.from_numpy(np.where(real, np.float32(0), np.float32(-np.inf))[:, None])
-    return closed if device.type == "cpu" else closed.to(device)
+    real = np.arange(length) < lengths[:, None]
+    return on_device(np.where(real, np.float32(0), np.float32(-np.inf))[:, None], device)

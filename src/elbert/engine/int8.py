@@ -1,4 +1,6 @@
-"""One encoder layer with its four products in 8-bit integers; sums, norms, attention and exits stay in fp32.
+"""One encoder layer with its four products in 8-bit integers; sums, norms and exits stay in fp32.
+
+Attention of long rows is computed in bfloat16 where the processor has it, else in fp32.
 
 Weights are rounded per output channel. What goes into a product is rounded with one fixed scale: a scale taken from the
 rows at hand would let a text's answer depend on its neighbours. The scales come from running the model once, in fp32,
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elbert.engine.layer import FloatLayer
+from elbert.engine.linear import packs
 from elbert.engine.packed import Layout
 from elbert.engine.self_attention import attend
 from elbert.errors import UsageError
@@ -158,6 +161,7 @@ class Int8Layer:
             torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
         self._products = {name: _product(name, *pair, ranges) for name, pair in parts.items()}
         self._plain = plain
+        self._half = packs(torch.device("cpu"), torch.bfloat16)
         self._form = gelu_form(act)
         self._act: Activation = activation(act)
 
@@ -165,7 +169,7 @@ class Int8Layer:
         """Return [size, H] for packed `hidden` [size, H], both fp32."""
         plain, shape = self._plain, hidden.shape[-1:]
         qkv, out, down = self._products["qkv"], self._products["out"], self._products["down"]
-        attended = attend(qkv(qkv.rounded(hidden)), layout, plain.heads)
+        attended = attend(qkv(qkv.rounded(hidden)), layout, plain.heads, half=self._half)
         middle = F.layer_norm(out.plus(out.rounded(attended), hidden), shape, *plain.attention_norm, plain.eps)
         after = down.plus(self._inner(middle), middle)
         return F.layer_norm(after, shape, *plain.output_norm, plain.eps)

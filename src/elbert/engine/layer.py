@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elbert.engine.linear import Linear
+from elbert.engine.linear import Linear, packs
 from elbert.engine.packed import Layout
 from elbert.engine.self_attention import attend
 from elbert.modeling.weights import LayerWeights
@@ -21,7 +22,7 @@ PRODUCTS = ("qkv", "out", "up", "down")
 
 @dataclass(frozen=True, slots=True)
 class FloatLayer:
-    """Post-norm transformer layer; norms are (weight, bias) of [H]."""
+    """Post-norm transformer layer; norms are (weight, bias) of [H], `half` as `attend` takes it."""
 
     qkv: Linear
     out: Linear
@@ -31,6 +32,7 @@ class FloatLayer:
     output_norm: tuple[Tensor, Tensor]
     heads: int
     eps: float
+    half: bool
 
     @classmethod
     def prepare(cls, layer: LayerWeights, act: str, heads: int, eps: float) -> FloatLayer:
@@ -44,11 +46,12 @@ class FloatLayer:
             output_norm=(layer.output_norm_weight, layer.output_norm_bias),
             heads=heads,
             eps=eps,
+            half=layer.qkv_weight.dtype == torch.bfloat16 and packs(layer.qkv_weight.device, torch.bfloat16),
         )
 
     def __call__(self, hidden: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
         """Return [size, H] for packed `hidden` [size, H]; `watch` is not shown the filler."""
-        attended = attend(self.qkv(hidden), layout, self.heads)
+        attended = attend(self.qkv(hidden), layout, self.heads, half=self.half)
         if watch is None:
             return self.after_attention(hidden, attended)
         return self.after_attention(hidden, attended, lambda name, given: watch(name, given[: layout.tokens]))

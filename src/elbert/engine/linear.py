@@ -39,7 +39,7 @@ class Linear:
         self._act: Activation | None = activation(act) if act else None
         self._packed: Any = None
         self._attribute, self._form = "none", ""
-        if not _packs(weight.device, weight.dtype):
+        if not packs(weight.device, weight.dtype):
             return
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _EXPECTED_ROWS)
         form = gelu_form(act) if act else None
@@ -64,8 +64,8 @@ class Linear:
 
 
 @cache
-def _packs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Tell whether this build of torch has oneDNN's prepared products for the dtype on this machine."""
+def packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Tell whether torch has oneDNN's prepared products for the dtype here; in bfloat16 only where the CPU has them."""
     operators = torch.ops.mkldnn
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False

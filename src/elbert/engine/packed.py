@@ -12,14 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from elbert.engine.blocks import Block, Blocks, Integers, blocks_of
+from elbert.engine.blocks import Blocks, Integers, blocks_of, filled, on_device
 
 _CPU = torch.device("cpu")
 
@@ -64,62 +62,39 @@ class Layout:
     @cached_property
     def starts(self) -> Tensor:
         """[rows] index of each row's first token ([CLS])."""
-        return self._tensor(self._starts)
+        return on_device(self._starts, self.device)
 
-    @property
-    def blocks(self) -> tuple[Block, ...]:
+    @cached_property
+    def blocks(self) -> Blocks:
         """What attention computes together, see `elbert.engine.blocks`."""
-        return self._blocks.blocks
+        return blocks_of(self.lengths, self._starts, self.size, self.device, apart=False)
 
     @cached_property
-    def padded_size(self) -> int:
-        """Places of all blocks, and the filler behind them where nothing is padded."""
-        return self.size if self._blocks.unpad is None else self._blocks.places
-
-    @cached_property
-    def pad(self) -> Tensor | None:
-        """[padded_size] packed index for every padded place; None where packed and padded order are the same."""
-        return None if self._blocks.pad is None else self._tensor(self._blocks.pad)
-
-    @cached_property
-    def unpad(self) -> Tensor | None:
-        """[size] padded index of every packed place, filler repeating the first; None where `pad` is."""
-        return None if self._blocks.unpad is None else self._tensor(_filled(self._blocks.unpad, self.size))
+    def blocks_apart(self) -> Blocks:
+        """The same with long rows apart from short ones."""
+        return blocks_of(self.lengths, self._starts, self.size, self.device, apart=True)
 
     def positions(self) -> Tensor:
         """Return [size] int64, each token's place in its own row, 0-based; filler is at 0."""
-        return self._tensor(_filled(np.arange(self.tokens) - np.repeat(self._starts, self.lengths), self.size))
+        places = np.arange(self.tokens) - np.repeat(self._starts, self.lengths)
+        return on_device(filled(places, self.size), self.device)
 
     def packed(self, numbers: Iterable[Sequence[int]]) -> Tensor:
         """Return [size] int64: the numbers of every row's tokens, such as their ids; filler is 0."""
-        return self._tensor(_filled(np.fromiter(chain.from_iterable(numbers), np.int64, self.tokens), self.size))
+        one_after_another = np.fromiter(chain.from_iterable(numbers), np.int64, self.tokens)
+        return on_device(filled(one_after_another, self.size), self.device)
 
     def tokens_of(self, rows: Integers) -> Tensor:
         """Return where the tokens of `rows` ([n] row numbers) lie, in that order of rows, with filler behind."""
         counts = self.lengths[rows]
         ends = counts.cumsum()
         places = np.arange(ends[-1]) + np.repeat(self._starts[rows] - ends + counts, counts)
-        return self._tensor(_filled(places, rounded_up(int(ends[-1]))))
+        return on_device(filled(places, rounded_up(int(ends[-1]))), self.device)
 
     @cached_property
     def _starts(self) -> Integers:
         starts: Integers = self.lengths.cumsum() - self.lengths
         return starts
-
-    @cached_property
-    def _blocks(self) -> Blocks:
-        return blocks_of(self.lengths, self._starts, self.device)
-
-    def _tensor(self, values: NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(values)
-        return tensor if self.device.type == "cpu" else tensor.to(self.device)
-
-
-def _filled(values: Integers, size: int) -> Integers:
-    """Return `values` with zeros behind them up to `size`."""
-    filled = np.zeros(size, np.int64)
-    filled[: len(values)] = values
-    return filled
 
 
 @dataclass(frozen=True)
