@@ -90,6 +90,26 @@ def test_csv_in_csv_out_keeps_every_row_and_column(run: Run, model_folder: Path,
     assert [path.name for path in reviews.parent.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_name_that_is_taken_twice_over_is_numbered_and_the_output_can_be_read_again(
+    kind: str, run: Run, model_folder: Path, tmp_path: Path
+) -> None:
+    cells = {"text": "good", "label": "a", "predicted_label": "b", "predicted_label_2": "c", "score": "d"}
+    source = tmp_path / f"in.{kind}"
+    if kind == "parquet":
+        pytest.importorskip("pandas").DataFrame([cells]).to_parquet(source)
+    else:
+        source.write_text(json.dumps(cells) if kind == "jsonl" else f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    assert run("predict", model_folder, "--input", source, "--output", tmp_path / "one.csv")[0] == 0
+    with (tmp_path / "one.csv").open(newline="") as stream:
+        (header, row) = csv.reader(stream)
+    assert header == [*cells, "predicted_label_3", "predicted_score", "exit_layer", "layers", "truncated"]
+    assert row[: len(cells)] == list(cells.values())
+    assert run("predict", model_folder, "--input", tmp_path / "one.csv", "--output", tmp_path / "two.csv")[0] == 0
+    again = (tmp_path / "two.csv").read_text().splitlines()[0].split(",")
+    assert len(set(again)) == len(again) == len(header) + 5
+
+
 def test_csv_can_go_to_standard_output(run: Run, model_folder: Path) -> None:
     status, out, _ = run("predict", model_folder, "good", "--output-format", "csv")
     assert status == 0

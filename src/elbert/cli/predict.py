@@ -53,7 +53,8 @@ def predict(
 ) -> None:
     """Classify texts: one JSON object a line with label, score, exit_layer, layers and truncated, in input order.
 
-    CSV output keeps the input's columns and adds those five; one whose name is taken is called predicted_NAME.
+    CSV output keeps the input's columns and adds those five; one whose name is taken is called predicted_NAME, or
+    predicted_NAME_2 and so on.
 
     Example:
         elbert predict runs/mine "What a film!" "Never again."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -38,7 +39,7 @@ class JsonLines:
 
 
 class CsvRows:
-    """The input's columns as they are, then the answer's; an answer's column whose name is taken gets a prefix."""
+    """The input's columns as they are, then the answer's, each under a name that is still free."""
 
     def __init__(self, stream: TextIO) -> None:
         self._rows = csv.writer(stream, lineterminator="\n")
@@ -48,9 +49,18 @@ class CsvRows:
         """Write one row, the header before the first."""
         answer = prediction.to_dict()
         if not self._begun:
-            self._rows.writerow([*columns, *(f"predicted_{name}" if name in columns else name for name in answer)])
+            header = list(columns)
+            for name in answer:
+                header.append(_free(name, header))
+            self._rows.writerow(header)
             self._begun = True
         self._rows.writerow([*(cells.get(column) for column in columns), *map(_cell, answer.values())])
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """Return `label` for a label, or the first free one of `predicted_label`, `predicted_label_2`, …"""
+    numbered = (f"predicted_{name}_{number}" for number in count(2))
+    return next(each for each in chain([name, f"predicted_{name}"], numbered) if each not in taken)
 
 
 def _cell(value: Any) -> Any:
