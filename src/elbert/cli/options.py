@@ -66,10 +66,14 @@ def load_classifier(
         parameters: of the policy, by flag; None means not given.
 
     Raises:
-        UsageError: an unknown model, policy or parameter, a value out of range, or full depth beside a policy.
+        UsageError: an unknown model, policy or parameter, a value out of range, a parameter given twice, or full depth
+            beside a policy.
     """
     overrides = {name: value for name, value in parameters.items() if value is not None}
-    overrides |= parse_settings(settings or [])
+    further = parse_settings(settings or [])
+    if twice := sorted(overrides.keys() & further.keys()):
+        raise UsageError(f"{twice[0]} was given twice, by --{twice[0]} and by --set {twice[0]}=…; give one of them")
+    overrides |= further
     if full_depth and (policy or overrides):
         raise UsageError("--full-depth runs every layer, so it takes no --policy and none of a policy's parameters")
     from elbert.classifier import Classifier
@@ -86,13 +90,15 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     """Read `name=value` words; a value is JSON where it can be (`0.5`, `false`, `[1, 2]`), else a word.
 
     Raises:
-        UsageError: a word without `=` or without a name.
+        UsageError: a word without `=` or without a name, or a name twice.
     """
     parsed: dict[str, Any] = {}
     for setting in settings:
         name, mark, value = setting.partition("=")
         if not mark or not name:
             raise UsageError(f"--set {setting!r} is not NAME=VALUE, for example --set normalized=false")
+        if name in parsed:
+            raise UsageError(f"--set {name}=… was given twice; give it once")
         try:
             parsed[name] = json.loads(value)
         except ValueError:

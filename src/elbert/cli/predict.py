@@ -26,7 +26,7 @@ STANDARD = "-"
 
 def predict(
     model: options.Model,
-    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; - reads standard input.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; - alone reads standard input.")] = None,
     input: Annotated[str | None, typer.Option(help="A CSV, TSV, JSONL, Parquet or text file (also .gz), or -.")] = None,
     input_format: Annotated[str | None, typer.Option(help="Where the name does not say it: csv, jsonl, …")] = None,
     output: Annotated[str, typer.Option(help="A .jsonl or .csv file, or - for standard output.")] = STANDARD,
@@ -90,8 +90,13 @@ def predict(
 
 def _source(texts: list[str], path: str | None, *, pair: bool) -> Any:
     """Return what to read: a file's name, `-`, or the list of texts or pairs given as arguments."""
-    if texts == [STANDARD]:
-        texts, path = [], path or STANDARD
+    if STANDARD in texts and len(texts) > 1:
+        raise UsageError(
+            f"- reads standard input and stands alone, but {len(texts)} texts were given; give it alone, or texts, "
+            "or all of them in a file with --input"
+        )
+    if texts == [STANDARD] and path in (None, STANDARD):
+        return STANDARD
     if texts and path is not None:
         raise UsageError(f"texts as arguments and --input {path!r} were both given; give one of them")
     if path is not None:
