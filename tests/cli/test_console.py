@@ -7,7 +7,7 @@ import pytest
 
 from elbert.cli.console import check_output, json_line, table, whole_file
 from elbert.cli.options import parse_settings
-from elbert.errors import ModelError, UsageError
+from elbert.errors import ElbertError, ModelError, UsageError
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -72,11 +72,13 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(
         check_output(tmp_path / "new.csv", overwrite=False)
 
 
-def test_a_file_that_cannot_be_opened_is_called_by_its_own_name(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_made_is_called_by_its_own_name_and_told_where_else_to_go(tmp_path: Path) -> None:
     path = tmp_path / "gone" / "out.txt"
-    with pytest.raises(FileNotFoundError) as raised, whole_file(path):
+    with pytest.raises(ElbertError) as raised, whole_file(path):
         pass
-    assert raised.value.filename == str(path)
+    assert (
+        str(raised.value) == f"cannot write '{path}': No such file or directory; free some space or name another folder"
+    )
 
 
 def test_an_output_beside_others_is_free(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """
     if str(path) == "-":
         raise UsageError("output '-': this is written to a file, not to standard output; give it a name")
+    if path.is_dir():
+        raise UsageError(f"output {str(path)!r} is a folder; name a file, in it or elsewhere")
     if path.exists() and not path.is_file():
         raise UsageError(f"output {str(path)!r} exists and is no file; give another name")
     if path.exists() and not overwrite:
@@ -71,15 +73,16 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     """Open a file for writing that takes its name only when the block ends well; otherwise nothing is left of it.
 
     Raises:
-        OSError: as the system says: a full disk, no permission.
+        ElbertError: the file cannot be made.
+        OSError: what the system says when the disk is full half-way.
     """
+    from elbert.modeling.disk import ANOTHER_FOLDER, write_errors  # no help page needs it
+
     target = path.resolve()  # through a link, so that the link stays one
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        try:
+        with write_errors(repr(str(path)), ANOTHER_FOLDER):  # the user knows the file by its own name
             stream = draft.open("w", encoding="utf-8", newline="")
-        except OSError as error:  # the user knows the file by its own name
-            raise OSError(error.errno, error.strerror, str(path)) from None
         with stream:
             yield stream
         draft.replace(target)

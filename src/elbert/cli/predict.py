@@ -26,7 +26,9 @@ STANDARD = "-"
 
 def predict(
     model: options.Model,
-    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; - alone reads standard input.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts; - alone reads standard input.")
+    ] = None,
     input: Annotated[str | None, typer.Option(help="A CSV, TSV, JSONL, Parquet or text file (also .gz), or -.")] = None,
     input_format: Annotated[str | None, typer.Option(help="Where the name does not say it: csv, jsonl, …")] = None,
     output: Annotated[str, typer.Option(help="A .jsonl or .csv file, or - for standard output.")] = STANDARD,
@@ -63,9 +65,9 @@ def predict(
         elbert predict runs/mine --input reviews.csv --output answers.csv
     """
     source = _source(texts or [], input, pair=pair)
-    kind = format_of(output, output_format)
     if output != STANDARD:
         check_output(Path(output), overwrite=overwrite)
+    kind = format_of(output, output_format)
     classifier = options.load_classifier(
         model,
         policy=policy,
