@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import types
@@ -11,6 +12,7 @@ import pytest
 
 from elbert import __version__
 from elbert.cli import app, main
+from elbert.cli.console import whole_file
 from elbert.errors import DataError, MissingExtraError, UsageError
 
 
@@ -139,6 +141,37 @@ def test_an_error_ends_in_one_line_and_its_exit_status(
     assert (given, out) == (status, "")
     assert line in err
     assert err.count("\n") == (1 if line else 0)
+
+
+def test_sigterm_cleans_up_as_ctrl_c_does_and_ends_with_143(
+    verb: Callable[[Callable[[], None]], None], run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    def write() -> None:
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL  # or these tests would end here
+        with whole_file(tmp_path / "answers.csv") as stream:
+            stream.write("half")
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                signal.raise_signal(signal.SIGTERM)  # some send two
+
+    verb(write)
+    assert run("probe") == (143, "", "elbert: terminated\n")
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_callers_own_answer_to_sigterm_stays(
+    verb: Callable[[Callable[[], None]], None], run: Callable[..., tuple[int, str, str]]
+) -> None:
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("theirs"))
+    try:
+        verb(lambda: signal.raise_signal(signal.SIGTERM))
+        assert run("probe")[0] == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == ["theirs"]
 
 
 def test_a_bug_is_one_line_that_tells_how_to_see_more(

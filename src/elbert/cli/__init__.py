@@ -1,7 +1,7 @@
 """The `elbert` command: one small file per verb, imported only when that verb is called.
 
 `main` is the one way in and the one place where an error becomes a line on stderr and an exit status: 0 done,
-1 failed, 2 the request was wrong, 130 interrupted. Nothing here imports torch, so `elbert --help` answers at once.
+1 failed, 2 the request was wrong, 130 interrupted, 143 terminated. Nothing here imports torch, so `elbert --help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,16 +10,24 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 from elbert.errors import CalibrationWarning, DataWarning, ElbertError, MissingExtraError
 
 DEBUG_VARIABLE = "ELBERT_DEBUG"
 INTERRUPTED = 130
+TERMINATED = 143
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM came: whoever cleans up at Ctrl-C cleans up now."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,9 +44,11 @@ def main(argv: list[str] | None = None) -> int:
         # JSON is UTF-8 whatever the locale says; half a surrogate pair is written as JSON would escape it.
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        with _warnings_in_one_line():
+        with _warnings_in_one_line(), _terminable():
             status = _run(words or ["--help"])
         sys.stdout.flush()
+    except _TerminatedError:
+        return _say("terminated", TERMINATED)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except ElbertError as error:
@@ -96,6 +106,24 @@ def _warnings_in_one_line() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, where the process would die of it at once otherwise."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` sends two, and the second must not stop the cleaning up
+    raise _TerminatedError
 
 
 def _say(message: str, status: int) -> int:

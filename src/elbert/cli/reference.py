@@ -16,8 +16,8 @@ _PREFACE = """\
 <!-- Made by `python -m elbert.cli.reference > docs/cli.md`; a test fails where the two differ. -->
 
 Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the request was wrong, 130
-interrupted. An error is one line that says what was given, what is allowed and how to mend it. Set `ELBERT_DEBUG=1` to
-see the traceback of a bug.
+interrupted, 143 terminated. An error is one line that says what was given, what is allowed and how to mend it. Set
+`ELBERT_DEBUG=1` to see the traceback of a bug.
 """
 
 
