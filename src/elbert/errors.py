@@ -52,10 +52,19 @@ class NotFiniteError(ModelError):
 
 
 class MissingExtraError(ElbertError):
-    """An optional dependency is not installed; the message holds the exact install line."""
+    """An optional dependency is not installed, or is broken; the message holds the exact install line.
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is needed for this and is not installed: run pip install 'elbert[{extra}]'")
+    Args:
+        package: its name.
+        extra: the one of this package that brings it.
+        error: what its import raised; None where it was only looked for.
+    """
+
+    def __init__(self, package: str, extra: str, error: ImportError | None = None) -> None:
+        problem = "is not installed"
+        if error is not None and not (isinstance(error, ModuleNotFoundError) and error.name == package):
+            problem = f"cannot be imported ({' '.join(str(error).split())[:200]})"
+        super().__init__(f"{package} is needed for this and {problem}: run pip install 'elbert[{extra}]'")
 
 
 class CalibrationWarning(UserWarning):

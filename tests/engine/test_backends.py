@@ -200,6 +200,29 @@ def test_a_missing_library_is_named_with_its_install_line(
         Engine(tiny_model().weights(), backend=backend)
 
 
+@pytest.mark.parametrize(("package", "backend", "extra"), [("onnxruntime", "onnxruntime", "onnx"), ("openvino",) * 3])
+@pytest.mark.parametrize("broken", ["raise ImportError('libgomp.so.1:\\n no such file')", "import no_such_module"])
+def test_a_library_that_is_there_and_broken_says_why(
+    package: str,
+    backend: str,
+    extra: str,
+    broken: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny_model: Callable[..., Any],
+) -> None:
+    (tmp_path / f"{package}.py").write_text(broken)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    with pytest.raises(
+        MissingExtraError, match=r"cannot be imported \((.*no such file|No module.*)\): run pip"
+    ) as raised:
+        Engine(tiny_model().weights(), backend=backend)
+    assert str(raised.value).startswith(f"{package} is needed")
+    assert str(raised.value).endswith(f"pip install 'elbert[{extra}]'")
+    assert "\n" not in str(raised.value)
+
+
 def test_a_missing_onnx_is_named_with_the_extra_of_the_backend(
     backend: str, monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[..., Any]
 ) -> None:

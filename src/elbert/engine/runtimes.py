@@ -28,7 +28,7 @@ def onnxruntime() -> Runtime:
     """Return onnxruntime's CPU provider; it computes in fp32.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: it is not installed, or cannot be imported.
     """
     ort = import_onnxruntime()
     options = ort.SessionOptions()
@@ -58,7 +58,7 @@ def openvino() -> Runtime:
     """Return OpenVINO's CPU device, compiled once per graph for every shape.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: it is not installed, or cannot be imported.
     """
     core = import_openvino().Core()
 
@@ -92,13 +92,13 @@ def import_onnxruntime() -> Any:
     """Import onnxruntime with its telemetry off, which otherwise reports every import to its makers.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: it is not installed, or cannot be imported.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at its import
     try:
         import onnxruntime
-    except ModuleNotFoundError:
-        raise MissingExtraError("onnxruntime", "onnx") from None
+    except ImportError as error:
+        raise MissingExtraError("onnxruntime", "onnx", error) from None
     return onnxruntime
 
 
@@ -106,15 +106,15 @@ def import_openvino() -> Any:
     """Import OpenVINO without its telemetry, which otherwise reports every import over the network.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: it is not installed, or cannot be imported.
     """
     loaded = "openvino_telemetry" in sys.modules
     if not loaded:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # "not installed"; OpenVINO has a stub
     try:
         import openvino
-    except ModuleNotFoundError:
-        raise MissingExtraError("openvino", "openvino") from None
+    except ImportError as error:
+        raise MissingExtraError("openvino", "openvino", error) from None
     finally:
         if not loaded:
             del sys.modules["openvino_telemetry"]
