@@ -88,6 +88,24 @@ def test_what_is_no_text_is_refused_with_its_place(build: Build, bad: Any) -> No
         build().predict(["fine", bad])
 
 
+@pytest.mark.parametrize("bad", [None, 3])
+def test_what_is_neither_a_text_nor_texts_is_refused_as_a_text_is(build: Build, bad: Any) -> None:
+    classifier = build()
+    for answer in (classifier.predict, classifier.record, lambda texts: list(classifier.stream(texts))):
+        with pytest.raises(UsageError, match=rf"text 1 is {bad}; a text is a string or a tuple of two strings"):
+            answer(bad)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, "8", None])
+def test_a_batch_size_that_is_no_count_is_refused_for_one_text_as_for_many(build: Build, batch_size: Any) -> None:
+    classifier = build()
+    for texts in ("good", ["good"], []):
+        with pytest.raises(UsageError, match=f"batch_size is {batch_size!r}; allowed: a whole number of 1 or more"):
+            classifier.predict(texts, batch_size=batch_size)
+    with pytest.raises(UsageError, match="batch_size is"):
+        classifier.record(["good"], batch_size=batch_size)
+
+
 @pytest.mark.parametrize("bad", ["caf\udce9", ("a film", "\ud83d")], ids=["text", "pair"])
 def test_half_a_surrogate_pair_is_refused_with_its_place(build: Build, bad: Any) -> None:
     classifier = build()

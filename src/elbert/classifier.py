@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from elbert.answers import predictions
 from elbert.calibration import Calibration
@@ -145,9 +145,13 @@ class Classifier:
         Args:
             texts: a string, a pair `(text, text_pair)`, or an iterable of either. A list is never read as a pair.
             policy: as in `from_pretrained`, for this call only.
-            batch_size: texts in flight together; changes the speed, never the answer.
+            batch_size: texts in flight together, >= 1; changes the speed, never the answer.
+
+        Raises:
+            UsageError: `batch_size` is no whole number of 1 or more; an unknown policy; something given is no text.
         """
         if isinstance(texts, (str, tuple)):
+            _check_batch_size(batch_size)
             return next(self.stream([texts], policy=policy, batch_size=1))
         return list(self.stream(texts, policy=policy, batch_size=batch_size))
 
@@ -162,6 +166,7 @@ class Classifier:
 
         Texts are read ahead by 64 × batch_size to be ordered by length (on a CUDA device by two such windows).
         """
+        _check_batch_size(batch_size)
         chosen = self._policy(policy)
         truncated: dict[int, bool] = {}
         departures = self.engine.run(self._arrivals(texts, truncated), chosen, batch_size=batch_size)
@@ -176,6 +181,7 @@ class Classifier:
 
     def record(self, texts: Iterable[Text], *, batch_size: int = 32, pooled: bool = False) -> LayerOutputs:
         """Run every text to full depth and return what every exit said, for replay, sweeps and calibration."""
+        _check_batch_size(batch_size)
         return self.engine.record(list(self._arrivals(texts, {})), batch_size=batch_size, pooled=pooled)
 
     def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
@@ -290,3 +296,9 @@ class Classifier:
         saved = {key: policy.to_dict() for key, policy in self.policies.items()}
         own = {"max_length": self.max_length, "policies": saved, "calibration": self.calibration}
         return {**self.elbert, **own}
+
+
+def _check_batch_size(batch_size: int) -> None:
+    """Raise UsageError where it is no whole number of 1 or more."""
+    if not isinstance(batch_size, SupportsIndex) or batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size!r}; allowed: a whole number of 1 or more")

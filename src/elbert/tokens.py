@@ -28,7 +28,10 @@ def arrivals(texts: Iterable[Text], tokenizer: Any, max_length: int, truncated: 
     Raises:
         UsageError: a text is something else, or holds what is no character; the line names its place.
     """
-    source = enumerate(texts)
+    try:
+        source = enumerate(texts)
+    except TypeError:  # one thing that is no text, where one text may be given
+        raise _no_text(0, texts) from None
     while chunk := list(islice(source, _AT_ONCE)):
         yield from _tokenize(chunk, tokenizer, max_length, truncated)
 
@@ -40,7 +43,7 @@ def _tokenize(
         if not isinstance(text, str) and not (
             isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
         ):
-            raise UsageError(f"text {index + 1} is {reprlib.repr(text)}; a text is a string or a tuple of two strings")
+            raise _no_text(index, text)
         for half in (text,) if isinstance(text, str) else text:
             if not half.isascii() and (problem := half_surrogate(half)):
                 raise UsageError(f"text {index + 1} is {reprlib.repr(text)}: {problem}")
@@ -54,3 +57,7 @@ def _tokenize(
         for place, (index, _) in enumerate(part):
             truncated[index] = bool(encoded.encodings[place].overflowing)
             yield Arrival(index, encoded["input_ids"][place], types[place] if types else None)
+
+
+def _no_text(index: int, given: object) -> UsageError:
+    return UsageError(f"text {index + 1} is {reprlib.repr(given)}; a text is a string or a tuple of two strings")
