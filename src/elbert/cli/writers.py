@@ -58,7 +58,7 @@ class CsvRows:
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
-    """Return `label` for a label, or the first free one of `predicted_label`, `predicted_label_2`, …"""
+    """Return the name, or the first of `predicted_NAME`, `predicted_NAME_2` and so on that is not taken."""
     numbered = (f"predicted_{name}_{number}" for number in count(2))
     return next(each for each in chain([name, f"predicted_{name}"], numbered) if each not in taken)
 
