@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elbert import Classifier
+from elbert.errors import CalibrationWarning
 from elbert.exits import ExitPolicy, make, replay
-from elbert.export import runner
+from elbert.export import export_model, runner
 from elbert.results import LABEL_CUT, LayerOutputs, ProblemType
 
 Exported = Callable[[str, str], tuple[Classifier, Path]]
@@ -111,6 +115,9 @@ def test_what_it_cannot_do_is_one_line(
         (["a film", "-5 degrees"], "", 2, "unknown flag '-5 degrees'"),
         (["--pair", "alone"], "", 2, "even number of texts, 1"),
         (["--pair"], "no tab\n", 1, "line 1: --pair needs two texts"),
+        (["-", "a film"], "", 2, "- reads standard input and stands alone, 2 texts were given"),
+        (["-"], "", 1, "run.py: standard input: no texts; give at least one"),
+        ([], "", 1, "run.py: standard input: no texts; give at least one"),
         (["caf\udce9"], "", 1, "not UTF-8"),  # as a shell hands over the byte E9
     ]:
         done = run_script(folder, *words, stdin=stdin)
@@ -125,9 +132,103 @@ def test_behind_two_dashes_every_word_is_a_text(
 ) -> None:
     pytest.importorskip("onnxruntime")
     classifier, folder = exported_of("onnx", "albert")
-    texts = ["a film", "--pair", "-5 degrees", "--"]
+    texts = ["a film", "--pair", "-5 degrees", "--", "-"]
     expected = [prediction.to_dict() for prediction in classifier.stream(texts)]
     assert_same(run_script(folder, "a film", "--", *texts[1:]).stdout, expected)
+    assert_same(run_script(folder, "--", "-").stdout, expected[-1:])
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "a graph cut short": ("graphs/step.onnx", cut, "graphs/step.onnx cannot be read (InvalidProtobuf: "),
+    "a graph gone": ("graphs/head.onnx", Path.unlink, "graphs/head.onnx is missing"),
+    "all graphs gone": ("graphs", shutil.rmtree, "graphs/embed.onnx is missing"),
+    "elbert.json cut short": ("elbert.json", cut, "elbert.json cannot be read (JSONDecodeError: "),
+    "elbert.json empty": ("elbert.json", lambda path: path.write_text("{}"), "elbert.json cannot be read (KeyError: "),
+    "elbert.json gone": ("elbert.json", Path.unlink, "elbert.json is missing"),
+    "tokenizer.json cut short": ("tokenizer.json", cut, "tokenizer.json cannot be read (Exception: EOF"),
+    "tokenizer.json gone": ("tokenizer.json", Path.unlink, "tokenizer.json is missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_folder_is_one_line_that_names_the_file(
+    damage: str, exported_of: Exported, run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "damaged"
+    shutil.copytree(exported_of("onnx", "albert")[1], folder)
+    name, damaged, line = DAMAGES[damage]
+    damaged(folder / name)
+    done = run_script(folder, "a film")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"run.py: {folder}/{line}")
+    assert done.stderr.endswith(": export the model again\n")
+
+
+def test_weights_cut_short_beside_their_graph_are_one_line_too(
+    exported_of: Exported, run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    folder = tmp_path / "damaged"
+    shutil.copytree(exported_of("openvino", "albert")[1], folder)
+    cut(folder / "graphs" / "step.bin")
+    done = run_script(folder, "a film")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert re.search(r"step\.xml cannot be read \(RuntimeError: .*bin file!\): export the model again", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("package", "reason"),
+    [
+        ("onnxruntime", "onnxruntime cannot be imported (libgomp: no such file): run pip install onnxruntime"),
+        ("tokenizers", "numpy and tokenizers are needed (libgomp: no such file): run pip install numpy tokenizers"),
+    ],
+)
+def test_a_package_that_cannot_be_imported_is_one_line_with_its_install_line(
+    package: str,
+    reason: str,
+    exported_of: Exported,
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "exported"
+    shutil.copytree(exported_of("onnx", "albert")[1], folder)
+    (folder / f"{package}.py").write_text("raise ImportError('libgomp: no such file')\n")  # found first: beside run.py
+    done = run_script(folder, "a film")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"run.py: {reason}\n")
+
+
+def test_a_policy_calibrated_elsewhere_is_warned_of_once_in_the_librarys_words(
+    classifier_of: Callable[..., Classifier],
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("onnxruntime")
+    classifier = classifier_of()
+    classifier.policies = {"mine": classifier.policy, "theirs": make("elbert", threshold=0.3)}
+    classifier.calibration = {name: {"backend": "torch", "dtype": "float32"} for name in classifier.policies}
+    with pytest.warns(CalibrationWarning) as said:
+        folder = export_model(classifier, "onnx", tmp_path / "out")
+    assert [str(each.message) for each in said] == [
+        "policy 'mine' was calibrated in torch, not onnxruntime: its promise may not hold; "
+        f"run elbert calibrate on {folder}"
+    ]
+    done = run_script(folder, stdin="a film\n" * 50)
+    assert (done.returncode, done.stdout.count("\n"), done.stderr.count("\n")) == (0, 50, 1)
+    with pytest.warns(CalibrationWarning) as librarys:
+        Classifier.from_pretrained(folder)
+    (line,) = (str(each.message).partition(";")[0] for each in librarys)
+    assert done.stderr.startswith(f"run.py: warning: {line};")
+    classifier.calibration["mine"]["backend"] = "onnxruntime"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_model(classifier, "onnx", folder, overwrite=True)
+    assert run_script(folder, "a film").stderr == ""
 
 
 def test_bytes_that_are_no_text_and_a_reader_that_goes_away_give_no_traceback(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from elbert.cli import options
+from elbert.errors import CalibrationWarning
 
 
 def export(
@@ -35,19 +37,23 @@ def export(
         python exported/run.py "What a film!"
         elbert evaluate exported test.csv
     """
-    classifier = options.load_classifier(
-        model,
-        policy=policy,
-        threshold=threshold,
-        window=window,
-        criterion=criterion,
-        tolerance=tolerance,
-        patience=patience,
-        settings=settings,
-        backend="auto",
-        device="cpu",
-        dtype="float32",
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", CalibrationWarning
+        )  # of this backend; the export's own counts
+        classifier = options.load_classifier(
+            model,
+            policy=policy,
+            threshold=threshold,
+            window=window,
+            criterion=criterion,
+            tolerance=tolerance,
+            patience=patience,
+            settings=settings,
+            backend="auto",
+            device="cpu",
+            dtype="float32",
+        )
     from elbert.export import export_model
 
     written = export_model(classifier, format, out, dtype=dtype, overwrite=overwrite)

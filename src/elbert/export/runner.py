@@ -15,12 +15,17 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-from tokenizers import Encoding, Tokenizer
+try:
+    import numpy as np
+    from tokenizers import Encoding, Tokenizer
+except ImportError as problem:
+    sys.exit(f"run.py: numpy and tokenizers are needed ({problem}): run pip install numpy tokenizers")
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[dict[str, Array]], list[Array]]
@@ -41,7 +46,9 @@ def main(words: list[str]) -> None:
         _refuse(f"unknown flag {min(unknown)!r}; known: --pair, --help; a text that begins with - goes behind --")
     paired = "--pair" in flags
     texts = [word for word in words[:end] if word not in flags] + words[end + 1 :]
-    source = _lines(paired) if texts in ([], ["-"]) else _given(texts, paired)
+    if "-" in words[:end] and len(texts) > 1:
+        _refuse(f"- reads standard input and stands alone, {len(texts)} texts were given; a text - goes behind --")
+    source = _lines(paired) if not texts or "-" in words[:end] else _given(texts, paired)
     model = Model(Path(__file__).resolve().parent)
     while batch := list(islice(source, BATCH)):
         for answer in model.classify(batch):
@@ -62,33 +69,58 @@ def _given(texts: list[str], paired: bool) -> Iterator[Any]:
 
 
 def _lines(paired: bool) -> Iterator[Any]:
+    number = 0
     for number, raw in enumerate(sys.stdin.buffer, start=1):
         line = raw.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
         if paired and "\t" not in line:
             sys.exit(f"run.py: line {number}: --pair needs two texts with a tab between them")
         yield tuple(line.split("\t", 1)) if paired else line
+    if not number:
+        sys.exit("run.py: standard input: no texts; give at least one")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """Give the path; whatever goes wrong in the block is said in one line about that file."""
+    try:
+        yield path
+    except Exception as problem:
+        said = f"{type(problem).__name__}: {' '.join(str(problem).split())[-200:]}"
+        state = f"cannot be read ({said})" if path.is_file() else "is missing"
+        raise SystemExit(f"run.py: {path} {state}: export the model again") from problem
 
 
 class Model:
     """The exported folder, ready to run: elbert.json, config.json, tokenizer.json and the graphs."""
 
     def __init__(self, folder: Path) -> None:
-        content = json.loads((folder / "elbert.json").read_text(encoding="utf-8"))
-        export = content["export"]
-        self.policy = content["policies"][content["default_policy"]]
-        if problem := unknown_in(self.policy):
-            sys.exit(f"run.py: {problem}; choose another default_policy in elbert.json, or use elbert predict")
-        self.labels: list[str] = export["labels"]
-        self.problem: str = export["problem_type"]
-        self.token_types, self.pair_types = export["token_types"], export["pair_token_types"]
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        with _readable(folder / "elbert.json") as path:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            export, length = content["export"], content["max_length"]
+            self.policy = content["policies"][content["default_policy"]]
+            unknown, misfit = unknown_in(self.policy), misfit_in(content)
+            self.labels: list[str] = export["labels"]
+            self.problem: str = export["problem_type"]
+            self.token_types, self.pair_types = export["token_types"], export["pair_token_types"]
+            runtime, dtype, side = RUNTIMES[export["backend"]], export["dtype"], export["truncation_side"]
+            embed, layers = export["embed"], list(zip(export["steps"], export["heads"], strict=True))
+        if unknown:
+            sys.exit(f"run.py: {unknown}; choose another default_policy in elbert.json, or use elbert predict")
+        with _readable(folder / "tokenizer.json") as path:
+            self.tokenizer = Tokenizer.from_file(str(path))
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(content["max_length"], direction=export["truncation_side"])
-        load = RUNTIMES[export["backend"]]
-        self.embed = load(folder / export["embed"], ["hidden"], "float32")
-        steps = {name: load(folder / name, ["stepped"], export["dtype"]) for name in dict.fromkeys(export["steps"])}
-        heads = {name: load(folder / name, ["logits"], "float32") for name in dict.fromkeys(export["heads"])}
-        self.layers = [(steps[s], heads[h]) for s, h in zip(export["steps"], export["heads"], strict=True)]
+        self.tokenizer.enable_truncation(length, direction=side)
+
+        def load(name: str, output: str, precision: str) -> Run:
+            with _readable(folder / name) as path:
+                return runtime(path, [output], precision)
+
+        self.embed = load(embed, "hidden", "float32")
+        steps = {name: load(name, "stepped", dtype) for name in dict.fromkeys(step for step, _ in layers)}
+        heads = {name: load(name, "logits", "float32") for name in dict.fromkeys(head for _, head in layers)}
+        self.layers = [(steps[step], heads[head]) for step, head in layers]
+        if misfit:
+            sys.stderr.write(f"run.py: warning: {misfit}; run elbert calibrate on this folder\n")
 
     def classify(self, texts: list[Any]) -> list[dict[str, Any]]:
         """Return one answer per text (or pair), in order."""
@@ -276,18 +308,33 @@ def unknown_in(policy: Policy) -> str | None:
     return f"run.py does not know the setting {unknown[0]!r} of exit policy {name!r}" if unknown else None
 
 
+def misfit_in(content: dict[str, Any]) -> str | None:
+    """Return how the default policy of an elbert.json was calibrated otherwise than it runs here, or None."""
+    name, here = content["default_policy"], content["export"]
+    made = dict(content.get("calibration") or {}).get(name)
+    made = made if isinstance(made, dict) else {}
+    other = [f"{made[key]}, not {here[key]}" for key in ("dtype", "backend") if made.get(key, here[key]) != here[key]]
+    return f"policy {name!r} was calibrated in {' and '.join(other)}: its promise may not hold" if other else None
+
+
+def _import(package: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError as problem:
+        said = " ".join(str(problem).split())
+        sys.exit(f"run.py: {package} cannot be imported ({said}): run pip install {package}")
+
+
 def _onnxruntime(path: Path, outputs: list[str], dtype: str) -> Run:  # noqa: ARG001
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it reports every import
-    import onnxruntime as ort
-
+    ort = _import("onnxruntime")
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda feeds: list(session.run(outputs, feeds))
 
 
 def _openvino(path: Path, outputs: list[str], dtype: str) -> Run:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # or it reports every import
-    import openvino as ov
-
+    ov = _import("openvino")
     core = ov.Core()
     hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype], "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(core.read_model(str(path)), "CPU", hints).create_infer_request()

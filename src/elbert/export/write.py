@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, count
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from elbert.engine.backends import BACKENDS
 from elbert.engine.graphs import build_graphs
 from elbert.engine.runtimes import Runtime, import_openvino, onnxruntime, openvino
-from elbert.errors import UsageError, did_you_mean
+from elbert.errors import CalibrationWarning, UsageError, did_you_mean
 from elbert.exits import ExitPolicy
 from elbert.export import runner
 from elbert.modeling.disk import ANOTHER_FOLDER, whole_folder, write_errors
@@ -100,6 +101,9 @@ def export_model(
         MissingExtraError: the format's library is not installed.
         ModelError: the graphs can't say what the model does.
         ElbertError: the disk is full, or does not let us write.
+
+    Warns:
+        CalibrationWarning: the policy was calibrated on another backend or dtype than it is exported for.
     """
     chosen = _check(classifier, format, dtype)
     folder = Path(out)
@@ -112,10 +116,14 @@ def export_model(
         with quiet_transformers():
             classifier.model.config.save_pretrained(fresh)
             classifier.tokenizer.save_pretrained(fresh)
-        write_metadata(fresh, {**content, EXPORT: export})
+        content[EXPORT] = export
+        write_metadata(fresh, content)
         card = _CARD.format(name=Path(classifier.name).name or "A model", backend=chosen.backend, policy=name)
         (fresh / "README.md").write_text(card, encoding="utf-8")
         (fresh / RUNNER).write_bytes(Path(runner.__file__).read_bytes())
+    misfit = runner.misfit_in(content)
+    if misfit:
+        warnings.warn(f"{misfit}; run elbert calibrate on {folder}", CalibrationWarning, stacklevel=2)
     return folder
 
 
