@@ -79,7 +79,8 @@ class Classifier:
         except UsageError as error:
             raise ModelError(f"{name or 'the model'}: elbert.json: {error}") from None
         self._warned: set[str] = set()
-        self.policy = self._policy(default if policy is None else policy)
+        chosen = default if policy is None else policy
+        self.policy = self._resolve(chosen)
         self.engine = Engine(
             weights,
             dtype=DTYPES[self.dtype],
@@ -87,6 +88,7 @@ class Classifier:
             backend=self.backend,
             graphs=exported.graphs if exported else None,
         )
+        self._policy(chosen)  # warns: only now that nothing is refused any more
 
     @classmethod
     def from_pretrained(

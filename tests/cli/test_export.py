@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,3 +57,41 @@ def test_a_wrong_request_is_refused_with_one_line(
     assert "--out" in refused("export", model_folder)
     assert "did you mean 'openvino'?" in refused("predict", model_folder, "x", "--backend", "openvin")
     assert not out.exists()
+
+
+@pytest.fixture
+def calibrated(model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model whose default policy was calibrated on torch, in float32."""
+    folder = Path(shutil.copytree(model_folder, tmp_path / "calibrated"))
+    content = json.loads((folder / "elbert.json").read_text())
+    content |= {"policies": {"mine": {"name": "elbert", "threshold": 0.3}}, "default_policy": "mine"}
+    content["calibration"] = {"mine": {"backend": "torch", "dtype": "float32"}}
+    (folder / "elbert.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_refusal_comes_without_a_warning_about_the_policy(
+    run: Run, refused: Callable[..., str], calibrated: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    assert "does not compute in int8" in refused(
+        "predict", calibrated, "x", "--backend", "onnxruntime", "--dtype", "int8"
+    )
+    assert "threshold is 7" in refused("predict", calibrated, "x", "--backend", "onnxruntime", "--threshold", "7")
+    out = tmp_path / "exported"
+    status, _, err = run("export", calibrated, "--out", out)
+    assert (status, err.count("\n")) == (0, 1)
+    assert err.startswith("elbert: warning: policy 'mine' was calibrated in torch, not onnxruntime")
+    assert "exported model already" in refused("export", out, "--out", tmp_path / "again")
+    assert "cannot be traced" in refused("explain", out, "x", "--out", tmp_path / "page.html")
+    assert run("predict", out, "x")[2].count("\n") == 1, "who uses it is warned"
+
+
+def test_an_export_without_elbert_json_is_told_what_is_missing(
+    run: Run, refused: Callable[..., str], model_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "exported"
+    assert run("export", model_folder, "--out", out)[0] == 0
+    (out / "elbert.json").unlink()
+    assert "elbert.json is missing: export the model again" in refused("predict", out, "x", status=1)

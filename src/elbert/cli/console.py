@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,3 +89,12 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def warnings_last() -> Iterator[None]:
+    """Hold warnings back until the block is through, and drop them where it raises: a refusal comes alone."""
+    with warnings.catch_warnings(record=True) as held:
+        yield
+    for each in held:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)

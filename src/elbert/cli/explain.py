@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, json_line, progress_bar, whole_file
+from elbert.cli.console import check_output, json_line, progress_bar, warnings_last, whole_file
 from elbert.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -61,23 +61,24 @@ def explain(
         elbert explain runs/mine "What a film!" --json | jq .exit_layer
     """
     _check(text, text_pair, label, data, out, overwrite=overwrite, as_json=json)
-    classifier = options.load_classifier(
-        model,
-        policy=policy,
-        threshold=threshold,
-        window=window,
-        criterion=criterion,
-        tolerance=tolerance,
-        patience=patience,
-        settings=settings,
-        backend=backend,
-        device=device,
-        dtype=dtype,
-    )
-    facts = [("model", model), ("computed by", f"{classifier.backend}, {classifier.dtype}, {classifier.device}")]
-    if data is None:
-        page, answer = _of_text(classifier, _read(text, text_pair), label, facts)
-    else:
+    with warnings_last():
+        classifier = options.load_classifier(
+            model,
+            policy=policy,
+            threshold=threshold,
+            window=window,
+            criterion=criterion,
+            tolerance=tolerance,
+            patience=patience,
+            settings=settings,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
+        facts = [("model", model), ("computed by", f"{classifier.backend}, {classifier.dtype}, {classifier.device}")]
+        if data is None:
+            page, answer = _of_text(classifier, _read(text, text_pair), label, facts)
+    if data is not None:
         columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
         with progress_bar(None, "texts", forced=progress) as bar:
             page, answer = _of_data(classifier, data, split, columns, batch_size, [*facts, ("data", data)], bar.update)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from elbert.cli.console import warnings_last
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,9 +81,10 @@ def load_classifier(
     from elbert.exits import ExitPolicy, make
 
     chosen = make("full") if full_depth else policy  # the rule itself: a model may have saved another under its name
-    classifier = Classifier.from_pretrained(model, backend=backend, device=device, dtype=dtype, policy=chosen)
-    if overrides:
-        classifier.policy = ExitPolicy.from_dict({**classifier.policy.to_dict(), **overrides})
+    with warnings_last():
+        classifier = Classifier.from_pretrained(model, backend=backend, device=device, dtype=dtype, policy=chosen)
+        if overrides:
+            classifier.policy = ExitPolicy.from_dict({**classifier.policy.to_dict(), **overrides})
     return classifier
 
 

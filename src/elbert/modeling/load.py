@@ -21,7 +21,7 @@ from elbert.modeling.configs import RANDOM_CONFIGS, random_config, vocab_limit
 from elbert.modeling.exported import EXPORT, ExportedModel, read_exported
 from elbert.modeling.families import check_family, family_of
 from elbert.modeling.heads import HeadKind, check_heads
-from elbert.modeling.metadata import metadata, read_json, read_metadata
+from elbert.modeling.metadata import FILE_NAME, metadata, read_json, read_metadata
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.sources import TOKENIZER_FILES, find_folder
@@ -191,6 +191,8 @@ def _read_backbone(folder: Path, config: Any, *, fresh_head: bool) -> Any:
 
 def _no_safetensors(folder: Path) -> str:
     pickles = sorted(path.name for path in folder.glob("*.bin")) + sorted(path.name for path in folder.glob("*.ckpt"))
+    if (folder / "graphs").is_dir() and not (folder / FILE_NAME).exists():
+        return f"{folder} holds graphs/ of an exported model, but {FILE_NAME} is missing: export the model again"
     if not pickles:
         return f"{folder} has no weights: model.safetensors is missing"
     return (
