@@ -239,6 +239,14 @@ def test_a_model_folder_that_cannot_be_written_is_read_and_left_as_it_is(
     assert {path.name: path.stat().st_mtime_ns for path in model_folder.iterdir()} == before
 
 
+def test_of_a_folder_the_train_part_is_read(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    for part, text in {"train": "good", "dev": "bad"}.items():
+        (tmp_path / f"{part}.csv").write_text(f"text\n{text}\n")
+    status, out, _ = run("predict", model_folder, "--input", tmp_path, "--output-format", "csv")
+    assert status == 0
+    assert out.splitlines()[1].startswith("good,")
+
+
 def test_a_folder_called_csv_is_refused_as_a_folder(
     refused: Callable[..., str], model_folder: Path, tmp_path: Path
 ) -> None:

@@ -44,7 +44,10 @@ def calibrate(
     name: Annotated[str | None, typer.Option(help="Name of the policy.  [default: made from --max-drop]")] = None,
     default: Annotated[bool, typer.Option("--default", help="Use the policy where none is named.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a copy of the model, leave MODEL as it is.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write a copy of the model, leave MODEL as it is; a bundled or hub MODEL needs one."
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     batch_size: options.BatchSize = 32,
@@ -65,6 +68,7 @@ def calibrate(
 
     Example:
         elbert calibrate runs/mine held-out.csv
+        elbert calibrate mini-sentiment held-out.csv --out runs/mine
         elbert calibrate runs/mine held-out.csv --max-drop 0.005 --confidence 0.95 --name careful --default
         elbert calibrate runs/mine texts.txt --agreement --max-drop 0.02
     """

@@ -38,9 +38,7 @@ def export(
         elbert evaluate exported test.csv
     """
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", CalibrationWarning
-        )  # of this backend; the export's own counts
+        warnings.simplefilter("ignore", CalibrationWarning)  # of this backend; the export's own counts
         classifier = options.load_classifier(
             model,
             policy=policy,

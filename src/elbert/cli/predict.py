@@ -29,7 +29,12 @@ def predict(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT", help="Texts; - alone reads standard input.")
     ] = None,
-    input: Annotated[str | None, typer.Option(help="A CSV, TSV, JSONL, Parquet or text file (also .gz), or -.")] = None,
+    input: Annotated[
+        str | None,
+        typer.Option(
+            help="A CSV, TSV, JSONL, Parquet or text file (also .gz), or -; of a folder or hub:NAME the train part."
+        ),
+    ] = None,
     input_format: Annotated[str | None, typer.Option(help="Where the name does not say it: csv, jsonl, …")] = None,
     output: Annotated[str, typer.Option(help="A .jsonl or .csv file, or - for standard output.")] = STANDARD,
     output_format: Annotated[str | None, typer.Option(help="jsonl, or csv: the input's rows plus the answer.")] = None,
