@@ -44,6 +44,7 @@ class Classifier:
         policies: policies saved with the model, by name.
         calibration: evidence of those that were calibrated, by name.
         backend, dtype, device: what computes, as plain names.
+        engine: runs the layers; holds what an `elbert.engine.Scheduler` takes.
     """
 
     def __init__(
