@@ -182,10 +182,10 @@ def _write(folder: Path, content: dict[str, Any]) -> None:
 
 def _show(found: dict[str, Calibration], folder: Path, *, as_json: bool) -> None:
     """Print a line for each promise, and for programs the JSON line alone on stdout."""
-    typer.echo(f"{'policy':<12}{'score':>8}{'full':>8}{'layers':>8}{'speedup':>9}{'p-value':>9}  ", err=as_json)
+    typer.echo(f"{'policy':<12}{'score':>8}{'full':>8}{'mean layer':>12}{'speedup':>9}{'p-value':>9}  ", err=as_json)
     for name, each in found.items():
         facts = each.evidence
-        numbers = f"{facts['score']:>8.4f}{facts['full_depth_score']:>8.4f}{facts['mean_exit_layer']:>8.2f}"
+        numbers = f"{facts['score']:>8.4f}{facts['full_depth_score']:>8.4f}{facts['mean_exit_layer']:>12.2f}"
         tested = f"{facts['layer_speedup']:>8.2f}x{facts['p_value']:>9.2g}"
         typer.echo(f"{name:<12}{numbers}{tested}  {facts['note']}", err=as_json)
     facts = next(iter(found.values())).evidence

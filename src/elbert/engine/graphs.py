@@ -79,8 +79,8 @@ class _Writer:
     def __init__(self) -> None:
         try:
             import onnx
-        except ModuleNotFoundError:
-            raise MissingExtraError("onnx", "onnx") from None
+        except ImportError as error:
+            raise MissingExtraError("onnx", "onnx", error) from None
         self._onnx: Any = onnx
         self._nodes: list[Any] = []
         self._constants: list[Any] = []

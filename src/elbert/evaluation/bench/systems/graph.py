@@ -37,15 +37,15 @@ def exported(job: Job) -> Path:
     Plain attention is exported: it is the pattern that the runtimes know how to fuse.
 
     Raises:
-        MissingExtraError: the onnx package is not installed.
+        MissingExtraError: the onnx package is not installed, or cannot be imported.
     """
     path = job.scratch / "model.onnx"
     if path.is_file():
         return path
     try:
         import onnx  # noqa: F401 - what the export writes with
-    except ModuleNotFoundError:
-        raise MissingExtraError("onnx", "bench") from None
+    except ImportError as error:
+        raise MissingExtraError("onnx", "bench", error) from None
     model = AutoModelForSequenceClassification.from_pretrained(
         job.folder, attn_implementation="eager", local_files_only=True, trust_remote_code=False
     )

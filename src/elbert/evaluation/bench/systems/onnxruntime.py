@@ -60,8 +60,8 @@ def _quantise(source: Path, target: Path) -> None:
     try:
         from onnxruntime.quantization import QuantType, quantize_dynamic
         from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "onnxruntime", "bench") from None
+    except ImportError as error:
+        raise MissingExtraError(error.name or "onnxruntime", "bench", error) from None
     prepared = target.with_suffix(".prepared")
     # Symbolic shapes are only needed where shapes decide what is quantised; here only weights do.
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)

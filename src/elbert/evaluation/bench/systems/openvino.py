@@ -47,8 +47,8 @@ def _quantise(job: Job) -> None:
     library = import_openvino()
     try:
         import nncf
-    except ModuleNotFoundError:
-        raise MissingExtraError("nncf", "bench") from None
+    except ImportError as error:
+        raise MissingExtraError("nncf", "bench", error) from None
     reader = reader_of(job)
     step = max(1, len(job.texts) // _CALIBRATED_ON)
     samples = [reader.feeds([row]) for row in islice(reader.rows(job.texts[::step]), _CALIBRATED_ON)]
