@@ -75,7 +75,7 @@ class Engine:
             policy: who leaves where.
             batch_size: rows stepped together, >= 1.
             max_tokens: tokens stepped together, unless one row alone is longer; None for `most_tokens` of
-                the device.
+                device and dtype.
             recorder: if given, is shown every exit's output.
 
         Raises:
@@ -83,7 +83,7 @@ class Engine:
             NotFiniteError: exits said NaN or infinity.
         """
         if max_tokens is None:
-            max_tokens = most_tokens(self.backend.device)
+            max_tokens = most_tokens(self.backend.device, self.backend.dtype)
         for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
             if value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 1")

@@ -45,9 +45,12 @@ def choose_dtype(name: str, device: str) -> str:
     return name
 
 
-def most_tokens(device: torch.device) -> int:
-    """Return how many tokens to step together on this device, unless told otherwise.
+def most_tokens(device: torch.device, dtype: torch.dtype) -> int:
+    """Return how many tokens to step together on this device in this dtype, unless told otherwise.
 
-    On a CPU larger steps were measured to be slower, see docs/engine.md; a GPU takes more to be full.
+    On a CPU larger steps were measured to be slower, see docs/engine.md, and what lies between two products of an int8
+    layer is float32; a GPU takes more to be full.
     """
-    return 4096 if device.type == "cpu" else 16_384
+    if device.type != "cpu":
+        return 16_384
+    return 4096 if dtype == torch.bfloat16 else 1024

@@ -50,7 +50,7 @@ class Scheduler:
         policy: decides who leaves; at the last layer everybody does.
         batch_size: rows stepped together at most, and with distinct layers the rows that make a pool worth a step.
         max_tokens: tokens stepped together at most, but for a row that alone has more; None for `most_tokens` of the
-            backend's device.
+            backend's device and dtype.
         mode: what to be good at, see `Mode`; no text's answer depends on it.
         recorder: if given, is shown every exit's output.
     """
@@ -70,7 +70,7 @@ class Scheduler:
         self._backend = backend
         self._policy = policy
         self._batch_size = batch_size
-        self._max_tokens = most_tokens(backend.device) if max_tokens is None else max_tokens
+        self._max_tokens = most_tokens(backend.device, backend.dtype) if max_tokens is None else max_tokens
         self._mode = mode
         self._recorder = recorder
         self._device = backend.device

@@ -167,8 +167,10 @@ def test_a_peer_is_given_no_more_tokens_at_once_than_our_engine_takes(
         shapes.append(feeds["input_ids"].shape)
         return np.zeros((len(feeds["input_ids"]), 3))
 
-    monkeypatch.setattr(batches, "most_tokens", lambda _: 100)
-    assert len(batches.in_batches(job, forward)(job.texts, 16).labels) == len(job.texts)
+    monkeypatch.setattr(batches, "most_tokens", lambda *_: 100)
+    assert len(batches.in_batches(job, Spec("openvino", "openvino", "float32"), forward)(job.texts, 16).labels) == len(
+        job.texts
+    )
     assert max(rows * longest for rows, longest in shapes) <= 100
     assert sum(rows for rows, _ in shapes) == len(job.texts)
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from elbert.data import Text
 from elbert.engine.engine import SORTING_WINDOW, by_length
-from elbert.engine.placement import most_tokens
+from elbert.engine.placement import DTYPES, most_tokens
 from elbert.engine.texts import Arrival
 from elbert.errors import ElbertError
-from elbert.evaluation.bench.job import Answer, Answers, Job, Run
+from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
 from elbert.modeling.lean_tokenizer import read_lean_tokenizer
 from elbert.results import LABEL_CUT
 from elbert.tokens import arrivals
@@ -83,17 +83,18 @@ def reader_of(job: Job) -> Reader:
     return Reader(quick_tokenizer(job), job.max_length, int(tokenizer.pad_token_id), typed)
 
 
-def in_batches(job: Job, forward: Forward) -> Run:
+def in_batches(job: Job, spec: Spec, forward: Forward) -> Run:
     """Return a system that pads batches of texts of about one length and runs `forward` on each.
 
-    A batch has at most the tokens, padding included, that our engine steps together on this device.
+    A batch has at most the tokens, padding included, that our engine steps together on this device in this dtype.
 
     Args:
         job: the model and how it is read.
+        spec: the system.
         forward: the model itself.
     """
     reader = reader_of(job)
-    most = most_tokens(torch.device(job.device))
+    most = most_tokens(torch.device(job.device), DTYPES[spec.dtype])
 
     def run(texts: Sequence[Text], batch: int) -> Answers:
         source = by_length(reader.rows(texts), SORTING_WINDOW * batch)

@@ -50,8 +50,10 @@ _BOTH = ("cpu", "cuda")
 _FLOATS = ("float32", "bfloat16", "float16")
 
 # What a batch of a peer that is called on padded batches is held to; see `batches.held`.
-_BATCHES = "sorted padded batches of at most {:,} tokens ({:,} on a GPU)".format(
-    *(most_tokens(torch.device(kind)) for kind in _BOTH)
+_BATCHES = "sorted padded batches of at most {:,} tokens ({:,} in bfloat16, {:,} on a GPU)".format(
+    most_tokens(torch.device("cpu"), torch.float32),
+    most_tokens(torch.device("cpu"), torch.bfloat16),
+    most_tokens(torch.device("cuda"), torch.float16),
 )
 
 SYSTEMS: dict[str, Kind] = {

@@ -10,4 +10,4 @@ from elbert.evaluation.bench.systems.eager import called, load_backbone
 
 def load(job: Job, spec: Spec) -> Run:
     """Return the model; it is compiled at its first calls, which the first run counts."""
-    return called(job, torch.compile(load_backbone(job, spec), dynamic=True))
+    return called(job, spec, torch.compile(load_backbone(job, spec), dynamic=True))

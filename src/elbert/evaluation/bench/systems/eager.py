@@ -14,7 +14,7 @@ from elbert.evaluation.bench.job import Job, Run, Spec
 
 def load(job: Job, spec: Spec) -> Run:
     """Return the model, called as it is."""
-    return called(job, load_backbone(job, spec))
+    return called(job, spec, load_backbone(job, spec))
 
 
 def load_backbone(job: Job, spec: Spec) -> Any:
@@ -25,7 +25,7 @@ def load_backbone(job: Job, spec: Spec) -> Any:
     return model.to(job.device).eval()
 
 
-def called(job: Job, model: Any) -> Run:
+def called(job: Job, spec: Spec, model: Any) -> Run:
     """Return `model` as a system; it takes and returns what a transformers classifier does."""
 
     @torch.no_grad()
@@ -34,4 +34,4 @@ def called(job: Job, model: Any) -> Run:
         answer: Array = logits.float().cpu().numpy()
         return answer
 
-    return in_batches(job, forward)
+    return in_batches(job, spec, forward)

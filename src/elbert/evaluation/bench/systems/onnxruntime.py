@@ -41,7 +41,7 @@ def load(job: Job, spec: Spec) -> Run:
         logits: Array = session.run(("logits",), feeds)[0]
         return logits
 
-    return in_batches(job, forward)
+    return in_batches(job, spec, forward)
 
 
 def session_of(graph: Path) -> Any:

@@ -39,7 +39,7 @@ def load(job: Job, spec: Spec) -> Run:
     def forward(feeds: dict[str, Array]) -> Array:
         return request(feeds)[0]
 
-    return in_batches(job, forward)
+    return in_batches(job, spec, forward)
 
 
 def _quantise(job: Job) -> None:
