@@ -42,7 +42,7 @@ def test_a_row_attends_to_its_own_tokens_and_to_no_padding(lengths: list[int], a
     for block in rows.blocks:
         for number in range(block.rows):
             places = np.arange(block.first + number * block.length, block.first + (number + 1) * block.length)
-            tokens = places if rows.pad is None else rows.pad[places]
+            tokens = places if rows.pad is None else rows.pad.numpy()[places]
             (row,) = set(row_of[tokens])
             open_places = block.length if block.closed is None else int((block.closed[number, 0] == 0).sum())
             assert open_places == lengths[row]
