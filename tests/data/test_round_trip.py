@@ -45,7 +45,7 @@ def write_parquet(rows):
 @pytest.mark.parametrize(
     ("extension", "pack"), [("csv", write_csv), ("jsonl", write_jsonl), ("parquet", write_parquet)]
 )
-@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=texts)
 def test_texts_survive_the_file(tmp_path, extension, pack, packed, rows):
     path = tmp_path / f"data.{extension}{'.gz' if packed else ''}"

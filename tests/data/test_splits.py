@@ -24,7 +24,7 @@ def test_class_proportions_are_kept():
     assert Counter(rest.labels) == {0: 48, 1: 24, 2: 8}
 
 
-@settings(derandomize=True, deadline=None)
+@settings(deadline=None)
 @given(
     labels=st.lists(st.integers(0, 5), min_size=2, max_size=60),
     fraction=st.floats(0.01, 0.99),

@@ -108,7 +108,7 @@ def test_regression_is_steady_when_the_values_are() -> None:
     assert leaves(values, REGRESSION, threshold=1.0) == 6
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32), window=st.integers(2, 13), classes=st.integers(2, 5), multi=st.booleans())
 def test_agreement_over_n_outputs_is_pabee_with_patience_n_minus_one(
     seed: int, window: int, classes: int, multi: bool, make_outputs: Any
@@ -119,7 +119,7 @@ def test_agreement_over_n_outputs_is_pabee_with_patience_n_minus_one(
     assert replay(agreement, outputs).equal(replay(make("patience", patience=window - 1), outputs))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), threshold=st.floats(0, 1), window=st.integers(2, 8))
 def test_agreement_and_the_threshold_together_are_epee(
     seed: int, threshold: float, window: int, make_outputs: Any
@@ -129,7 +129,7 @@ def test_agreement_and_the_threshold_together_are_epee(
     assert replay(both, outputs).equal(replay(make("epee", threshold=threshold, patience=window - 1), outputs))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), low=st.floats(0, 1), high=st.floats(0, 1), window=st.sampled_from([0, 3, 8]))
 def test_a_higher_threshold_never_leaves_later(
     seed: int, low: float, high: float, window: int, make_outputs: Any

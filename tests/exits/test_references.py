@@ -193,7 +193,7 @@ def test_every_built_in_policy_has_a_reference() -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_replay_and_rows_in_flight_leave_where_the_one_row_reference_does(
     name: str, data: st.DataObject, seed: int, make_outputs: Any, run_in_flight: Any
@@ -208,7 +208,7 @@ def test_replay_and_rows_in_flight_leave_where_the_one_row_reference_does(
     assert run_in_flight(policy, outputs, seed) == expected
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     threshold=st.floats(0.05, 0.95),
