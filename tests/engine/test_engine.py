@@ -249,6 +249,11 @@ def test_texts_are_read_under_the_callers_own_mode() -> None:
     assert seen == [(False, True)] * 3
 
 
+def test_float16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(UsageError, match="float16 needs a CUDA device"):
+        Engine(weights_of("albert"), dtype=torch.float16)
+
+
 @pytest.mark.parametrize("option", [{"batch_size": 0}, {"max_tokens": -1}])
 def test_sizes_below_one_are_refused(option: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="at least 1"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, json_line, progress_bar, table, whole_file
+from elbert.cli.console import check_output, json_line, progress_bar, table, warnings_last, whole_file
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -72,7 +72,9 @@ def bench(
     device = choose_device(device)
     # Loaded here only to learn its policy, labels and layers; every runner loads its own.
     loading: dict[str, Any] = {"backend": "auto", "device": "cpu", "dtype": "auto"}
-    classifier = options.load_classifier(model, policy=policy, settings=settings, **loading, **parameters)
+    with warnings_last():
+        classifier = options.load_classifier(model, policy=policy, settings=settings, **loading, **parameters)
+        _refuse_export(classifier)
     specs = line_up(
         classifier.policy.to_dict(), against=names, backends=_list(backend), dtypes=_list(dtype), device=device
     )
@@ -107,6 +109,14 @@ def _plan(batch_size: str, rounds: int, latency_texts: int) -> Plan:
     if not words or not all(word.isdecimal() and int(word) >= 1 for word in words):
         raise UsageError(f"--batch-size is {batch_size!r}; allowed: whole numbers of 1 or more, such as 8,32,128")
     return Plan(tuple(map(int, words)), rounds, latency_texts)
+
+
+def _refuse_export(classifier: Classifier) -> None:
+    from elbert.modeling.exported import EXPORT, ExportedModel
+
+    # Whether it is an export stands in its folder; asking `model` first would read all the weights of one that is not.
+    if EXPORT in classifier.elbert and isinstance(classifier.model, ExportedModel):
+        classifier.model.refuse("raced")
 
 
 def _check_picture(plot: Path | None, *, overwrite: bool) -> None:
@@ -150,12 +160,7 @@ def _run(
     from elbert.evaluation.bench import Job, race
     from elbert.evaluation.bench.run import steps
     from elbert.evaluation.metrics import score
-    from elbert.modeling.exported import EXPORT, ExportedModel
     from elbert.modeling.sources import find_folder
-
-    # Whether it is an export stands in its folder; asking `model` first would read all the weights of one that is not.
-    if EXPORT in classifier.elbert and isinstance(classifier.model, ExportedModel):
-        classifier.model.refuse("raced against other libraries")
 
     def scorer(labels: Any) -> float:
         return score(classifier.problem_type, labels, (dataset.labels or [])[: len(labels)], metric)[1]

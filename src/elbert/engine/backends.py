@@ -17,6 +17,7 @@ from torch import Tensor
 
 from elbert.engine.graphs import build_graphs
 from elbert.engine.packed import Layout
+from elbert.engine.placement import choose_dtype
 from elbert.engine.runtimes import Array, Run, Runtime, onnxruntime, openvino
 from elbert.engine.step import TorchBackend
 from elbert.errors import UsageError, did_you_mean
@@ -114,9 +115,10 @@ def make_backend(
         ModelError: it can't read the graphs, or they can't say what the model does.
     """
     kind = BACKENDS[name]
-    if kind.runtime is None:
-        return TorchBackend(weights, dtype, device)
     known = str(dtype).removeprefix("torch.")
+    if kind.runtime is None:
+        choose_dtype(known, device.type)  # refuses what does not go together
+        return TorchBackend(weights, dtype, device)
     if known not in kind.dtypes:
         raise UsageError(f"backend {name} does not compute in {known}; allowed: {', '.join(kind.dtypes)}")
     if device.type != "cpu":
