@@ -26,11 +26,11 @@ def attend(qkv: Tensor, layout: Layout, heads: int, *, half: bool) -> Tensor:
         qkv: [size, 3H].
         layout: where the rows are.
         heads: attention heads; divides H.
-        half: on a CPU, compute rows of more than `SHORT` tokens in bfloat16, whose batched products need a new plan for
-            every number of rows and every length; all others in float32.
+        half: compute rows of more than `SHORT` tokens in bfloat16, whose batched products need a new plan for every
+            number of rows and every length, all others in float32. Only on a CPU that has such products, see `packs`.
     """
     on_cpu = qkv.device.type == "cpu"
-    blocks = layout.blocks_apart if half and on_cpu else layout.blocks
+    blocks = layout.blocks_apart if half else layout.blocks
     padded = qkv if blocks.pad is None else qkv.index_select(0, blocks.pad)
     out = qkv.new_empty(blocks.places, qkv.shape[-1] // 3)
     for block in blocks.blocks:
