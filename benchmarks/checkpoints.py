@@ -28,9 +28,9 @@ from transformers import AutoModel
 from corpora import HELD_OUT, Corpus, limited
 from elbert import Classifier, TrainSettings, load_data, train
 from elbert.data import TextDataset, split
-from elbert.evaluation.curves import OperatingPoint, operating_points, scores_by_layer
 from elbert.exits import make
-from elbert.modeling.load import load_model
+from elbert.modeling.files.load import load_model
+from elbert.scoring.curves import OperatingPoint, operating_points, scores_by_layer
 from elbert.training import start_model
 
 CORPORA = (

@@ -21,9 +21,9 @@ import transformers
 
 from elbert import Classifier, TextDataset, TrainSettings, load_data, train
 from elbert.data import split
-from elbert.evaluation.curves import fastest_within, operating_points, scores_by_layer
 from elbert.evaluation.evaluate import evaluate
 from elbert.exits import make
+from elbert.scoring.curves import fastest_within, operating_points, scores_by_layer
 from elbert.training import default_model, start_model
 
 

@@ -36,7 +36,7 @@ from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.bench.show import table_of
 from elbert.evaluation.bench.systems import OURS
 from elbert.evaluation.bench.worker import process_peak_mb
-from elbert.evaluation.plots import rendered, styled
+from elbert.reports.plots import rendered, styled
 from grounds import CORPORA, SHAPES, SINGLE, model_folder, texts_of, texts_of_length
 from products import product
 

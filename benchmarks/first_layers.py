@@ -20,8 +20,8 @@ from typing import Any
 from checkpoints import CORPORA, Ground
 from corpora import Corpus
 from elbert.evaluation.bench.machine import machine, versions
-from elbert.evaluation.curves import scores_by_layer
-from elbert.modeling.load import load_model
+from elbert.modeling.files.load import load_model
+from elbert.scoring.curves import scores_by_layer
 
 
 def cut(start: str, layers: int, out: Path) -> str:

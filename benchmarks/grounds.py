@@ -12,7 +12,7 @@ from transformers import AlbertForSequenceClassification
 
 from elbert import load_data
 from elbert.modeling.configs import random_config
-from elbert.modeling.load import load_model
+from elbert.modeling.files.load import load_model
 from elbert.modeling.model import MultiExitModel
 
 SHAPES = ("albert-base-shape", "albert-large-shape", "mini")

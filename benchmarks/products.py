@@ -10,9 +10,9 @@ import torch
 
 from elbert import Classifier
 from elbert.engine.engine import Engine
-from elbert.engine.linear import Linear
+from elbert.engine.layers.linear import Linear
 from elbert.engine.placement import DTYPES
-from elbert.engine.texts import Arrival
+from elbert.engine.requests import Arrival
 from elbert.exits.full import Full
 from grounds import model_folder
 

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModel, pipeline
 
 from elbert import Classifier
-from elbert.modeling.sources import CHECKPOINTS
+from elbert.modeling.files.sources import CHECKPOINTS
 
 REVIEWS = {
     "a wonderful film, warm and funny from beginning to end": "positive",

@@ -10,24 +10,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from elbert.answers import predictions
 from elbert.calibration import Calibration
 from elbert.calibration.model import calibrate_model, promises, warn_of_misfit
 from elbert.data import Labels, Text, TextDataset
 from elbert.engine import Engine
-from elbert.engine.attention import cls_attention
-from elbert.engine.backends import choose_backend
+from elbert.engine.backends.backend import choose_backend
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
-from elbert.engine.texts import Arrival
+from elbert.engine.requests import Arrival
 from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
-from elbert.explain.trace import trace_of
-from elbert.explain.words import words_of
-from elbert.modeling.exported import ExportedModel
-from elbert.modeling.lean import PlainModel, open_model
-from elbert.modeling.lean_tokenizer import LeanTokenizer
+from elbert.modeling.files.exported import ExportedModel
+from elbert.modeling.files.plain import PlainModel, open_model
+from elbert.modeling.files.plain_tokenizer import LeanTokenizer
+from elbert.predictions import predictions
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tokens import arrivals
+from elbert.tracing.attention import cls_attention
+from elbert.tracing.trace import trace_of
+from elbert.tracing.words import words_of
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel

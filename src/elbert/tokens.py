@@ -9,7 +9,7 @@ from typing import Any
 
 from elbert.data import Text
 from elbert.data.columns import half_surrogate
-from elbert.engine.texts import Arrival
+from elbert.engine.requests import Arrival
 from elbert.errors import UsageError
 
 # Texts tokenised together: enough to keep the tokenizer's threads busy, few enough to stay small in memory.

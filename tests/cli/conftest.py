@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from elbert.cli import main
-from elbert.modeling.load import load_model
+from elbert.modeling.files.load import load_model
 
 TEXTS = ["a good film", "a bad film", "a very good film", "a very bad film", "good", "bad", "so so", "a film"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from elbert.classifier import Classifier
-from tests.explain.reader import checked
+from tests.reports.reader import checked
 
 Run = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -116,6 +116,6 @@ def test_nothing_half_written_is_left_behind(
     def full(*args: object, **options: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("elbert.explain.text_page.text_page", full)
+    monkeypatch.setattr("elbert.reports.text_page.text_page", full)
     refused("explain", model_folder, "a film", "--out", tmp_path / "page.html", status=1)
     assert list(tmp_path.iterdir()) == []

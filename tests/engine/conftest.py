@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from elbert.engine.texts import Arrival
+from elbert.engine.requests import Arrival
 
 
 class Endless:

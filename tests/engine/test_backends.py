@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elbert.engine import Engine
-from elbert.engine.backends import BACKENDS, choose_backend, make_backend
-from elbert.engine.graphs import build_graphs
-from elbert.engine.texts import Arrival
+from elbert.engine.backends.backend import BACKENDS, choose_backend, make_backend
+from elbert.engine.backends.graphs import build_graphs
+from elbert.engine.requests import Arrival
 from elbert.errors import MissingExtraError, ModelError, UsageError
 from elbert.exits import ExitPolicy, make, replay
-from elbert.modeling.exported import Graphs
+from elbert.modeling.files.exported import Graphs
 from elbert.modeling.weights import EncoderWeights
 
 VOCABULARY = 300
@@ -241,7 +241,7 @@ def test_a_dtype_or_device_the_backend_does_not_know_is_refused(tiny_model: Call
 
 def test_a_backend_reports_its_import_to_nobody(backend: str, tmp_path: Path) -> None:
     program = (
-        f"import sys; from elbert.engine import runtimes; runtimes.{backend}(); import {backend}; "
+        f"import sys; from elbert.engine.backends import runtimes; runtimes.{backend}(); import {backend}; "
         "sys.exit(str([name for name in sys.modules if name.startswith('openvino_telemetry')] or ''))"
     )
     environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}

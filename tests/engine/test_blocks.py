@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elbert.engine.blocks import MOST_SCORES, SHORT, Blocks, blocks_of
-from elbert.engine.packed import Layout
+from elbert.engine.rows.blocks import MOST_SCORES, SHORT, Blocks, blocks_of
+from elbert.engine.rows.packed import Layout
 
 lengths_of_rows = st.lists(st.integers(1, 300), min_size=1, max_size=40)
 

@@ -19,17 +19,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
 from elbert.engine import Engine
-from elbert.engine import device_loop as loop_module
-from elbert.engine import device_loops as loops_module
-from elbert.engine.dense import DenseModel, fits
-from elbert.engine.device_loop import legs_of
-from elbert.engine.device_loops import DeviceLoops
-from elbert.engine.launch import Action, CaptureError, Direct
-from elbert.engine.ledger import Ledger
-from elbert.engine.rule import rule_of
+from elbert.engine.backends.torch import TorchBackend
+from elbert.engine.device import loop as loop_module
+from elbert.engine.device import loops as loops_module
+from elbert.engine.device.dense import DenseModel, fits
+from elbert.engine.device.launch import Action, CaptureError, Direct
+from elbert.engine.device.ledger import Ledger
+from elbert.engine.device.loop import legs_of
+from elbert.engine.device.loops import DeviceLoops
+from elbert.engine.device.rule import rule_of
+from elbert.engine.requests import Arrival, Departures
 from elbert.engine.scheduler import Scheduler
-from elbert.engine.step import TorchBackend
-from elbert.engine.texts import Arrival, Departures
 from elbert.errors import ElbertError, UsageError
 from elbert.exits import ExitPolicy, State, get, make, names, replay
 from elbert.modeling.model import MultiExitModel

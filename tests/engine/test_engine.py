@@ -20,8 +20,8 @@ from transformers import (
 
 from elbert.engine import Engine
 from elbert.engine.engine import by_length
-from elbert.engine.packed import Layout
-from elbert.engine.texts import Arrival
+from elbert.engine.requests import Arrival
+from elbert.engine.rows.packed import Layout
 from elbert.errors import NotFiniteError, UsageError
 from elbert.exits import ExitPolicy, make, replay
 from elbert.modeling.model import MultiExitModel
@@ -176,8 +176,8 @@ def test_a_long_row_does_not_change_how_a_short_one_beside_it_is_computed(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Rows of 13 to 40 tokens count as long.
-    monkeypatch.setattr("elbert.engine.self_attention._PLAIN_UP_TO", {torch.float32: 12, torch.bfloat16: 24})
-    for module in ("blocks", "self_attention"):
+    monkeypatch.setattr("elbert.engine.layers.attention._PLAIN_UP_TO", {torch.float32: 12, torch.bfloat16: 24})
+    for module in ("rows.blocks", "layers.attention"):
         monkeypatch.setattr(f"elbert.engine.{module}.SHORT", 12)
     engine = Engine(weights_of("albert"), dtype=dtype)
     texts = texts_of(11, 60)

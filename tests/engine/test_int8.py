@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from elbert.engine import Engine
-from elbert.engine.int8 import check_int8
-from elbert.engine.packed import Layout
+from elbert.engine.layers.int8 import check_int8
+from elbert.engine.rows.packed import Layout
 from elbert.errors import UsageError
 from elbert.exits import make
 from tests.engine.test_engine import SHAPES, run_engine, texts_of, weights_of

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from elbert.engine import linear
-from elbert.engine.blocks import SHORT
-from elbert.engine.linear import Linear
-from elbert.engine.packed import Layout
-from elbert.engine.self_attention import attend
+from elbert.engine.layers import linear
+from elbert.engine.layers.attention import attend
+from elbert.engine.layers.linear import Linear
+from elbert.engine.rows.blocks import SHORT
+from elbert.engine.rows.packed import Layout
 from elbert.modeling.activations import activation
 
 ACTS = [None, "gelu", "gelu_new", "relu", "tanh", "silu"]

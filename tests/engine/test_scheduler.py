@@ -20,9 +20,9 @@ from transformers import (
     BertForSequenceClassification,
 )
 
-from elbert.engine.packed import Layout
+from elbert.engine.requests import Arrival
+from elbert.engine.rows.packed import Layout
 from elbert.engine.scheduler import Mode, Scheduler
-from elbert.engine.texts import Arrival
 from elbert.errors import NotFiniteError, UsageError
 from elbert.exits import make
 from elbert.modeling.model import MultiExitModel

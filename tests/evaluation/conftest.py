@@ -9,7 +9,7 @@ import torch
 
 from elbert.classifier import Classifier
 from elbert.data import Labels, TextDataset
-from elbert.modeling.load import load_model
+from elbert.modeling.files.load import load_model
 from elbert.results import LayerOutputs
 
 KINDS = ("single_label_classification", "multi_label_classification", "regression")

@@ -11,8 +11,8 @@ from elbert.data import TextDataset
 from elbert.errors import DataError, UsageError
 from elbert.evaluation import evaluate as module
 from elbert.evaluation.evaluate import encode_answer, evaluate
-from elbert.evaluation.metrics import score
 from elbert.exits import make, replay
+from elbert.scoring.metrics import score
 from tests.evaluation.conftest import KINDS, make_classifier, make_dataset
 
 

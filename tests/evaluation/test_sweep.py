@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from elbert.errors import UsageError
-from elbert.evaluation.curves import operating_points, replay_all
 from elbert.evaluation.sweep import Sweep, grids, sweep, sweep_replays
 from elbert.exits import make, names
 from elbert.results import LayerOutputs
+from elbert.scoring.curves import operating_points, replay_all
 from tests.evaluation.conftest import KINDS
 
 N, M, C = 60, 5, 3

@@ -15,7 +15,7 @@ from elbert import Classifier
 from elbert.errors import MissingExtraError, ModelError, UsageError
 from elbert.exits import make
 from elbert.export import export_model
-from elbert.modeling.load import load_model
+from elbert.modeling.files.load import load_model
 
 Exported = Callable[[str, str], tuple[Classifier, Path]]
 BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino"}

@@ -12,8 +12,9 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from elbert.errors import ElbertError, ModelError, UsageError
-from elbert.modeling import load_model, sources
-from elbert.modeling.lean import open_model
+from elbert.modeling import load_model
+from elbert.modeling.files import sources
+from elbert.modeling.files.plain import open_model
 
 LABELS = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 

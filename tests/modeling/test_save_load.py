@@ -12,7 +12,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from transformers.utils import logging as transformers_logging
 
 from elbert.errors import ElbertError, UsageError
-from elbert.modeling import load_model, saving
+from elbert.modeling import load_model
+from elbert.modeling.files import saving
 from tests.conftest import FAMILIES
 from tests.modeling.reference import assert_same_logits
 

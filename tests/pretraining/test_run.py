@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from elbert.errors import DataError, ElbertError, ModelError, UsageError
-from elbert.modeling.load import load_model
+from elbert.modeling.files.load import load_model
 from elbert.pretraining import PretrainSettings, Report, pretrain
 from elbert.pretraining.optimizer import MasterWeights
 from elbert.training import TrainingInterruptedError

@@ -12,7 +12,7 @@ import pytest
 from safetensors import SafetensorError
 
 from elbert.errors import ElbertError, UsageError
-from elbert.modeling.disk import whole_folder, write_errors
+from elbert.modeling.files.disk import whole_folder, write_errors
 from elbert.training import checkpoint
 from tests.training.conftest import same_weights, train_command
 

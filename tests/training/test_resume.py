@@ -116,7 +116,7 @@ def test_a_run_killed_outright_before_its_first_checkpoint_starts_again(
 ):
     fine_tune(tmp_path / "whole", settings=with_dropout)
     with monkeypatch.context() as outright:  # a process that is killed tidies nothing up
-        outright.setattr("elbert.training.folder.RunFolder.drop_if_empty", lambda _: None)
+        outright.setattr("elbert.runs.folder.RunFolder.drop_if_empty", lambda _: None)
         break_at(2, kill)
         with pytest.raises(KilledError):
             fine_tune(tmp_path / "broken", settings=with_dropout)

@@ -17,10 +17,10 @@ from elbert.calibration.losses import Losses, agreement_losses, label_losses, va
 from elbert.calibration.paths import path
 from elbert.calibration.search import Choice, choose, learned_order, texts_needed
 from elbert.errors import DataError, UsageError
-from elbert.evaluation.curves import answers
-from elbert.evaluation.metrics import metric_name, score
 from elbert.exits import ExitPolicy, get, make, replay
 from elbert.results import LayerOutputs, ProblemType
+from elbert.scoring.curves import answers
+from elbert.scoring.metrics import metric_name, score
 
 # The speed levels a model is given where no promise is named.
 LADDER: dict[str, float] = {"exact": 0.0, "drop-0.5": 0.005, "drop-1": 0.01, "drop-2": 0.02}

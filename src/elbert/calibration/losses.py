@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from elbert.errors import DataError, UsageError
-from elbert.evaluation.curves import answers
 from elbert.results import LayerOutputs
+from elbert.scoring.curves import answers
 
 Array = NDArray[np.float64]
 

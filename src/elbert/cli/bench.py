@@ -63,7 +63,7 @@ def bench(
     """
     from elbert.engine.placement import choose_device
     from elbert.evaluation.bench import line_up
-    from elbert.evaluation.metrics import metric_name
+    from elbert.scoring.metrics import metric_name
 
     plan, names = _plan(batch_size, rounds, latency_texts), _peers(against)
     _check_picture(plot, overwrite=overwrite)
@@ -112,7 +112,7 @@ def _plan(batch_size: str, rounds: int, latency_texts: int) -> Plan:
 
 
 def _refuse_export(classifier: Classifier) -> None:
-    from elbert.modeling.exported import EXPORT, ExportedModel
+    from elbert.modeling.files.exported import EXPORT, ExportedModel
 
     # Whether it is an export stands in its folder; asking `model` first would read all the weights of one that is not.
     if EXPORT in classifier.elbert and isinstance(classifier.model, ExportedModel):
@@ -123,7 +123,7 @@ def _check_picture(plot: Path | None, *, overwrite: bool) -> None:
     if plot is None:
         return
     from elbert.errors import UsageError
-    from elbert.evaluation.plots import check_installed
+    from elbert.reports.plots import check_installed
 
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot is {str(plot)!r}; the picture is a PNG: give a name that ends in .png")
@@ -159,8 +159,8 @@ def _run(
 
     from elbert.evaluation.bench import Job, race
     from elbert.evaluation.bench.run import steps
-    from elbert.evaluation.metrics import score
-    from elbert.modeling.sources import find_folder
+    from elbert.modeling.files.sources import find_folder
+    from elbert.scoring.metrics import score
 
     def scorer(labels: Any) -> float:
         return score(classifier.problem_type, labels, (dataset.labels or [])[: len(labels)], metric)[1]

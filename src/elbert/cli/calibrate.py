@@ -141,9 +141,9 @@ def _bars(texts: int, *, forced: bool) -> Iterator[dict[str, Any]]:
 
 def _save(classifier: Classifier, found: dict[str, Calibration], model: str, folder: Path, *, default: bool) -> None:
     """Add the policies to `elbert.json`, in place or in a copy of the model's folder."""
-    from elbert.modeling.disk import ANOTHER_FOLDER, whole_folder, write_errors
-    from elbert.modeling.metadata import read_metadata
-    from elbert.modeling.sources import find_folder
+    from elbert.metadata import read_metadata
+    from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
+    from elbert.modeling.files.sources import find_folder
 
     source = find_folder(model)
     content = read_metadata(source)
@@ -166,7 +166,7 @@ def _save(classifier: Classifier, found: dict[str, Calibration], model: str, fol
 
 def _write(folder: Path, content: dict[str, Any]) -> None:
     """Write `elbert.json`, and into the model card what it says of the exits."""
-    from elbert.modeling.metadata import write_metadata
+    from elbert.metadata import write_metadata
     from elbert.training.card import with_exits
 
     card = folder / "README.md"

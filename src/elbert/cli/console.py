@@ -77,7 +77,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         ElbertError: the file cannot be made.
         OSError: what the system says when the disk is full half-way.
     """
-    from elbert.modeling.disk import ANOTHER_FOLDER, write_errors  # no help page needs it
+    from elbert.modeling.files.disk import ANOTHER_FOLDER, write_errors  # no help page needs it
 
     target = path.resolve()  # through a link, so that the link stays one
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")

@@ -19,9 +19,9 @@ from elbert.seeds import check_seed
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
     from elbert.data import TextDataset
-    from elbert.evaluation.curves import OperatingPoint
     from elbert.evaluation.evaluate import Evaluation
-    from elbert.explain.run import Run
+    from elbert.reports.run import Run
+    from elbert.scoring.curves import OperatingPoint
 
 # What the demo writes into its folder, and may replace there.
 MODEL, PAGE, PICTURE, NUMBERS = "model", "report.html", "report.png", "evaluation.json"
@@ -120,7 +120,7 @@ class Story:
     def load(self) -> None:
         """Read the articles, and keep some training texts aside."""
         from elbert.data import load_bbc, split
-        from elbert.evaluation.plots import check_installed
+        from elbert.reports.plots import check_installed
 
         check_installed()
         train, self.test = load_bbc()
@@ -174,10 +174,10 @@ class Story:
 
     def choose(self, max_drop: float) -> None:
         """Choose the fastest setting of ELBERT's policy that is good enough on the texts kept aside, and save it."""
-        from elbert.evaluation.curves import fastest_within
-        from elbert.evaluation.story import curves_of
         from elbert.exits import make
-        from elbert.modeling.metadata import read_metadata, write_metadata
+        from elbert.metadata import read_metadata, write_metadata
+        from elbert.reports.story import curves_of
+        from elbert.scoring.curves import fastest_within
 
         scores, points = curves_of(self.classifier.record(self.held_out.texts), self.held_out, make("elbert"))
         point = fastest_within(points, scores[-1], max_drop)
@@ -211,10 +211,10 @@ class Story:
 
     def report(self) -> None:
         """Write the page and the numbers; print them, and the JSON line last."""
-        from elbert.evaluation.plots import overview
-        from elbert.evaluation.story import depth_curve
-        from elbert.evaluation.summary import summary
-        from elbert.explain.run_page import report_of, run_page
+        from elbert.reports.plots import overview
+        from elbert.reports.run_page import report_of, run_page
+        from elbert.reports.story import depth_curve
+        from elbert.reports.summary import summary
 
         page = report_of(
             self.classifier,

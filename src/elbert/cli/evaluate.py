@@ -88,7 +88,7 @@ def _run(classifier: Classifier, dataset: TextDataset, *, progress: bool, **sett
 
 
 def _write_report(path: Path, model: str, classifier: Classifier, dataset: TextDataset, result: Evaluation) -> None:
-    from elbert.explain.run_page import report_of, run_page
+    from elbert.reports.run_page import report_of, run_page
 
     report = report_of(
         classifier,
@@ -105,7 +105,7 @@ def _write_report(path: Path, model: str, classifier: Classifier, dataset: TextD
 
 def _show(result: Evaluation, report: Path | None, *, as_json: bool) -> None:
     """Print the table for people, and for programs the JSON line alone on stdout."""
-    from elbert.evaluation.summary import summary
+    from elbert.reports.summary import summary
 
     rows = summary(result) + ([("page", str(report))] if report is not None else [])
     typer.echo(table(rows), err=as_json)

@@ -1,4 +1,4 @@
-"""`elbert explain`: why a text left where it did, or who leaves early in a data set. `elbert.explain` draws it."""
+"""`elbert explain`: why a text left where it did, or who leaves early in a data set. `elbert.reports` draws it."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ def _of_text(
     classifier: Classifier, text: str | tuple[str, str], label: str | None, facts: list[tuple[str, str]]
 ) -> tuple[str, dict[str, Any]]:
     """Return the page and the JSON of one text."""
-    from elbert.explain.patterns import pattern_of
-    from elbert.explain.text_page import text_page
+    from elbert.reports.text_page import text_page
+    from elbert.tracing.patterns import pattern_of
 
     gold = _gold(classifier, label)
     trace = classifier.trace(text)
@@ -167,7 +167,7 @@ def _of_data(
 ) -> tuple[str, dict[str, Any]]:
     """Return the page and the JSON of a data set."""
     from elbert.data import load_data
-    from elbert.explain.run_page import report_of, run_page
+    from elbert.reports.run_page import report_of, run_page
 
     dataset = load_data(data, split=split, labels=classifier.labels, require_labels=False, **columns)
     report = report_of(

@@ -16,10 +16,10 @@ from elbert.seeds import check_seed
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
     from elbert.data import TextDataset
-    from elbert.evaluation.curves import Replays
     from elbert.evaluation.sweep import Sweep
     from elbert.exits import ExitPolicy
     from elbert.results import LayerOutputs, TradeoffCurve
+    from elbert.scoring.curves import Replays
 
 # Texts recorded at once; what is kept of them is a few bytes per layer and setting.
 _RECORDED_AT_ONCE = 2048
@@ -66,7 +66,7 @@ def sweep(
         elbert sweep runs/seed0 data/sst2 --also runs/seed1 --also runs/seed2 --out runs/sweep --timed 0
         elbert sweep runs/mine test.csv --out runs/sweep --policies elbert,entropy --json | jq .areas
     """
-    from elbert.evaluation.plots import check_installed
+    from elbert.reports.plots import check_installed
 
     _check_free(out, overwrite=overwrite)
     check_installed()
@@ -125,8 +125,8 @@ def _record(
     """Load one model after another, record the texts and keep what a sweep needs; return the first model too."""
     from elbert.classifier import Classifier
     from elbert.data import load_data
-    from elbert.evaluation.curves import replay_all
     from elbert.evaluation.sweep import grids
+    from elbert.scoring.curves import replay_all
 
     first = Classifier.from_pretrained(models[0], **loading)
     dataset = load_data(data, split=split, labels=first.labels, **columns)
@@ -151,7 +151,7 @@ def _parts(classifier: Classifier, dataset: TextDataset, batch_size: int, bar: A
 def _write(result: Sweep, out: Path, about: dict[str, Any]) -> None:
     from elbert import __version__
     from elbert.evaluation.sweep_files import write_sweep
-    from elbert.modeling.disk import ANOTHER_FOLDER, whole_folder, write_errors
+    from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
 
     with write_errors(f"the sweep {out}", ANOTHER_FOLDER), whole_folder(out.resolve()) as folder:
         write_sweep(result, folder, {"elbert": __version__, **about})
@@ -159,7 +159,7 @@ def _write(result: Sweep, out: Path, about: dict[str, Any]) -> None:
 
 def _show(result: Sweep, out: Path, *, as_json: bool) -> None:
     """Print areas and the fastest good setting per policy; for programs one JSON line alone on stdout."""
-    from elbert.evaluation.sweep_plots import CHOSEN_DROP
+    from elbert.reports.sweep_plots import CHOSEN_DROP
 
     lines = [f"{'policy':<10}  area   band         held out  gain over fixed    fastest within {CHOSEN_DROP:g}"]
     lines += [_line(result, curve, CHOSEN_DROP) for curve in result.curves]

@@ -109,9 +109,9 @@ def _run(
 ) -> TrainSummary:
     """Load data and model, and train."""
     from elbert.data import load_data
+    from elbert.runs.folder import check_free, run_folder
     from elbert.training import default_model, start_model
     from elbert.training import train as run
-    from elbert.training.folder import check_free, run_folder
 
     check_free(run_folder(out), resume=resume, overwrite=overwrite)  # before anything slow
     rows = load_data(data, split="train", problem_type=problem_type, **columns)

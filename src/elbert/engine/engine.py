@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from elbert.engine.backends import Backend, make_backend
-from elbert.engine.device_loops import DeviceLoops, device_loops
+from elbert.engine.backends.backend import Backend, make_backend
+from elbert.engine.device.loops import DeviceLoops, device_loops
 from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
+from elbert.engine.requests import Arrival, Departures, probabilities
 from elbert.engine.scheduler import Scheduler
-from elbert.engine.texts import Arrival, Departures, probabilities
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.exits.full import Full
-from elbert.modeling.exported import Graphs
+from elbert.modeling.files.exported import Graphs
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import LayerOutputs
 
@@ -34,7 +34,7 @@ class Engine:
         weights: the model as plain matrices.
         dtype: torch.float32, torch.bfloat16, torch.int8 (CPU only) or torch.float16 (CUDA only).
         device: a torch device or its name.
-        backend: what runs the layers, a name of `elbert.engine.backends.BACKENDS`.
+        backend: what runs the layers, a name of `elbert.engine.backends.backend.BACKENDS`.
         graphs: the exported graphs of a model whose `weights` are shapes only.
 
     Attributes:

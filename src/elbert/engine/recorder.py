@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from elbert.engine.packed import Rows
+from elbert.engine.rows.packed import Rows
 from elbert.modeling.weights import EncoderWeights
 
 

@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elbert.engine.backends import Backend
-from elbert.engine.blocks import Integers
-from elbert.engine.packed import Layout, Rows
+from elbert.engine.backends.backend import Backend
 from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
-from elbert.engine.texts import Arrival, Departures, check_arrival, probabilities
+from elbert.engine.requests import Arrival, Departures, check_arrival, probabilities
+from elbert.engine.rows.blocks import Integers
+from elbert.engine.rows.packed import Layout, Rows
 from elbert.errors import NotFiniteError
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights

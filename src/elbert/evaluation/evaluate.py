@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from elbert.errors import DataError, UsageError
-from elbert.evaluation.metrics import metric_name, score
 from elbert.exits import ExitPolicy, make
+from elbert.scoring.metrics import metric_name, score
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier

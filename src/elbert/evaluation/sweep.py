@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from elbert.errors import UsageError
-from elbert.evaluation.curves import OperatingPoint, Replays, fastest_within, replay_all
-from elbert.evaluation.metrics import metric_name
-from elbert.evaluation.tradeoffs import CONFIDENCE, draw_sample
 from elbert.exits import ExitPolicy, get, make, names
 from elbert.results import LayerOutputs, TradeoffCurve, TradeoffPoint
+from elbert.scoring.curves import OperatingPoint, Replays, fastest_within, replay_all
+from elbert.scoring.metrics import metric_name
+from elbert.scoring.tradeoffs import CONFIDENCE, draw_sample
 from elbert.seeds import check_seed
 
 # Fewer resamples say nothing about the edges of a 95 % band.

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elbert.evaluation import sweep_plots
 from elbert.evaluation.sweep import Sweep
+from elbert.reports import sweep_plots
 from elbert.results import TradeoffPoint
 
 TABLE, NUMBERS = "sweep.csv", "sweep.json"

@@ -12,17 +12,17 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elbert.engine.backends import BACKENDS
-from elbert.engine.graphs import build_graphs
-from elbert.engine.runtimes import Runtime, import_openvino, onnxruntime, openvino
+from elbert.engine.backends.backend import BACKENDS
+from elbert.engine.backends.graphs import build_graphs
+from elbert.engine.backends.runtimes import Runtime, import_openvino, onnxruntime, openvino
 from elbert.errors import CalibrationWarning, UsageError, did_you_mean
 from elbert.exits import ExitPolicy
 from elbert.export import runner
-from elbert.modeling.disk import ANOTHER_FOLDER, whole_folder, write_errors
-from elbert.modeling.exported import EXPORT, ExportedModel, Graph
-from elbert.modeling.metadata import metadata, write_metadata
+from elbert.metadata import metadata, write_metadata
+from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
+from elbert.modeling.files.exported import EXPORT, ExportedModel, Graph
 from elbert.modeling.quiet import quiet_transformers
-from elbert.training.folder import check_free, run_folder
+from elbert.runs.folder import check_free, run_folder
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elbert.modeling.load import load_model
+    from elbert.modeling.files.load import load_model
     from elbert.modeling.losses import layer_losses
     from elbert.modeling.model import MultiExitModel, MultiExitOutput
     from elbert.modeling.weights import EmbeddingWeights, EncoderWeights, HeadWeights, LayerWeights
@@ -23,7 +23,7 @@ _HOMES = {
     "MultiExitModel": "elbert.modeling.model",
     "MultiExitOutput": "elbert.modeling.model",
     "layer_losses": "elbert.modeling.losses",
-    "load_model": "elbert.modeling.load",
+    "load_model": "elbert.modeling.files.load",
 }
 
 __all__ = [

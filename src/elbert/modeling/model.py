@@ -19,9 +19,9 @@ from transformers.utils import ModelOutput
 from elbert.modeling.activations import fuse_activations
 from elbert.modeling.assemble import encoder_weights, problem_type_of
 from elbert.modeling.families import family_of
+from elbert.modeling.files.saving import save_model
 from elbert.modeling.heads import ExitHeads, HeadKind, check_heads, read_out
 from elbert.modeling.losses import layer_losses
-from elbert.modeling.saving import save_model
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType
 
@@ -131,7 +131,7 @@ class MultiExitModel(nn.Module):
         elbert: Mapping[str, Any] | None = None,
         card: str | None = None,
     ) -> Path:
-        """Save as a plain Hugging Face checkpoint plus `elbert.json`; see `elbert.modeling.saving.save_model`.
+        """Save as a plain Hugging Face checkpoint plus `elbert.json`; see `elbert.modeling.files.saving.save_model`.
 
         Args:
             folder: where to; made if absent. Files of a model saved there before are replaced, others are left alone.

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from transformers import AlbertConfig, AlbertForPreTraining, AutoTokenizer
 
 from elbert.errors import ModelError
-from elbert.modeling.metadata import read_json
+from elbert.metadata import read_json
+from elbert.modeling.files.sources import find_folder
 from elbert.modeling.quiet import quiet_transformers
-from elbert.modeling.sources import find_folder
 from elbert.pretraining.settings import PretrainSettings
 
 # Settings that an earlier encoder decides, and what its configuration calls them.

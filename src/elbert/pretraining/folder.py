@@ -1,6 +1,6 @@
 """What a run keeps while it is under way, and the encoder folder it ends in.
 
-A run lives in `OUT.partial` (see `elbert.training.folder`): `run.json`, `corpus.npz`, the tokenizer, the checkpoint
+A run lives in `OUT.partial` (see `elbert.runs.folder`): `run.json`, `corpus.npz`, the tokenizer, the checkpoint
 and `log.jsonl`. `OUT` appears whole when the run is over: an ordinary encoder checkpoint with its card, and
 `pretraining.json`, which says how it was made.
 """

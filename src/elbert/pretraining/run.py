@@ -16,7 +16,7 @@ import torch
 from transformers import AlbertForPreTraining, AutoTokenizer
 
 from elbert.errors import UsageError
-from elbert.modeling.disk import FREE_SPACE, write_errors
+from elbert.modeling.files.disk import FREE_SPACE, write_errors
 from elbert.modeling.tokenizer import train_tokenizer
 from elbert.pretraining import folder as files
 from elbert.pretraining.batches import Batcher
@@ -30,8 +30,8 @@ from elbert.pretraining.settings import PretrainSettings
 from elbert.pretraining.start import start_student
 from elbert.pretraining.student import Student, student_config
 from elbert.pretraining.teacher import Teacher, load_teacher
-from elbert.training.callbacks import Interruption, TrainingInterruptedError
-from elbert.training.folder import RunFolder, check_free, open_run, run_folder
+from elbert.runs.callbacks import Interruption, TrainingInterruptedError
+from elbert.runs.folder import RunFolder, check_free, open_run, run_folder
 from elbert.training.settings import computes_bfloat16
 
 # A vocabulary needs no more text than this; more only takes longer.

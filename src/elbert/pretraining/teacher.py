@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elbert.modeling.families import family_of
-from elbert.modeling.load import load_model
+from elbert.modeling.files.load import load_model
 from elbert.modeling.weights import EmbeddingWeights, LayerWeights
 
 

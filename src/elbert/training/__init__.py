@@ -1,6 +1,6 @@
 """Fine-tuning: loss schemes, the trainer, and the folder a finished model becomes."""
 
-from elbert.training.callbacks import TrainingInterruptedError
+from elbert.runs.callbacks import TrainingInterruptedError
 from elbert.training.run import train
 from elbert.training.schemes import LossScheme
 from elbert.training.settings import TrainSettings

@@ -20,9 +20,9 @@ from elbert.data import Labels, TextDataset, check_trainable, split
 from elbert.data.source import fingerprint
 from elbert.errors import MissingExtraError, UsageError
 from elbert.modeling import MultiExitModel
+from elbert.runs.folder import RunFolder
 from elbert.training import schemes
 from elbert.training.encoding import EncodedDataset
-from elbert.training.folder import RunFolder
 from elbert.training.head_start import ValueUnits
 from elbert.training.settings import WITHOUT_EFFECT, TrainSettings
 from elbert.training.trainer import EarlyExitTrainer

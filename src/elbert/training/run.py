@@ -18,13 +18,13 @@ from elbert.data import TextDataset
 from elbert.errors import ElbertError
 from elbert.exits import make as make_policy
 from elbert.modeling import MultiExitModel
-from elbert.modeling.disk import ANOTHER_FOLDER, FREE_SPACE, write_errors
+from elbert.modeling.files.disk import ANOTHER_FOLDER, FREE_SPACE, write_errors
 from elbert.modeling.quiet import quiet_transformers
+from elbert.runs.callbacks import EarlyStop, Interruption, Progress, TrainingInterruptedError
+from elbert.runs.folder import CHECKPOINT, LOG, RunFolder, open_run
 from elbert.training import checkpoint
-from elbert.training.callbacks import EarlyStop, Interruption, Progress, TrainingInterruptedError
 from elbert.training.card import model_card
 from elbert.training.encoding import encode
-from elbert.training.folder import CHECKPOINT, LOG, RunFolder, open_run
 from elbert.training.head_start import ValueUnits
 from elbert.training.prepare import check_datasets, make_trainer, run_record
 from elbert.training.settings import TrainSettings

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
-from elbert.evaluation.metrics import metric_name, score
 from elbert.modeling import MultiExitModel, MultiExitOutput, layer_losses
-from elbert.modeling.disk import FREE_SPACE, whole_folder, write_errors
+from elbert.modeling.files.disk import FREE_SPACE, whole_folder, write_errors
 from elbert.results import ProblemType
+from elbert.runs.folder import CHECKPOINT, step_of
+from elbert.scoring.metrics import metric_name, score
 from elbert.training import checkpoint
 from elbert.training.encoding import EncodedDataset, LengthGroupedBatches, LongestFirst, collator_for
-from elbert.training.folder import CHECKPOINT, step_of
 from elbert.training.schemes import LossScheme
 from elbert.training.steplog import StepLog
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from elbert.evaluation.bench import Job
-from elbert.modeling.load import load_model
+from elbert.modeling.files.load import load_model
 
 KINDS = ("single_label_classification", "multi_label_classification", "regression")
 

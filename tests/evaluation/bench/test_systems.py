@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from elbert.engine.texts import Arrival
+from elbert.engine.requests import Arrival
 from elbert.errors import ElbertError, UsageError
 from elbert.evaluation.bench import PEERS, Job, Spec, batches, line_up
 from elbert.evaluation.bench.batches import cut, held, padded, read
 from elbert.evaluation.bench.job import Answers
 from elbert.evaluation.bench.systems import OURS, SYSTEMS, check_device, pipeline
-from elbert.modeling.lean_tokenizer import LeanTokenizer
+from elbert.modeling.files.plain_tokenizer import LeanTokenizer
 
 MakeJob = Callable[..., Job]
 FULL = {"name": "full"}

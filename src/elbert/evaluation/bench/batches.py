@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from elbert.data import Text
 from elbert.engine.engine import SORTING_WINDOW, by_length
 from elbert.engine.placement import DTYPES, most_tokens
-from elbert.engine.texts import Arrival
+from elbert.engine.requests import Arrival
 from elbert.errors import ElbertError
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
-from elbert.modeling.lean_tokenizer import read_lean_tokenizer
+from elbert.modeling.files.plain_tokenizer import read_lean_tokenizer
 from elbert.results import LABEL_CUT
 from elbert.tokens import arrivals
 

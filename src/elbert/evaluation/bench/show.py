@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from elbert.evaluation.bench.rows import Row
 from elbert.evaluation.bench.systems import OURS
-from elbert.evaluation.plots import COLOURS, PictureFormat, rendered, styled
+from elbert.reports.plots import COLOURS, PictureFormat, rendered, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from elbert.engine.backends import BACKENDS
+from elbert.engine.backends.backend import BACKENDS
 from elbert.engine.placement import most_tokens
 from elbert.errors import UsageError, did_you_mean
 from elbert.evaluation.bench.job import Spec

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from elbert.engine.runtimes import import_onnxruntime
+from elbert.engine.backends.runtimes import import_onnxruntime
 from elbert.errors import ElbertError, MissingExtraError
 from elbert.evaluation.bench.batches import Array, in_batches
 from elbert.evaluation.bench.job import Job, Run, Spec

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from elbert.engine.runtimes import import_openvino, openvino
+from elbert.engine.backends.runtimes import import_openvino, openvino
 from elbert.errors import ElbertError, MissingExtraError
 from elbert.evaluation.bench.batches import Array, in_batches, reader_of
 from elbert.evaluation.bench.job import Job, Run, Spec

@@ -1,0 +1,1 @@
+"""What runs the layers: torch itself, or graphs in another runtime."""

@@ -1,0 +1,158 @@
+"""Rows in flight as packed tokens: the tokens of all rows lie behind one another, so matrix products see no padding.
+
+Only attention needs rows of one length; `Layout` holds the indices that lay packed tokens out in padded blocks and
+bring them back. A few filler places behind the last token round their number up, because every new number of tokens
+costs a matrix library a new plan. The arithmetic is over a few hundred small integers and is done in numpy on the host,
+where a call costs a fraction of a tensor operation. This module moves rows; it computes no layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elbert.engine.rows.blocks import Blocks, Integers, blocks_of, filled, on_device
+
+_CPU = torch.device("cpu")
+
+# Tokens in flight are rounded up to a multiple of the second number while they are at most the first.
+_STEPS = ((64, 8), (512, 16), (4096, 64))
+_LAST_STEP = 256
+
+
+def rounded_up(tokens: int) -> int:
+    """Return the number of packed places for `tokens` tokens: at most 96 different numbers up to 4,096 tokens."""
+    step = next((step for limit, step in _STEPS if tokens <= limit), _LAST_STEP)
+    return -(-tokens // step) * step
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each row's tokens lie in the packed order.
+
+    Attributes:
+        lengths: [rows] int64 on the host, tokens per row, each >= 1.
+        device: where the index tensors are wanted.
+    """
+
+    lengths: Integers
+    device: torch.device = field(default=_CPU)
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows in flight."""
+        return len(self.lengths)
+
+    @cached_property
+    def tokens(self) -> int:
+        """Tokens of all rows."""
+        return int(self.lengths.sum())
+
+    @cached_property
+    def size(self) -> int:
+        """Packed places: the tokens and the filler behind them."""
+        return rounded_up(self.tokens)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """[rows] index of each row's first token ([CLS])."""
+        return on_device(self._starts, self.device)
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """What attention computes together, see `elbert.engine.rows.blocks`."""
+        return blocks_of(self.lengths, self._starts, self.size, self.device, apart=False)
+
+    @cached_property
+    def blocks_apart(self) -> Blocks:
+        """The same with long rows apart from short ones."""
+        return blocks_of(self.lengths, self._starts, self.size, self.device, apart=True)
+
+    def positions(self) -> Tensor:
+        """Return [size] int64, each token's place in its own row, 0-based; filler is at 0."""
+        places = np.arange(self.tokens) - np.repeat(self._starts, self.lengths)
+        return on_device(filled(places, self.size), self.device)
+
+    def packed(self, numbers: Iterable[Sequence[int]]) -> Tensor:
+        """Return [size] int64: the numbers of every row's tokens, such as their ids; filler is 0."""
+        one_after_another = np.fromiter(chain.from_iterable(numbers), np.int64, self.tokens)
+        return on_device(filled(one_after_another, self.size), self.device)
+
+    def tokens_of(self, rows: Integers) -> Tensor:
+        """Return where the tokens of `rows` ([n] row numbers) lie, in that order of rows, with filler behind."""
+        counts = self.lengths[rows]
+        ends = counts.cumsum()
+        places = np.arange(ends[-1]) + np.repeat(self._starts[rows] - ends + counts, counts)
+        return on_device(filled(places, rounded_up(int(ends[-1]))), self.device)
+
+    @cached_property
+    def _starts(self) -> Integers:
+        starts: Integers = self.lengths.cumsum() - self.lengths
+        return starts
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that are stepped together; they may stand at different depths.
+
+    Attributes:
+        hidden: [size, H] packed hidden states, those of the filler without meaning.
+        layout: where each row's tokens are.
+        index: [rows] int64 on the host, the caller's number of each row.
+        arrived: [rows] int64 on the host, how many rows came before each.
+        layer: [rows] int64 on the host, layers run so far.
+        state: the exit policy's memory, every tensor with leading dimension rows.
+    """
+
+    hidden: Tensor
+    layout: Layout
+    index: Integers
+    arrived: Integers
+    layer: Integers
+    state: dict[str, Tensor]
+
+    @property
+    def count(self) -> int:
+        """Rows in flight."""
+        return self.layout.rows
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in flight."""
+        return self.layout.tokens
+
+    def keep(self, stays: Integers) -> Rows:
+        """Return only the rows `stays` ([n] row numbers, n >= 1), in that order."""
+        there = torch.from_numpy(stays).to(self.hidden.device)
+        return Rows(
+            hidden=self.hidden.index_select(0, self.layout.tokens_of(stays)),
+            layout=Layout(self.layout.lengths[stays], self.layout.device),
+            index=self.index[stays],
+            arrived=self.arrived[stays],
+            layer=self.layer[stays],
+            state={name: value.index_select(0, there) for name, value in self.state.items()},
+        )
+
+    def join(self, other: Rows, start: int = 0, end: int | None = None) -> Rows:
+        """Return these rows followed by `other`'s, or by those from number `start` up to `end`."""
+        part = slice(start, end)
+        lengths = other.layout.lengths[part]
+        first = int(other.layout.lengths[:start].sum())
+        layout = Layout(np.concatenate((self.layout.lengths, lengths)), self.layout.device)
+        pieces = [self.hidden[: self.tokens], other.hidden[first : first + int(lengths.sum())]]
+        if layout.size > layout.tokens:
+            pieces.append(self.hidden[:1].expand(layout.size - layout.tokens, -1))
+        return Rows(
+            hidden=torch.cat(pieces),
+            layout=layout,
+            index=np.concatenate((self.index, other.index[part])),
+            arrived=np.concatenate((self.arrived, other.arrived[part])),
+            layer=np.concatenate((self.layer, other.layer[part])),
+            state={name: torch.cat((value, other.state[name][part])) for name, value in self.state.items()},
+        )

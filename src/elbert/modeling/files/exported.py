@@ -1,0 +1,124 @@
+"""Exported folders: a model whose layers are graph files for another runtime instead of tensors.
+
+Such a folder holds `config.json`, the tokenizer and `elbert.json`, and no weights that torch could read. Here it is
+read back as a model that knows its shapes and classes, and where its graphs are; running them is the engine's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from elbert.errors import ModelError, UsageError
+from elbert.metadata import FILE_NAME
+from elbert.modeling.assemble import encoder_weights
+from elbert.modeling.families import family_of
+from elbert.modeling.heads import HeadKind, exit_shapes
+from elbert.modeling.weights import EncoderWeights
+
+# Key of `elbert.json` under which an exported folder describes itself.
+EXPORT = "export"
+
+Graph = bytes | Path
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """A model as graphs, in memory or as files; `elbert.engine.backends.graphs` says what goes in and out of each.
+
+    Attributes:
+        embed: the embedding.
+        steps: M of them, one per exit; the same object wherever exits share their layers.
+        heads: M of them likewise.
+        token_types: True where `embed` reads `token_types`.
+    """
+
+    embed: Graph
+    steps: tuple[Graph, ...]
+    heads: tuple[Graph, ...]
+    token_types: bool
+
+
+class ExportedModel:
+    """A model without weights: configuration and shapes, with its layers as graphs.
+
+    Attributes:
+        config: its configuration.
+        heads: kind of its exit heads.
+        folder: where it lies.
+        backend: the engine's backend that reads the graphs.
+        dtype: the precision they were exported for.
+        graphs: the files.
+    """
+
+    def __init__(self, config: Any, heads: HeadKind, folder: Path, export: Mapping[str, Any]) -> None:
+        self.config = config
+        self.heads = heads
+        self.folder = folder
+        self.backend = str(export["backend"])
+        self.dtype = str(export["dtype"])
+        files: dict[str, Path] = {}  # one object per name: shared graphs stay shared
+        steps, layer_heads = (
+            tuple(files.setdefault(str(name), folder / str(name)) for name in export[key]) for key in ("steps", "heads")
+        )
+        self.graphs = Graphs(folder / str(export["embed"]), steps, layer_heads, bool(export["token_types"]))
+
+    def weights(self) -> EncoderWeights:
+        """Return the matrices' shapes: tensors without memory."""
+        config, family = self.config, family_of(self.config)
+        exits = exit_shapes(self.heads, config.num_hidden_layers - 1, config.hidden_size, len(config.id2label))
+        tensors, heads = (
+            {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+            for shapes in (family.shapes(config), exits)
+        )
+        return encoder_weights(family, config, tensors, heads or None)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
+        """Refuse: there are no weights here."""
+        self.refuse("saved as a checkpoint")
+
+    def refuse(self, what: str) -> NoReturn:
+        """Say that what was asked for needs the weights.
+
+        Args:
+            what: it, as in "cannot be {what}".
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{self.folder} is an exported model and holds graphs only, so it cannot be {what}; "
+            "use the model it was exported from"
+        )
+
+
+def read_exported(folder: Path, config: Any, content: Mapping[str, Any]) -> ExportedModel:
+    """Read back an exported folder.
+
+    Args:
+        folder: the folder.
+        config: its transformers configuration, or anything with the fields that its family reads.
+        content: its `elbert.json`.
+
+    Raises:
+        ModelError: the description is incomplete, or a graph is missing.
+    """
+    export = content[EXPORT]
+    try:
+        model = ExportedModel(config, content["heads"], folder, export)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / FILE_NAME}: {EXPORT} is incomplete ({error}): export the model again") from None
+    graphs = model.graphs
+    if {len(graphs.steps), len(graphs.heads)} != {config.num_hidden_layers}:
+        raise ModelError(
+            f"{folder / FILE_NAME}: {EXPORT} names {len(graphs.steps)} steps and {len(graphs.heads)} heads, "
+            f"config.json asks for {config.num_hidden_layers} of each: export the model again"
+        )
+    for path in (graphs.embed, *graphs.steps, *graphs.heads):
+        if isinstance(path, Path) and not path.is_file():
+            raise ModelError(f"{path} is missing: export the model again")
+    return model

@@ -1,0 +1,1 @@
+"""The self-contained pages and the pictures: of one text, of a run, of a sweep."""

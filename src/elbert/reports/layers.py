@@ -1,0 +1,259 @@
+"""One text, layer by layer: the chart, the shares of the chosen layer, the table, and what the page's script needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from elbert.reports import html, svg
+from elbert.reports.series import Series
+from elbert.results import Trace
+from elbert.tracing.answers import answers_by_layer, score
+
+_LEFT, _WIDTH = 30, 306
+
+
+def chart(trace: Trace, series: Sequence[Series]) -> str:
+    """Return the chart: what every exit says, how unsure it is, where the text leaves, and what was never run."""
+    values = [value for each in series for value in each.values]
+    scale = (0.0, 1.0) if trace.labels else _padded(values)
+    frame = svg.Frame(_LEFT, 44, _WIDTH, 150, (0.5, trace.layers + 0.5), scale)
+    puzzled = svg.Frame(_LEFT, 232, _WIDTH, 52, frame.x, (0, 1))
+    height = 322 if trace.labels else 236
+    bottom = puzzled.top + puzzled.height if trace.labels else frame.top + frame.height
+    parts = [_background(trace, frame, bottom), _exit(trace, frame, bottom)]  # names of axes stand before the line
+    name = "probability" if trace.labels else "value"
+    parts.append(frame.axes("" if trace.labels else "layer", name, 0 if trace.labels else trace.layers))
+    for each in reversed(series):
+        parts.append(svg.line(frame, enumerate(each.values, start=1), each.kind))
+        parts += [
+            svg.dot(frame, layer, value, each.kind, f"layer {layer}: {each.name} {value:.3f}", 2.2)
+            for layer, value in enumerate(each.values, start=1)
+        ]
+    parts.append(_letters(frame, series))
+    if trace.labels:
+        parts.append(_puzzlement(trace, puzzled))
+    label = f"What the exits of {trace.layers} layers say. The text leaves after layer {trace.exit_layer}."
+    return svg.chart(height, label, *parts)
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    spare = max((high - low) * 0.15, 0.05)
+    return low - spare, high + spare
+
+
+def _background(trace: Trace, frame: svg.Frame, bottom: float) -> str:
+    """Return the hatched part that was never run, the mark of the chosen layer, and the window's bracket."""
+    step = frame.px(2) - frame.px(1)
+    start = frame.px(trace.exit_layer) + step / 2
+    edge = frame.px(trace.layers) + step / 2
+    high = bottom - frame.top
+    parts = [
+        '<defs><pattern id="hatched" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<path class="hatch" d="M0 0V7"/></pattern></defs>'
+    ]
+    if trace.exit_layer < trace.layers:
+        box = f'x="{start:.1f}" y="{frame.top}" width="{edge - start:.1f}" height="{high}"'
+        parts.append(f'<rect class="unrun" {box}/><rect fill="url(#hatched)" {box}/>')
+        if edge - start > 64:
+            parts.append(
+                svg.text((start + edge) / 2, frame.top + high - 6 if not trace.labels else 210, "not run", "middle")
+            )
+    left = frame.px(1) - step / 2
+    parts.append(
+        f'<rect id="cursor" class="cursor" x="{left:.1f}" y="{frame.top}" width="{step:.1f}" height="{high}"/>'
+    )
+    window = trace.policy.get("window")
+    if isinstance(window, int) and window <= trace.layers:
+        parts.append(
+            f'<path id="window" class="window" visibility="hidden" '
+            f'd="M{left + 1:.1f} {frame.top + 6}v-5h{step * window - 2:.1f}v5"><title>the window</title></path>'
+        )
+    return "".join(parts)
+
+
+def _letters(frame: svg.Frame, series: Sequence[Series]) -> str:
+    """Name every line by its letter at its right end, moved apart where lines meet."""
+    named = [each for each in series if each.letter]
+    if len(named) < 2:
+        return ""
+    places = [frame.py(each.values[-1]) + 4 for each in named]
+    moved = svg.spread(places, 11, frame.top + 4, frame.top + frame.height + 4)
+    x = frame.left + frame.width + 12
+    return "".join(
+        svg.text(x, place, each.letter, "middle", "letter") for each, place in zip(named, moved, strict=True)
+    )
+
+
+def _puzzlement(trace: Trace, frame: svg.Frame) -> str:
+    parts = [frame.axes("layer", "puzzlement (normalised entropy)", trace.layers)]
+    threshold = trace.policy.get("threshold")
+    if trace.policy["name"] in ("elbert", "entropy", "pcee", "epee") and trace.policy.get("normalized", True):
+        y = frame.py(float(threshold or 0))
+        parts.append(f'<path class="limit" d="M{frame.left} {y:g}h{frame.width}"/>')
+        parts.append(svg.text(svg.WIDTH, y + 3.5, f"{threshold:g}", "end"))
+    values = list(enumerate(trace.puzzlement.tolist(), start=1))
+    parts.append(svg.line(frame, values, "s5"))
+    parts += [svg.dot(frame, layer, value, "s5", f"layer {layer}: {value:.4f}", 2) for layer, value in values]
+    return "".join(parts)
+
+
+def _exit(trace: Trace, frame: svg.Frame, bottom: float) -> str:
+    """Return the exit's flag: a line through both pictures with its name on top."""
+    x = frame.px(trace.exit_layer)
+    middle = min(max(x, 32), svg.WIDTH - 32)
+    return (
+        f'<path class="exit" d="M{x:g} 12V{bottom}"/>'
+        f'<rect class="flag-box" x="{middle - 25:g}" y="2" width="50" height="18" rx="3"/>'
+        f"{svg.text(middle, 15, f'exit {trace.exit_layer}', 'middle', 'flag')}"
+    )
+
+
+def legend(series: Sequence[Series]) -> str:
+    """Return the lines with their names."""
+    keys = "".join(
+        f'<span class="key"><svg viewBox="0 0 27 11" aria-hidden="true"><path class="line {each.kind}" d="M1 5.5H26"/>'
+        f"</svg>{f'<b>{each.letter}</b>' if each.letter else ''} {html.isolated(html.shortened(each.name, 60))}</span>"
+        for each in series
+    )
+    return f'<span class="legend">{keys}</span>'
+
+
+def shares(trace: Trace, series: Sequence[Series]) -> str:
+    """Return the bars of one layer, at first the exit's; the script moves them."""
+    here = trace.exit_layer - 1
+    rows = []
+    for each, width in zip(series, widths(trace, series)[here], strict=True):
+        mark = f'<span class="mark c{each.kind[1]}">{each.letter}</span>' if each.letter else "<span></span>"
+        rows.append(
+            f'<div class="shares" data-share>{mark}'
+            f'<span class="name">{html.isolated(html.shortened(each.name, 60))}</span>'
+            f'<span class="track"><i class="b{each.kind[1]}" style="--p:{width}"></i></span>'
+            f'<span class="value number">{html.words(_value(trace, each.values[here]))}</span></div>'
+        )
+    return "".join(rows)
+
+
+def widths(trace: Trace, series: Sequence[Series]) -> list[list[float]]:
+    """Return how long every bar is at every layer, 0 to 1."""
+    low, high = (0.0, 1.0) if trace.labels else _padded([value for each in series for value in each.values])
+    columns = [[round((value - low) / (high - low), 4) for value in each.values] for each in series]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def script_data(trace: Trace, series: Sequence[Series]) -> dict[str, Any]:
+    """Return what the script needs to show any layer."""
+    values = [[_value(trace, each.values[layer]) for each in series] for layer in range(trace.layers)]
+    window = trace.policy.get("window")
+    return {
+        "layers": trace.layers,
+        "exit": trace.exit_layer,
+        "step": round(_WIDTH / trace.layers, 3),
+        "window": window if isinstance(window, int) else 0,
+        "widths": widths(trace, series),
+        "values": values,
+        "spoken": [_spoken(trace, layer) for layer in range(1, trace.layers + 1)],
+        "notes": [why(trace, layer) for layer in range(1, trace.layers + 1)],
+    }
+
+
+def _spoken(trace: Trace, layer: int) -> str:
+    place = f"layer {layer} of {trace.layers}"
+    if layer == trace.exit_layer:
+        return f"{place}: the exit"
+    return place if layer < trace.exit_layer else f"{place}: not run, shown for comparison"
+
+
+def why(trace: Trace, layer: int) -> str:
+    """Return what the policy made of a layer, without the words that say which layer."""
+    reason = trace.reasons[layer - 1].removeprefix(f"layer {layer}: ")
+    if layer > trace.exit_layer:
+        verdict, _, rest = reason.partition(": ")
+        last = layer == trace.layers and not trace.fired[layer - 1]
+        would = "would leave as no layer is left" if last else "would leave" if "leaves" in verdict else "would go on"
+        return f"{would}: {rest}" if rest else reason
+    return reason
+
+
+def rule(trace: Trace) -> str:
+    """Return what let the text leave, as a sentence."""
+    verdict, _, rest = why(trace, trace.exit_layer).partition(": ")
+    words = rest if verdict == "leaves" else f"no layer was left: {rest}"
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _value(trace: Trace, value: float) -> str:
+    return html.probability(value) if trace.labels else f"{value:.3f}"
+
+
+def table(trace: Trace, series: Sequence[Series], gold: str | None) -> str:
+    """Return one row per layer; a row's button shows that layer above."""
+    said = answers_by_layer(trace.probs, trace.labels, trace.problem_type)
+    letters = {each.name: f'<span class="mark c{each.kind[1]}">{each.letter}</span> ' for each in series if each.letter}
+    head = ["Layer", "Answer", "Probability", "Puzzlement"] if trace.labels else ["Layer", "Value"]
+    windowed = isinstance(trace.policy.get("window"), int)
+    head += ["Window"] if windowed else []
+    top = "".join(f'<th scope="col">{name}</th>' for name in head)
+    rows = []
+    for layer, (words, row) in enumerate(zip(said, trace.probs.tolist(), strict=True), start=1):
+        answer = letters.get(words, "") + html.isolated(html.shortened(words, 90)) + _verdict(trace, words, gold)
+        cells = [answer]
+        if trace.labels:
+            sure = score(row, trace.problem_type) or 0.0
+            cells += [html.words(html.probability(sure)), _meter(float(trace.puzzlement[layer - 1]))]
+        cells += [_WINDOW[trace.steady[layer - 1]]] if windowed else []
+        rows.append(_row(trace, layer, cells))
+    return (
+        '<div class="scroll" role="region" aria-label="Every layer" tabindex="0"><table class="layers"><thead><tr>'
+        f'{top}<th scope="col" class="wide">What the rule made of it</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+_WINDOW = {None: '<span class="soft">–</span>', True: "holds", False: "not steady"}
+
+
+def _row(trace: Trace, layer: int, cells: Sequence[str]) -> str:
+    kind = "out" if layer == trace.exit_layer else "beyond" if layer > trace.exit_layer else ""
+    badge = '<span class="badge">exit</span>' if layer == trace.exit_layer else ""
+    inner = f'<td class="answer">{cells[0]}</td>' + "".join(f"<td>{cell}</td>" for cell in cells[1:])
+    return (
+        f'<tr data-layer="{layer}" class="{kind}"><th scope="row">'
+        f'<button type="button" aria-pressed="false" aria-label="Show layer {layer}">{layer}</button>'
+        f"{badge}</th>{inner}"
+        f'<td class="why wide">{html.isolated(why(trace, layer))}</td></tr>'
+    )
+
+
+def _verdict(trace: Trace, answer: str, gold: str | None) -> str:
+    if gold is None or not trace.labels:
+        return ""
+    return (
+        ' <span class="good verdict">✓ right</span>' if answer == gold else ' <span class="bad verdict">✗ wrong</span>'
+    )
+
+
+def _meter(value: float) -> str:
+    return f'<span class="meter"><i style="--p:{value:.3f}"></i></span>{value:.3f}'
+
+
+def classes(trace: Trace) -> str:
+    """Return the probabilities of all classes at every layer, most probable at the exit first; folded where many."""
+    if not trace.labels:
+        return ""
+    order = trace.probs[trace.exit_layer - 1].argsort(descending=True).tolist()
+    head = [
+        "Class",
+        *(f"#{layer}{' exit' if layer == trace.exit_layer else ''}" for layer in range(1, trace.layers + 1)),
+    ]
+    rows = [
+        [html.isolated(html.shortened(trace.labels[index], 80)), *(_short(p) for p in trace.probs[:, index].tolist())]
+        for index in order
+    ]
+    grid = html.grid(head, rows, label="Probability of every class after every layer")
+    return html.details(f"Probabilities of all {len(order)} classes after every layer", grid)
+
+
+def _short(p: float) -> str:
+    return "0" if p < 0.0005 else "1" if p >= 0.9995 else f"{p:.3f}"[1:]

@@ -1,0 +1,160 @@
+"""A whole data set seen through one full-depth recording and one policy: who left where, and what that changed.
+
+Runs no model and draws nothing. N texts, M exits, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from elbert.exits import ExitPolicy, replay
+from elbert.exits.scores import confidence, puzzlement
+from elbert.results import LayerOutputs, ProblemType
+from elbert.scoring.curves import answers
+
+if TYPE_CHECKING:
+    from elbert.data import Text, TextDataset
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Who is right where.
+
+    Attributes:
+        at_exit: [N] whether the answer given is right.
+        at_last: [N] whether the last layer's is.
+    """
+
+    at_exit: Tensor
+    at_last: Tensor
+
+    @property
+    def corrected(self) -> Tensor:
+        """Right at the exit, wrong at the last layer: overthinking mitigated, [N]."""
+        return self.at_exit & ~self.at_last
+
+    @property
+    def hurt(self) -> Tensor:
+        """Wrong at the exit, right at the last layer, [N]."""
+        return ~self.at_exit & self.at_last
+
+    @property
+    def wrong(self) -> Tensor:
+        """Wrong both ways, [N]."""
+        return ~self.at_exit & ~self.at_last
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every exit said of every text, and which exit each text took.
+
+    Attributes:
+        texts: N strings or pairs.
+        gold: N right answers, encoded as in a `TextDataset`; None where nobody knows.
+        names: class names; empty for regression.
+        outputs: the recording.
+        exit_layer: [N] int64, from 1.
+        policy: who left where.
+    """
+
+    texts: Sequence[Text]
+    gold: Sequence[Any] | None
+    names: tuple[str, ...]
+    outputs: LayerOutputs
+    exit_layer: Tensor
+    policy: ExitPolicy
+
+    @property
+    def problem_type(self) -> ProblemType:
+        """How to read the outputs."""
+        return self.outputs.problem_type
+
+    @property
+    def layers(self) -> int:
+        """M."""
+        return self.outputs.probs.shape[1]
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Places of the texts, [N]."""
+        return torch.arange(len(self.texts))
+
+    @cached_property
+    def exit_probs(self) -> Tensor:
+        """[N, C] what the exit said that each text took."""
+        return self.outputs.probs[self.rows, self.exit_layer - 1]
+
+    @cached_property
+    def confidence(self) -> Tensor | None:
+        """[N] probability of the answer given; None for regression."""
+        return None if self.problem_type == "regression" else confidence(self.exit_probs, self.problem_type)
+
+    @cached_property
+    def puzzlement(self) -> Tensor:
+        """[N] normalised entropy at the exit."""
+        return puzzlement(self.exit_probs, self.problem_type)
+
+    @cached_property
+    def changed(self) -> Tensor:
+        """[N] whether the exit's answer is another one than the last layer's; never for regression."""
+        if self.problem_type == "regression":
+            return torch.zeros(len(self.texts), dtype=torch.bool)
+        here, last = (self._answers(probs) for probs in (self.exit_probs, self.outputs.probs[:, -1]))
+        return (here != last).any(-1)
+
+    @cached_property
+    def verdicts(self) -> Verdicts | None:
+        """Who is right where, for multi-label with every label; None for regression, or without right answers."""
+        if self.gold is None or self.problem_type == "regression":
+            return None
+        gold = torch.tensor(self.gold).view(len(self.texts), 1, -1)
+        said = torch.stack([self._answers(self.outputs.probs[:, layer]) for layer in range(self.layers)], 1)
+        right = (said == gold).all(-1)
+        return Verdicts(right[self.rows, self.exit_layer - 1], right[:, -1])
+
+    @cached_property
+    def histogram(self) -> list[int]:
+        """[M] texts that left after layer 1 … M."""
+        return torch.bincount(self.exit_layer, minlength=self.layers + 1)[1:].tolist()
+
+    @property
+    def mean_exit_layer(self) -> float:
+        """Layers a text ran on average."""
+        return float(self.exit_layer.double().mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers of the run as JSON."""
+        verdicts = self.verdicts
+        counted = ("at_exit", "at_last", "corrected", "hurt")
+        return {
+            "n": len(self.texts),
+            "layers": self.layers,
+            "mean_exit_layer": self.mean_exit_layer,
+            "layer_speedup": self.layers / self.mean_exit_layer,
+            "exit_histogram": self.histogram,
+            "changed": int(self.changed.sum()),
+            "right": {name: None if verdicts is None else int(getattr(verdicts, name).sum()) for name in counted},
+            "policy": self.policy.to_dict(),
+        }
+
+    def _answers(self, probs: Tensor) -> Tensor:
+        """Return what one exit says, [N, 1] class or [N, C] decisions."""
+        return answers(probs, self.problem_type).view(len(probs), -1)
+
+
+def run_of(dataset: TextDataset, names: tuple[str, ...], outputs: LayerOutputs, policy: ExitPolicy) -> Run:
+    """Return the view of a data set that was recorded at full depth.
+
+    Args:
+        dataset: its texts, with or without labels.
+        names: the model's class names; empty for regression.
+        outputs: of these texts, in this order.
+        policy: whose exits to take.
+    """
+    return Run(dataset.texts, dataset.labels, names, outputs, replay(policy, outputs), policy)

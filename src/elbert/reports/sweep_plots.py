@@ -1,0 +1,175 @@
+"""Draws what a sweep found, for papers and pages: one small panel per policy, each beside a constant depth.
+
+Colours and style are those of `plots`; nothing here decides anything but where ink goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from elbert.evaluation.sweep import Sweep
+from elbert.reports.plots import COLOURS, PictureFormat, layer_ticks, rendered, styled
+from elbert.results import TradeoffCurve, TradeoffPoint
+
+# Panels in a row, and the size of one in inches: four are as wide as the text of an A4 page.
+_COLUMNS = 4
+_PANEL = (1.75, 1.7)
+
+# The score axis covers at least this much, so that a difference of one text in a hundred doesn't look like a cliff.
+_LEAST_RANGE = 0.1
+
+# Accuracy, F1 or correlation that the settings in the picture of exits may give up.
+CHOSEN_DROP = 0.01
+
+_SMALL = {"font.size": 8, "axes.titlesize": 9, "axes.titlelocation": "left", "xtick.labelsize": 7, "ytick.labelsize": 7}
+
+
+def score_by_layers(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
+    """Draw each policy's curve with its band over its settings (dots), beside a constant depth and full depth."""
+
+    def draw(axes: Any, curve: TradeoffCurve, first: bool) -> None:
+        fixed = sweep.curve("fixed")
+        _full_depth(axes, sweep)
+        axes.plot(fixed.depths, fixed.scores, color=COLOURS["depth"], lw=1)
+        axes.fill_between(curve.depths, curve.low, curve.high, color=COLOURS["exits"], alpha=0.18, lw=0)
+        settings = [(point.mean_exit_layer, point.score) for point in curve.points]
+        axes.plot(*zip(*settings, strict=True), ls="", marker=".", ms=3, alpha=0.5, mew=0, color=COLOURS["exits"])
+        axes.plot(curve.depths, curve.scores, color=COLOURS["exits"], lw=1.4)
+        axes.set_xlim(1, sweep.layers)
+        axes.set_xticks(_few_layers(sweep.layers))
+        if first:
+            _name_lines(axes, 1)
+
+    return _panels(sweep, _leaving(sweep), draw, "mean exit layer", sweep.metric, "score_by_layers", picture)
+
+
+def score_by_speedup(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
+    """Draw the score of the settings that were timed against their measured speedup, beside a constant depth."""
+    timed = {curve.policy: _timed(curve) for curve in sweep.curves}
+
+    def draw(axes: Any, curve: TradeoffCurve, first: bool) -> None:
+        _full_depth(axes, sweep)
+        for name, colour, marker in (("fixed", "depth", "s"), (curve.policy, "exits", "o")):
+            points = sorted([*timed.get(name, []), (1.0, sweep.full_depth.score)])
+            axes.plot(*zip(*points, strict=True), color=COLOURS[colour], lw=1, marker=marker, ms=3.5)
+        if first:
+            _name_lines(axes, 0)
+
+    chosen = [curve for curve in _leaving(sweep) if timed[curve.policy]]
+    return _panels(sweep, chosen, draw, "speedup, measured", sweep.metric, "score_by_speedup", picture)
+
+
+def chosen_exits(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
+    """Draw where texts left under the fastest setting of each policy that gives up at most 0.01 of full depth."""
+    chosen = {curve.policy: sweep.fastest(curve.policy, CHOSEN_DROP) for curve in _leaving(sweep)}
+
+    def draw(axes: Any, curve: TradeoffCurve, first: bool) -> None:
+        del first
+        point = chosen[curve.policy]
+        histogram = point.exit_histogram if point is not None else ()
+        shares = [100 * count / sweep.n for count in histogram]
+        axes.bar(range(1, len(shares) + 1), shares, color=COLOURS["exits"], width=0.8)
+        axes.set_title(f"{curve.policy}: {point.mean_exit_layer:.1f} layers" if point else curve.policy)
+        axes.set_xlim(0.4, sweep.layers + 0.6)
+        axes.set_xticks(_few_layers(sweep.layers))
+        axes.set_axisbelow(True)
+
+    curves = [curve for curve in _leaving(sweep) if chosen[curve.policy] is not None]
+    return _panels(sweep, curves, draw, "exit layer", "texts, %", "chosen_exits", picture)
+
+
+def gains(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
+    """Draw each policy's area above a constant depth's, with its band; the ring has settings chosen on other texts."""
+    curves = sorted(_leaving(sweep), key=lambda curve: curve.gain)
+    fixed = sweep.curve("fixed")
+    with styled("gains", **_SMALL):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(4.8, 0.9 + 0.26 * max(len(curves), 1)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, color=COLOURS["depth"], lw=1)
+        for row, curve in enumerate(curves):
+            axes.plot(curve.gain_band, (row, row), color=COLOURS["exits"], lw=1.6, solid_capstyle="butt")
+            axes.plot(curve.gain, row, marker="o", ms=5, color=COLOURS["exits"])
+            held_out = curve.area_held_out - fixed.area_held_out
+            axes.plot(held_out, row, marker="o", ms=5, mfc="white", color=COLOURS["exits"], mew=1)
+            _beside(axes, row, f"{curve.area:.3f}")
+        _beside(axes, len(curves) - 0.3, "area", weight="bold")
+        axes.set_yticks(range(len(curves)), [curve.policy for curve in curves])
+        axes.set_ylim(-0.6, len(curves) - 0.1)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(
+            f"area above fixed depth ({fixed.area:.3f}), in {sweep.metric}\nring: settings chosen on other texts"
+        )
+        axes.annotate("fixed depth", (0, 1), (3, -1), xycoords=("data", "axes fraction"),
+                      textcoords="offset points", va="top", color=COLOURS["depth"])  # fmt: skip
+        axes.grid(axis="x", lw=0.6)
+        return rendered(figure, picture)
+
+
+def _panels(
+    sweep: Sweep,
+    curves: Sequence[TradeoffCurve],
+    draw: Callable[[Any, TradeoffCurve, bool], None],
+    x: str,
+    y: str,
+    salt: str,
+    picture: PictureFormat,
+) -> bytes:
+    """Draw one panel per curve, all on the same two axes."""
+    with styled(salt, **_SMALL):
+        from matplotlib.figure import Figure
+
+        columns = min(_COLUMNS, max(len(curves), 1))
+        rows = max(-(-len(curves) // columns), 1)
+        figure = Figure(figsize=(columns * _PANEL[0] + 0.35, rows * _PANEL[1] + 0.25), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        for place, (axes, curve) in enumerate(zip(grid, curves, strict=False)):
+            axes.grid(axis="y", lw=0.5)
+            axes.set_title(curve.policy, color=COLOURS["exits"])
+            draw(axes, curve, place == 0)
+            axes.tick_params(labelbottom=place >= len(curves) - columns)
+        for axes in list(grid)[len(curves) :]:
+            axes.set_visible(False)
+        if y == sweep.metric:
+            low, high = grid[0].get_ylim()
+            spare = max(_LEAST_RANGE - (high - low), 0) / 2
+            grid[0].set_ylim(low - spare, high + spare)
+        figure.supxlabel(x, fontsize=8)
+        figure.supylabel(y, fontsize=8)
+        return rendered(figure, picture)
+
+
+def _leaving(sweep: Sweep) -> list[TradeoffCurve]:
+    """Return the curves of policies under which some text leaves early, without the constant depth's."""
+    others = [curve for curve in sweep.curves if curve.policy != "fixed"]
+    return [each for each in others if any(point.mean_exit_layer < sweep.layers for point in each.points)]
+
+
+def _timed(curve: TradeoffCurve) -> list[tuple[float, float]]:
+    points: list[TradeoffPoint] = [point for point in curve.points if point.speedup is not None]
+    return [(point.speedup or 0.0, point.score) for point in points]
+
+
+def _full_depth(axes: Any, sweep: Sweep) -> None:
+    axes.axhline(sweep.full_depth.score, color=COLOURS["ink"], lw=0.8, ls=(0, (1, 2)))
+
+
+def _name_lines(axes: Any, corner: float) -> None:
+    """Name the two lines that every panel has, in the lower corner where its own line never comes: 0 left, 1 right."""
+    side = {"ha": "right" if corner else "left", "fontsize": 7, "transform": axes.transAxes}
+    inside = 0.97 if corner else 0.04
+    axes.text(inside, 0.14, "fixed depth", color=COLOURS["depth"], **side)
+    axes.text(inside, 0.03, "full depth, dotted", color=COLOURS["ink"], **side)
+
+
+def _beside(axes: Any, row: float, words: str, **style: Any) -> None:
+    axes.annotate(words, (1.02, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False, **style)
+
+
+def _few_layers(layers: int) -> list[int]:
+    """Return at most six layers to label, always the last."""
+    ticks = layer_ticks(layers)
+    return ticks[::-1][:: -(-len(ticks) // 6)][::-1]

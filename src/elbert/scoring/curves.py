@@ -1,0 +1,195 @@
+"""What every depth and every setting of a policy would have scored, from one full-depth recording. Runs no model.
+
+N texts, M exits, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from elbert.errors import UsageError
+from elbert.exits import ExitPolicy, replay
+from elbert.results import LABEL_CUT, LayerOutputs, ProblemType
+from elbert.scoring.metrics import score
+
+# Texts replayed together: a window of eight outputs over 150 classes takes 40 MB for them.
+_ROWS_AT_ONCE = 8192
+
+# What answers are kept in; 100,000 texts of 12 layers are 5 MB of class indices.
+_ANSWER_DTYPES: dict[ProblemType, Any] = {
+    "single_label_classification": np.int32,
+    "multi_label_classification": np.uint8,
+    "regression": np.float32,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Where one policy stands between quality and depth.
+
+    Attributes:
+        policy: the policy.
+        score: what the texts scored at the exits it chose.
+        mean_exit_layer: layers a text ran on average, 1 .. M.
+        changed: share of the texts whose answer differs from the one at full depth.
+        n: texts behind these numbers.
+    """
+
+    policy: ExitPolicy
+    score: float
+    mean_exit_layer: float
+    changed: float
+    n: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {**asdict(self), "policy": self.policy.to_dict()}
+
+
+def answers(probs: Tensor, problem_type: ProblemType) -> Tensor:
+    """Return what `evaluation.metrics.score` takes as predictions.
+
+    Args:
+        probs: [..., C] softmax, sigmoid or raw values.
+        problem_type: how to read them.
+
+    Returns:
+        Class indices [...]; 0/1 decisions [..., C] at `LABEL_CUT` for multi-label; values [...] or [..., C] for
+        regression.
+    """
+    if problem_type == "single_label_classification":
+        return probs.argmax(-1)
+    if problem_type == "multi_label_classification":
+        return (probs >= LABEL_CUT).to(torch.float32)
+    return probs.squeeze(-1) if probs.shape[-1] == 1 else probs
+
+
+def scores_by_layer(outputs: LayerOutputs, labels: ArrayLike, metric: str | None = None) -> list[float]:
+    """Return the score of each layer's exit, [M]: what a model cut off after that layer would reach.
+
+    Args:
+        outputs: a full-depth recording of N texts.
+        labels: [N] or [N, C], encoded as the metric wants them.
+        metric: its name; None takes the problem type's own.
+    """
+    return [_score(outputs, outputs.probs[:, layer], labels, metric) for layer in range(outputs.probs.shape[1])]
+
+
+@dataclass(frozen=True, slots=True)
+class Replays:
+    """Where every policy let every text leave, and what every exit answered: all of a recording that a sweep keeps.
+
+    Attributes:
+        policies: P of them.
+        exit_layer: [P, N], 1 .. M, in as small an integer as holds M.
+        answers: [N, M] class indices or values; [N, M, C] decisions 0 and 1, or values where there are several.
+        problem_type: how to read them.
+    """
+
+    policies: tuple[ExitPolicy, ...]
+    exit_layer: NDArray[Any]
+    answers: NDArray[Any]
+    problem_type: ProblemType
+
+    def answered(self, policy: int) -> NDArray[Any]:
+        """Return the answers at the exits of the policy at this place, [N] or [N, C]."""
+        chosen: NDArray[Any] = self.answers[np.arange(len(self.answers)), self.exit_layer[policy].astype(np.int64) - 1]
+        return chosen
+
+    def changed(self, policy: int) -> float:
+        """Return the share of texts whose answer differs from the one at full depth."""
+        differs = self.answered(policy) != self.answers[:, -1]
+        return float(differs.reshape(len(differs), -1).any(1).mean())
+
+
+def replay_all(policies: Iterable[ExitPolicy], outputs: LayerOutputs | Iterable[LayerOutputs]) -> Replays:
+    """Replay every policy over one recording.
+
+    Args:
+        policies: what to replay.
+        outputs: a full-depth recording of N texts, whole or in parts, which are read once and not kept: what is kept
+            of a text is one number per policy and its M answers, not its probabilities.
+
+    Raises:
+        UsageError: there are no texts.
+        ModelError: an output is NaN or infinite.
+    """
+    settings = tuple(policies)
+    exits, said, kind = [], [], None
+    for part in _rows_at_once(outputs):
+        kind, layers = part.problem_type, part.probs.shape[1]
+        small = np.uint8 if layers < 256 else np.uint16
+        rows = [replay(policy, part).numpy().astype(small) for policy in settings]
+        exits.append(np.stack(rows) if rows else np.zeros((0, len(part.probs)), small))
+        said.append(answers(part.probs, kind).numpy().astype(_ANSWER_DTYPES[kind]))
+    if kind is None:
+        raise UsageError("there are 0 recorded texts to replay; give at least one")
+    return Replays(settings, np.concatenate(exits, 1), np.concatenate(said), kind)
+
+
+def operating_points(
+    outputs: LayerOutputs, labels: ArrayLike, policies: Iterable[ExitPolicy], metric: str | None = None
+) -> list[OperatingPoint]:
+    """Replay every policy over one recording and return where each stands, in the order given.
+
+    Args:
+        outputs: a full-depth recording of N texts.
+        labels: [N] or [N, C], encoded as the metric wants them.
+        policies: what to replay.
+        metric: its name; None takes the problem type's own.
+    """
+    replays = replay_all(policies, outputs)
+    points = []
+    for place, policy in enumerate(replays.policies):
+        value = score(replays.problem_type, replays.answered(place), labels, metric)[1]
+        depth = float(replays.exit_layer[place].mean(dtype=np.float64))
+        points.append(OperatingPoint(policy, value, depth, replays.changed(place), len(replays.answers)))
+    return points
+
+
+def fastest_within(
+    points: Sequence[OperatingPoint], full_depth_score: float, max_drop: float, *, margin: float = 1.0
+) -> OperatingPoint | None:
+    """Return the point with the fewest layers whose drop from full depth, with a margin, is at most `max_drop`.
+
+    The drop of an accuracy can't be known better than by its standard error, at most sqrt(changed / n): each changed
+    answer is one right answer lost, one won, or neither. A point must keep within `max_drop` with `margin` times that
+    added. This is caution, not a guarantee: choose on held-out texts, report on others.
+
+    Args:
+        points: from `operating_points`.
+        full_depth_score: an accuracy.
+        max_drop: accuracy that may be given up, >= 0.
+        margin: standard errors added; 0 takes the numbers as they are.
+
+    Returns:
+        The point, of equally deep ones the better; None where no point is good enough.
+    """
+
+    def drop(point: OperatingPoint) -> float:
+        return full_depth_score - point.score + margin * sqrt(point.changed / point.n)
+
+    # Accuracies are ratios of counts: a hair of rounding must not turn "exactly at the limit" into "beyond".
+    good = [point for point in points if drop(point) <= max_drop + 1e-9]
+    return min(good, key=lambda point: (point.mean_exit_layer, -point.score), default=None)
+
+
+def _rows_at_once(outputs: LayerOutputs | Iterable[LayerOutputs]) -> Iterator[LayerOutputs]:
+    """Yield a recording in parts of a bounded number of texts; parts without texts are left out."""
+    for part in [outputs] if isinstance(outputs, LayerOutputs) else outputs:
+        for begin in range(0, len(part.probs), _ROWS_AT_ONCE):
+            rows = slice(begin, begin + _ROWS_AT_ONCE)
+            pooled = None if part.pooled is None else part.pooled[rows]
+            yield LayerOutputs(part.logits[rows], part.probs[rows], part.lengths[rows], pooled, part.problem_type)
+
+
+def _score(outputs: LayerOutputs, probs: Tensor, labels: ArrayLike, metric: str | None) -> float:
+    return score(outputs.problem_type, answers(probs, outputs.problem_type).numpy(), labels, metric)[1]

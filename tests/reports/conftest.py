@@ -1,0 +1,94 @@
+"""Classifiers of a few thousand random weights, traces of chosen numbers, and labelled texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from elbert.classifier import Classifier
+from elbert.data import Labels, TextDataset
+from elbert.exits import ExitPolicy, make
+from elbert.modeling.files.load import load_model
+from elbert.results import LayerOutputs, Trace, Word
+from elbert.tracing.trace import trace_of
+
+KINDS = ("single_label_classification", "multi_label_classification", "regression")
+
+# Everything that has ever broken a page: tags, quotes, entities, template marks, right-to-left marks, emoji, NUL, and
+# half a surrogate pair.
+EVIL = '<script>alert("x")</script>\'&amp;$title</title>\u202egnp\u2066 \U0001f600 \x00\x1b \ud800 עברית'
+
+
+@pytest.fixture(scope="session")
+def build(tiny_texts: list[str]) -> Callable[..., Classifier]:
+    """`build(problem_type, names, **config)`: a classifier over a tiny ALBERT with random weights."""
+
+    def make_classifier(problem_type: str = KINDS[0], names: tuple[str, ...] = ("neg", "pos", "odd")) -> Classifier:
+        torch.manual_seed(0)
+        labels = () if problem_type == "regression" else names
+        model, tokenizer, elbert = load_model("random-tiny", labels=labels, problem_type=problem_type, texts=tiny_texts)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        return Classifier(model, tokenizer, elbert)
+
+    return make_classifier
+
+
+@pytest.fixture(scope="session")
+def dataset(tiny_texts: list[str]) -> Callable[..., TextDataset]:
+    """`dataset(problem_type)`: forty texts of growing length, labelled."""
+
+    def make_dataset(problem_type: Any = KINDS[0], names: tuple[str, ...] = ("neg", "pos", "odd")) -> TextDataset:
+        texts = [" ".join(tiny_texts[: 1 + row % 4]) + f" {row}" for row in range(40)]
+        values: dict[str, Any] = {
+            "single_label_classification": [row % len(names) for row in range(40)],
+            "multi_label_classification": [[float((row + c) % 3 == 0) for c in range(len(names))] for row in range(40)],
+            "regression": [row / 10 for row in range(40)],
+        }
+        labels = () if problem_type == "regression" else names
+        return TextDataset(texts, values[problem_type], Labels(problem_type, labels), "reviews")
+
+    return make_dataset
+
+
+@pytest.fixture(scope="session")
+def traced() -> Callable[..., Trace]:
+    """`traced(rows, policy, labels, text, problem_type)`: the trace of one text whose exits say exactly these rows."""
+
+    def make_trace(
+        rows: list[list[float]],
+        policy: ExitPolicy | None = None,
+        labels: tuple[str, ...] = ("bad", "good"),
+        text: Any = "a film",
+        problem_type: Any = KINDS[0],
+    ) -> Trace:
+        probs = torch.tensor([rows])
+        outputs = LayerOutputs(probs.log(), probs, torch.tensor([4]), problem_type=problem_type)
+        halves = (text,) if isinstance(text, str) else text
+        spans = [(half, *span) for half, part in enumerate(halves) for span in _spans(part)]
+        words = [Word("[CLS]", None, 0, 0, (0,))]
+        words += [Word(halves[h][a:b], h, a, b, (place,)) for place, (h, a, b) in enumerate(spans, start=1)]
+        attention = torch.full((len(rows), len(words)), 1 / len(words))
+        return trace_of(
+            outputs,
+            policy or make("max_prob", threshold=0.9),
+            text=text,
+            tokens=[word.text for word in words],
+            words=words,
+            labels=labels,
+            attention=attention,
+        )
+
+    return make_trace
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    spans, start = [], 0
+    for word in text.split(" "):
+        spans.append((start, start + len(word)))
+        start += len(word) + 1
+    return [(a, b) for a, b in spans if b > a]

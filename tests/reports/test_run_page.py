@@ -1,0 +1,174 @@
+"""The page of a run: whole, safe, and holding what `evaluate`, `replay` and `elbert.json` say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from elbert.classifier import Classifier
+from elbert.data import TextDataset
+from elbert.evaluation.evaluate import evaluate
+from elbert.exits import make, replay
+from elbert.reports.evidence import evidence_of
+from elbert.reports.run_page import Report, report_of, run_page
+from elbert.reports.summary import summary
+from tests.reports.conftest import EVIL, KINDS
+from tests.reports.reader import checked
+
+Build = Callable[..., Classifier]
+Data = Callable[..., TextDataset]
+
+
+def report(build: Build, dataset: Data, problem_type: str = KINDS[0], **options: Any) -> Report:
+    classifier = build(problem_type)
+    classifier.policy = make("elbert", threshold=0.9, window=2)
+    return report_of(classifier, dataset(problem_type), title="Reviews", lead="Some reviews.", **options)
+
+
+@pytest.mark.parametrize("problem_type", KINDS)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_every_problem_type_has_a_page_with_and_without_labels(
+    build: Build, dataset: Data, problem_type: str, labelled: bool
+) -> None:
+    classifier, data = build(problem_type), dataset(problem_type)
+    if not labelled:
+        data = TextDataset(data.texts)
+    page = checked(run_page(report_of(classifier, data, title="Reviews", lead="Some.")))
+    for word in ("Where the 40 texts left", "Texts worth reading", "What leaving early changed", "mean exit layer"):
+        assert word in page.words
+    assert ("How deep is deep enough" in page.words) is True
+    assert "How this policy was chosen" not in page.words
+
+
+def test_exits_are_those_of_replay_whatever_the_parts(build: Build, dataset: Data) -> None:
+    classifier = build()
+    policy = classifier.policy = make("elbert", threshold=0.9, window=2)
+    seen: list[int] = []
+    made = report_of(classifier, dataset(), title="", lead="", batch_size=1, on_texts=seen.append)
+    assert made.run.exit_layer.tolist() == replay(policy, classifier.record(dataset().texts)).tolist()
+    assert sum(seen) == 40
+
+
+def test_the_page_of_an_evaluation_holds_every_row_of_its_table(build: Build, dataset: Data) -> None:
+    classifier = build()
+    result = evaluate(classifier, dataset(), repeats=1)
+    words = checked(run_page(report_of(classifier, dataset(), title="", lead="", evaluation=result))).words
+    for name, value in summary(result):
+        assert name in words
+        assert value in words
+    assert "on the clock" in words
+
+
+def test_whatever_comes_from_data_is_escaped(build: Build, dataset: Data) -> None:
+    names = (EVIL, "</title><b>", "\u202eodd")
+    classifier = build(names=names)
+    data = replace(dataset(names=names), texts=[f"{EVIL} {row}".replace("\ud800", "") for row in range(40)])
+    made = report_of(classifier, data, title=EVIL, lead=EVIL, facts=[(EVIL, EVIL)], notes=[EVIL])
+    html = run_page(made)
+    checked(html)
+    assert "<script>alert" not in html
+    html.encode("utf-8")
+
+
+def test_many_classes_are_folded_but_all_there(build: Build, dataset: Data) -> None:
+    names = tuple(f"class {number:03}" for number in range(40))
+    made = report_of(build(names=names), dataset(names=names), title="", lead="")
+    words = checked(run_page(made)).words
+    assert "All 40 classes" in words
+    assert all(name in words for name in names)
+
+
+def test_long_texts_are_cut_for_display(build: Build) -> None:
+    html = run_page(report_of(build(), TextDataset(["word " * 20_000] * 30), title="", lead=""))
+    checked(html)
+    assert len(html) < 200_000
+
+
+def test_pairs_and_a_single_text_have_a_page(build: Build) -> None:
+    checked(run_page(report_of(build(), TextDataset([("a film", "its pair")]), title="", lead="")))
+
+
+ENTRY = {
+    "max_drop": 0.005,
+    "confidence": 0.9,
+    "metric": "accuracy",
+    "control": "labels",
+    "method": "fixed sequence",
+    "bound": "exact binomial",
+    "tried": 120,
+    "n": 872,
+    "source": "dev.tsv",
+    "sha256": "ab12",
+    "date": "2026-01-02",
+    "dtype": "float32",
+    "backend": "torch",
+    "score": 0.84,
+    "full_depth_score": 0.842,
+    "mean_exit_layer": 4.1,
+    "layer_speedup": 2.9,
+    "p_value": 0.03,
+    "guaranteed": True,
+    "exits": [{"layer": 1, "temperature": 1.2, "ece": 0.05, "brier": 0.2, "auroc": 0.8}],
+}
+
+
+def with_evidence(made: Report, **changes: Any) -> Report:
+    policies = {"drop-0.5": made.run.policy, "exact": make("full")}
+    found = evidence_of({"drop-0.5": {**ENTRY, **changes}, "exact": ENTRY}, policies, made.run.policy)
+    return replace(made, found=found)
+
+
+def test_calibration_evidence_is_shown_when_the_model_carries_it(build: Build, dataset: Data) -> None:
+    words = checked(run_page(with_evidence(report(build, dataset)))).words
+    for word in ("How this policy was chosen", "drop-0.5", "0.005", "guaranteed", "872", "ab12", "Brier", "AUROC"):
+        assert word in words
+    assert "other conditions" not in words
+    assert "Other calibrated policies" in words
+
+
+@pytest.mark.parametrize(("key", "value"), [("dtype", "bfloat16"), ("backend", "openvino")])
+def test_evidence_from_another_dtype_or_backend_is_warned_of(build: Build, dataset: Data, key: str, value: str) -> None:
+    words = checked(run_page(with_evidence(report(build, dataset), **{key: value}))).words
+    assert "Calibrated under other conditions" in words
+    assert value in words
+
+
+def test_a_policy_without_evidence_beside_calibrated_ones_is_warned_of(build: Build, dataset: Data) -> None:
+    found = evidence_of({"exact": ENTRY}, {"exact": make("full")}, make("patience"))
+    words = checked(run_page(replace(report(build, dataset), found=found))).words
+    assert "Not calibrated" in words
+
+
+def test_promises_that_ended_in_the_same_policy_are_shown_once(build: Build, dataset: Data) -> None:
+    full = make("full")
+    found = evidence_of({"exact": ENTRY, "drop-1": ENTRY}, {"exact": full, "drop-1": full}, full)
+    html = run_page(replace(report(build, dataset), found=found))
+    assert html.count("sha256 of the data") == 1
+
+
+@pytest.mark.parametrize("broken", [{}, {"drop-0.5": 3}, {"drop-0.5": {}}, {"drop-0.5": {"exits": [1], "score": "x"}}])
+def test_evidence_of_another_shape_never_breaks_the_page(build: Build, dataset: Data, broken: Any) -> None:
+    made = report(build, dataset)
+    found = evidence_of(broken, {"drop-0.5": made.run.policy}, made.run.policy)
+    checked(run_page(replace(made, found=found)))
+
+
+def test_what_calibrate_promises_is_what_the_page_says(build: Build, dataset: Data) -> None:
+    classifier = build()
+    data = dataset()
+    classifier.calibrate(data.texts, [data.label_space.decode(label) for label in data.labels], 0.5)  # type: ignore
+    name = next(iter(classifier.calibration))
+    classifier.policy = classifier.policies[name]
+    words = checked(run_page(report_of(classifier, data, title="", lead=""))).words
+    for word in (name, classifier.calibration[name]["note"], classifier.calibration[name]["sha256"]):
+        assert word in words
+    assert "other conditions" not in words
+
+
+def test_the_same_run_gives_the_same_bytes(build: Build, dataset: Data) -> None:
+    torch.manual_seed(1)
+    assert run_page(report(build, dataset)) == run_page(report(build, dataset))

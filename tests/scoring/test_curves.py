@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from elbert.classifier import Classifier
+from elbert.data import TextDataset
+from elbert.errors import UsageError
+from elbert.exits import make
+from elbert.reports.story import curves_of
+from elbert.results import LayerOutputs
+from elbert.scoring.curves import (
+    OperatingPoint,
+    answers,
+    fastest_within,
+    operating_points,
+    replay_all,
+    scores_by_layer,
+)
+
+LABELS = [0, 1, 0, 1]
+
+
+def point(depth: float, score: float, changed: float = 0.0, n: int = 100) -> OperatingPoint:
+    return OperatingPoint(make("full"), score, depth, changed, n)
+
+
+def test_answers_are_classes_decisions_or_values() -> None:
+    probs = torch.tensor([[0.2, 0.8], [0.5, 0.1]])
+    assert answers(probs, "single_label_classification").tolist() == [1, 0]
+    assert answers(probs, "multi_label_classification").tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert answers(probs[:, :1], "regression").tolist() == pytest.approx([0.2, 0.5])
+    assert answers(probs, "regression").shape == (2, 2)
+
+
+def test_every_layer_is_scored_by_its_own_exit(outputs: LayerOutputs) -> None:
+    assert scores_by_layer(outputs, LABELS) == [0.5, 0.75, 1.0]
+
+
+def test_a_policy_is_scored_at_the_exits_it_chooses(outputs: LayerOutputs) -> None:
+    policies = [make("fixed", layer=1), make("max_prob", threshold=0.8), make("full")]
+    first, sure, full = operating_points(outputs, LABELS, policies)
+    assert (first.score, first.mean_exit_layer, first.changed, first.n) == (0.5, 1.0, 0.5, 4)
+    assert (sure.score, sure.mean_exit_layer, sure.changed) == (1.0, (1 + 1 + 2 + 3) / 4, 0.0)
+    assert (full.score, full.mean_exit_layer, full.changed) == (1.0, 3.0, 0.0)
+    assert sure.to_dict()["policy"] == sure.policy.to_dict()
+
+
+def test_the_fastest_point_within_the_drop_is_taken_and_the_better_of_two_alike() -> None:
+    points = [point(1, 0.80), point(2, 0.89), point(2, 0.91), point(3, 0.90)]
+    assert fastest_within(points, 0.90, 0.01) is points[2]
+    assert fastest_within(points, 0.90, 0.10) is points[0]
+    assert fastest_within(points, 0.99, 0.01) is None
+    assert fastest_within([], 0.9, 0.1) is None
+
+
+def test_exactly_at_the_limit_counts() -> None:
+    assert fastest_within([point(1, 0.9 - 0.01)], 0.9, 0.01) is not None
+
+
+def test_many_changed_answers_among_few_texts_make_the_choice_careful() -> None:
+    lucky = point(1, 0.90, changed=0.10, n=100)  # a standard error of 0.03
+    assert fastest_within([lucky], 0.90, 0.01) is None
+    assert fastest_within([lucky], 0.90, 0.01, margin=0) is lucky
+    assert fastest_within([point(1, 0.90, changed=0.10, n=10_000)], 0.90, 0.01) is not None
+
+
+def test_curves_of_a_data_set_sweep_the_policys_own_grid(classifier: Classifier, dataset: TextDataset) -> None:
+    policy = make("patience")
+    scores, points = curves_of(classifier.record(dataset.texts), dataset, policy)
+    assert len(scores) == 4
+    assert [each.policy for each in points] == policy.grid(4, 3)
+
+
+def test_a_recording_in_parts_is_replayed_as_one_in_whole(outputs: LayerOutputs) -> None:
+    policies = [make("fixed", layer=2), make("max_prob", threshold=0.8), make("patience", patience=1)]
+    parts = (
+        LayerOutputs(outputs.logits[rows], outputs.probs[rows], outputs.lengths[rows])
+        for rows in (slice(0, 3), slice(3, 3), slice(3, 4))
+    )
+    whole, pieces = replay_all(policies, outputs), replay_all(policies, parts)
+    assert pieces.exit_layer.tolist() == whole.exit_layer.tolist()
+    assert pieces.answers.tolist() == whole.answers.tolist() == outputs.probs.argmax(-1).tolist()
+    assert whole.exit_layer[0].tolist() == [2, 2, 2, 2]
+    assert whole.answered(0).tolist() == [0, 1, 0, 0]
+    assert whole.changed(0) == 0.25
+    with pytest.raises(UsageError, match="0 recorded texts"):
+        replay_all(policies, [])

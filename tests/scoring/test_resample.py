@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elbert.exits import make
+from elbert.scoring.curves import Replays
+from elbert.scoring.metrics import METRICS, score
+from elbert.scoring.resample import bootstrap_weights, weighted_scores
+
+TEXTS, LAYERS, CLASSES, SETTINGS = 40, 4, 3, 6
+
+
+def drawn(problem_type: Any, seed: int = 0) -> tuple[Replays, Any]:
+    """Random exits, answers and labels."""
+    rng = np.random.default_rng(seed)
+    answers: dict[str, Any] = {
+        "single_label_classification": rng.integers(CLASSES, size=(TEXTS, LAYERS)),
+        "multi_label_classification": rng.integers(2, size=(TEXTS, LAYERS, CLASSES)),
+        "regression": 100 + rng.normal(size=(TEXTS, LAYERS)).astype(np.float32),
+    }
+    labels: dict[str, Any] = {
+        "single_label_classification": rng.integers(CLASSES, size=TEXTS),
+        "multi_label_classification": rng.integers(2, size=(TEXTS, CLASSES)).astype(float),
+        "regression": rng.normal(size=TEXTS),
+    }
+    exits = rng.integers(1, LAYERS + 1, size=(SETTINGS, TEXTS)).astype(np.uint8)
+    exits[1] = exits[0]  # two settings that let everyone leave at the same layer
+    policies = tuple(make("fixed", layer=place + 1) for place in range(SETTINGS))
+    return Replays(policies, exits, answers[problem_type], problem_type), labels[problem_type]
+
+
+FITTING = [(name, kind) for name, (_, kinds) in METRICS.items() for kind in kinds]
+
+
+@pytest.mark.parametrize(("metric", "kind"), FITTING)
+@pytest.mark.parametrize("at_once", [7, 8_000_000])
+def test_a_weighted_score_is_the_metric_on_rows_repeated(
+    metric: str, kind: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elbert.scoring.resample._AT_ONCE", at_once)
+    replays, labels = drawn(kind)
+    weights = np.concatenate([*bootstrap_weights(TEXTS, 5, np.random.default_rng(1)), np.eye(1, TEXTS, dtype=int)])
+    weights[-1, 1] = 1  # a resample of two texts, in which most classes are missing
+    result = weighted_scores(replays, labels, weights, metric)
+    for draw, counts in enumerate(weights):
+        rows = np.repeat(np.arange(TEXTS), counts)
+        for place in range(SETTINGS):
+            expected = score(kind, replays.answered(place)[rows], labels[rows], metric)[1]
+            assert result.score[draw, place] == pytest.approx(expected, abs=1e-9)
+            assert result.mean_exit_layer[draw, place] == pytest.approx(replays.exit_layer[place][rows].mean())
+
+
+def test_constant_values_have_no_correlation() -> None:
+    replays, labels = drawn("regression")
+    flat = Replays(replays.policies, replays.exit_layer, np.full_like(replays.answers, 3.7), "regression")
+    weights = np.ones((1, TEXTS), dtype=int)
+    assert (weighted_scores(flat, labels, weights).score == 0).all()
+
+
+def test_a_bootstrap_draws_as_many_texts_as_there_are_and_is_repeatable() -> None:
+    blocks = list(bootstrap_weights(TEXTS, 12, np.random.default_rng(3)))
+    weights = np.concatenate(blocks)
+    assert weights.shape == (12, TEXTS)
+    assert (weights.sum(1) == TEXTS).all()
+    assert (weights == np.concatenate(list(bootstrap_weights(TEXTS, 12, np.random.default_rng(3))))).all()

@@ -1,0 +1,89 @@
+"""A trace holds what the exits said, what the policy made of it at every depth, and what [CLS] attended to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from elbert.classifier import Classifier
+from elbert.exits import make, names, replay
+from elbert.exits.window import CRITERIA
+from elbert.results import Trace
+from tests.tracing.conftest import KINDS
+
+Build = Callable[..., Classifier]
+Traced = Callable[..., Trace]
+
+
+@pytest.mark.parametrize("problem_type", KINDS)
+@pytest.mark.parametrize("policy", names())
+def test_every_policy_and_problem_type_can_be_traced(build: Build, policy: str, problem_type: str) -> None:
+    classifier = build(problem_type)
+    trace = classifier.trace("a warm and witty story", policy=policy)
+    outputs = classifier.record(["a warm and witty story"])
+    assert torch.equal(trace.probs, outputs.probs[0])
+    assert trace.exit_layer == replay(make(policy), outputs).item()
+    assert trace.attention.shape == (trace.layers, len(trace.tokens))
+    assert len(trace.reasons) == len(trace.fired) == len(trace.steady) == trace.layers == classifier.num_layers
+    assert sorted(token for word in trace.words for token in word.tokens) == list(range(len(trace.tokens)))
+    json.dumps(trace.to_dict(), allow_nan=False)
+
+
+def test_the_exit_is_the_first_layer_where_the_rule_fires_and_later_layers_are_told_too(traced: Traced) -> None:
+    trace = traced([[0.5, 0.5], [0.05, 0.95], [0.4, 0.6], [0.02, 0.98]])
+    assert (trace.exit_layer, trace.fired) == (2, (False, True, False, True))
+    assert "leaves" in trace.reasons[1]
+    assert "goes on" in trace.reasons[2]
+
+
+def test_a_text_no_rule_lets_go_leaves_at_the_last_layer_and_the_trace_says_why(traced: Traced) -> None:
+    trace = traced([[0.5, 0.5]] * 3)
+    assert (trace.exit_layer, trace.fired) == (3, (False,) * 3)
+    assert "no layer is left" in trace.reasons[-1]
+
+
+@pytest.mark.parametrize("criterion", sorted(CRITERIA))
+def test_the_window_is_reported_by_the_policys_own_criterion(traced: Traced, criterion: str) -> None:
+    rows = [[0.4, 0.6], [0.35, 0.65], [0.3, 0.7], [0.6, 0.4], [0.6, 0.4]]
+    trace = traced(rows, make("elbert", threshold=0.0, window=2, criterion=criterion, tolerance=0.1))
+    assert trace.steady == (None, True, True, False, True)
+    assert trace.fired == (False, True, True, False, True)
+    off = traced(rows, make("elbert", threshold=0.0, window=0))
+    assert off.steady == (None,) * 5
+
+
+def test_reasons_name_classes_as_the_model_does(traced: Traced) -> None:
+    policy = make("patience", patience=2)
+    assert "“class 0”" in traced([[0.1, 0.9]] * 3, policy, labels=("good", "class 0")).reasons[-1]
+    multi = traced([[0.1, 0.9, 0.7]] * 3, policy, labels=("a", "b", "c"), problem_type=KINDS[1])
+    assert "“b”, “c”" in multi.reasons[-1]
+
+
+def test_a_pair_is_traced_half_by_half_and_a_cut_is_told(build: Build) -> None:
+    classifier = build()
+    trace = classifier.trace(("a warm film", "a dull film"))
+    assert [word.text for word in trace.words if word.half == 1] == ["a", "dull", "film"]
+    assert not trace.truncated
+    long = classifier.trace("a warm film " * 500)
+    assert long.truncated
+    assert len(long.tokens) == classifier.max_length
+
+
+def test_tokens_are_those_the_engine_reads(build: Build) -> None:
+    classifier = build()
+    trace = classifier.trace("a warm film")
+    ids = classifier.tokenizer("a warm film")["input_ids"]
+    assert list(trace.tokens) == classifier.tokenizer.convert_ids_to_tokens(ids)
+
+
+def test_json_holds_every_number_of_the_trace(build: Build) -> None:
+    trace = build().trace("a warm film")
+    content: Any = json.loads(json.dumps(trace.to_dict()))
+    assert torch.allclose(torch.tensor(content["probs"]), trace.probs, atol=1e-6)
+    assert torch.allclose(torch.tensor(content["attention"]), trace.attention, atol=1e-6)
+    assert content["policy"] == trace.policy
+    assert [word["text"] for word in content["words"]][1:-1] == ["a", "warm", "film"]
