@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help env test lint demo clean
+.PHONY: help env test lint demo encoders clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,9 @@ test: lint       ## lint and the whole test suite: offline, seeded, under ten mi
 
 demo: env        ## the whole story on packaged data: train, evaluate, predict, report
 	$(BIN)/elbert demo --out runs/demo
+
+encoders: env    ## MiniLM and MPNet with their real weights, as teachers and for tests that want them
+	$(BIN)/python benchmarks/encoders.py --out encoders
 
 clean:           ## what the targets above made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache runs

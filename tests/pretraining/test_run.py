@@ -69,6 +69,29 @@ def test_distillation_reduces_the_distance_to_the_teacher(
     assert losses(out, "sentence")[-1] < 0.9 * losses(out, "sentence")[0]
 
 
+def test_leap_pulls_the_mean_over_tokens_of_every_depth_to_the_teachers_last(
+    corpus: Path, tmp_path: Path, settings: Settings, teacher_folder: Teachers
+) -> None:
+    for name, leap in (("with", 1.0), ("without", 1e-9)):  # so small that it is measured and changes nothing
+        asked = settings(teacher=True, hidden_groups=4, teacher_layer=1, leap=leap)
+        pretrain([corpus], tmp_path / name, asked, teacher=str(teacher_folder()))
+    pulled, left = losses(tmp_path / "with", "leap"), losses(tmp_path / "without", "leap")
+    assert pulled[-1] < 0.9 * pulled[0]
+    assert pulled[-1] < left[-1]
+
+
+def test_hidden_groups_are_kept_on_disk_and_by_what_goes_on(
+    corpus: Path, tmp_path: Path, settings: Settings, teacher_folder: Teachers
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    pretrain([corpus], first, settings(teacher=True, hidden_groups=2, tokens=500), teacher=str(teacher_folder()))
+    assert json.loads((first / "config.json").read_text())["num_hidden_groups"] == 2
+    assert "4 layers in 2 groups with weights of their own" in (first / "README.md").read_text()
+    assert AutoModel.from_pretrained(first).encoder.albert_layer_groups[1] is not None
+    pretrain([corpus], second, settings(tokens=200), start=str(first))
+    assert json.loads((second / "pretraining.json").read_text())["settings"]["hidden_groups"] == 2
+
+
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "albert"])
 def test_any_family_can_teach(
     family: str, corpus: Path, tmp_path: Path, settings: Settings, teacher_folder: Teachers
@@ -165,7 +188,7 @@ def test_elbert_fine_tunes_what_pretrain_made(corpus: Path, tmp_path: Path, sett
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     dtype: str, taught: bool, corpus: Path, tmp_path: Path, settings: Settings, teacher_folder: Teachers
 ) -> None:
-    asked = settings(teacher=taught, dtype=dtype, tokens=1500)
+    asked = settings(teacher=taught, dtype=dtype, tokens=1500, hidden_groups=2, leap=0.5)
     teacher = str(teacher_folder()) if taught else None
     whole = pretrain([corpus], tmp_path / "whole", asked, teacher=teacher)
     out = tmp_path / "broken"

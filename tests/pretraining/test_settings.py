@@ -10,7 +10,7 @@ from elbert.errors import UsageError
 from elbert.pretraining import PretrainSettings, read_settings
 from elbert.pretraining.optimizer import rate_at
 
-RECIPE = Path(__file__).parents[2] / "benchmarks/mini.toml"
+RECIPES = Path(__file__).parents[2] / "benchmarks"
 
 
 def test_settings_survive_a_round_trip() -> None:
@@ -26,7 +26,7 @@ def test_with_a_teacher_distillation_alone_is_the_default() -> None:
 
 
 def test_the_recipe_of_the_bundled_encoder_fits_its_limit_of_bytes() -> None:
-    settings = PretrainSettings.from_dict(read_settings(RECIPE), teacher=True)
+    settings = PretrainSettings.from_dict(read_settings(RECIPES / "mini.toml"), teacher=True)
     hidden, width, inner = settings.hidden_size, settings.embedding_size, settings.intermediate_size
     embedding = (30_522 + settings.max_positions + 2 + 2) * width + (width + 1) * hidden
     layer = 4 * (hidden + 1) * hidden + (hidden + 1) * inner + (inner + 1) * hidden + 4 * hidden
@@ -40,6 +40,8 @@ def test_the_recipe_of_the_bundled_encoder_fits_its_limit_of_bytes() -> None:
         ({"layers": "three"}, "layers is 'three'; allowed: int"),
         ({"layers": True}, "layers is True; allowed: int"),
         ({"layers": 0}, "layers is 0; allowed: at least 1"),
+        ({"layers": 4, "hidden_groups": 5}, "hidden_groups is 5; allowed: 1 to 4"),
+        ({"leap": -1}, "leap is -1.0; allowed: at least 0"),
         ({"warm_up": 1.5}, "warm_up is 1.5; allowed: 0 to 1"),
         ({"learning_rate": 0}, "learning_rate is 0.0; allowed: more than 0"),
         ({"max_length": 600}, "max_length is 600; allowed: 8 to 512"),

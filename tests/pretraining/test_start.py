@@ -9,8 +9,9 @@ from transformers import AlbertForPreTraining
 
 from elbert.errors import UsageError
 from elbert.pretraining import PretrainSettings
+from elbert.pretraining.forward import hidden_states
 from elbert.pretraining.objectives import layer_pairs
-from elbert.pretraining.start import factorise, start_student
+from elbert.pretraining.start import factorise, spread_layers, start_student
 from elbert.pretraining.student import student_config
 from elbert.pretraining.teacher import Teacher, load_teacher
 
@@ -60,6 +61,31 @@ def test_the_shared_layer_starts_as_the_teachers_layer(
         layer = student.encoder.albert_layer_groups[0].albert_layers[0](states[1], None)
     layer = layer[0] if isinstance(layer, tuple) else layer
     torch.testing.assert_close(layer, states[2], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "albert"])
+def test_with_a_group_for_each_of_its_layers_the_student_starts_as_the_teacher(
+    family: str, teacher_folder: Callable[..., Path], settings: Callable[..., PretrainSettings]
+) -> None:
+    teacher = load_teacher(str(teacher_folder(family)), torch.float32, CPU)
+    states = teacher.hidden_states(IDS, TYPES)
+    layers, act = len(states) - 1, "gelu_new" if family == "albert" else "gelu"
+    width = teacher.embedding.word.shape[1]
+    inner = teacher.layers[0].up_weight.shape[0]
+    shape = settings(embedding_size=width, layers=layers, hidden_groups=layers, intermediate_size=inner, hidden_act=act)
+    student = fresh(shape, teacher).albert
+    start_student(student, teacher, layer=1)
+    with torch.no_grad():
+        started = hidden_states(student, IDS, TYPES)
+    for mine, theirs in zip(started, states, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=1e-3)
+
+
+def test_groups_spread_evenly_over_the_teachers_layers() -> None:
+    assert spread_layers(1, 6, 6) == [1, 2, 3, 4, 5, 6]
+    assert spread_layers(2, 12, 3) == [2, 7, 12]
+    assert spread_layers(1, 3, 6) == [1, 1, 2, 2, 3, 3]
+    assert spread_layers(3, 6, 1) == [3]
 
 
 def test_more_rank_is_closer(teacher_folder: Callable[..., Path]) -> None:

@@ -20,6 +20,7 @@ from elbert.pretraining.settings import PretrainSettings
 # Settings that an earlier encoder decides, and what its configuration calls them.
 SHAPE = {
     "layers": "num_hidden_layers",
+    "hidden_groups": "num_hidden_groups",
     "hidden_size": "hidden_size",
     "attention_heads": "num_attention_heads",
     "intermediate_size": "intermediate_size",

@@ -35,7 +35,7 @@ tags:
 
 # ALBERT encoder
 
-{parameters:,} parameters: {layers} layers that share their weights, {hidden_size} units wide, {vocab_size:,} words.
+{parameters:,} parameters: {layers} layers {sharing}, {hidden_size} units wide, {vocab_size:,} words.
 Pretrained with `elbert pretrain` on {tokens:,} tokens{teacher}; how, in `pretraining.json`. Fine-tune it with
 
 ```bash
@@ -110,10 +110,12 @@ def write_story(folder: Path, story: dict[str, Any], config: Any, teacher: str |
         teacher: its teacher's name, if it had one.
     """
     (folder / STORY).write_text(json.dumps(story, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    groups = config.num_hidden_groups
     card = _CARD.format(
         parameters=story["summary"]["parameters"],
         tokens=story["summary"]["tokens"],
         layers=config.num_hidden_layers,
+        sharing="that share their weights" if groups == 1 else f"in {groups} groups with weights of their own",
         hidden_size=config.hidden_size,
         vocab_size=config.vocab_size,
         teacher=f", distilled from `{teacher}`" if teacher else "",

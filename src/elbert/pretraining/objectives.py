@@ -42,10 +42,11 @@ def token_distance(student: Tensor, teacher: Tensor) -> Tensor:
 def sentence_distance(pooled: list[Tensor], readout: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean over layers of `1 - cosine(readout · pooled, teacher's mean)`.
 
-    It makes `[CLS]` gather the sentence from the first layer on, read through the pooler that every exit will share.
+    Of `[CLS]` it makes that gather the sentence from the first layer on, read through the pooler that every exit will
+    share; of the mean over tokens it pulls every depth to what the last one says (LEAP, arXiv 2605.01058).
 
     Args:
-        pooled: M tensors [B, H], the pooled `[CLS]` of each layer.
+        pooled: M tensors [B, H], the pooled `[CLS]` or the pooled mean of each layer.
         readout: [H of the teacher, H].
         teacher: [B, H of the teacher] mean over tokens of the teacher's last hidden state.
     """

@@ -23,7 +23,9 @@ class PretrainSettings:
     """Shape, objectives, data and optimisation of one run; the shape's defaults are those of the bundled encoder.
 
     Attributes:
-        layers: how often the one layer is applied.
+        layers: exits; how often a layer is applied.
+        hidden_groups: layers with weights of their own, at most `layers`; 1 shares one over the whole depth, as many as
+            `layers` share none.
         hidden_size: H, width of the layer.
         attention_heads: heads of the layer; divides `hidden_size`.
         intermediate_size: width of the feed-forward part.
@@ -36,7 +38,9 @@ class PretrainSettings:
         sentence_order: weight of the sentence-order loss; 0 switches it off.
         distillation: weight of the distance to the teacher; 0 switches it off.
         sentence_vector: weight, inside distillation, of every layer's pooled `[CLS]` against the teacher's mean.
-        teacher_layer: 1-based layer of the teacher that the shared layer starts from; 0 keeps the random start.
+        leap: the same of every layer's pooled mean over tokens: each is pulled to the end (LEAP, arXiv 2605.01058).
+        teacher_layer: 1-based layer of the teacher that the first hidden group starts from, the others evenly from
+            there to the teacher's last; 0 keeps the random start.
         mask_fraction: part of the places that is masked.
         max_ngram: longest run of words masked together.
         max_length: longest training sequence, in tokens, special tokens included.
@@ -60,6 +64,7 @@ class PretrainSettings:
     """
 
     layers: int = 12
+    hidden_groups: int = 1
     hidden_size: int = 384
     attention_heads: int = 12
     intermediate_size: int = 1536
@@ -72,6 +77,7 @@ class PretrainSettings:
     sentence_order: float = 1.0
     distillation: float = 0.0
     sentence_vector: float = 0.5
+    leap: float = 0.0
     teacher_layer: int = 0
     mask_fraction: float = 0.15
     max_ngram: int = 3
@@ -102,9 +108,10 @@ class PretrainSettings:
             self._check(name, 1)
         for name in ("warm_up", "single_sentences", "mask_fraction", "dropout", "beta2"):
             self._check(name, 0, 1)
-        for name in (*OBJECTIVES, "sentence_vector", "teacher_layer", "tokens", "hours", "weight_decay"):
+        for name in (*OBJECTIVES, "sentence_vector", "leap", "teacher_layer", "tokens", "hours", "weight_decay"):
             self._check(name, 0)
         check_seed(self.seed)
+        self._check("hidden_groups", 1, self.layers)
         self._check("embedding_size", 2)
         self._check("max_length", 8, self.max_positions)
         self._check("batch_tokens", self.micro_tokens)

@@ -1,4 +1,4 @@
-"""Starting a student from its teacher: embeddings by a singular value decomposition, the shared layer by copying."""
+"""Starting a student from its teacher: embeddings by a singular value decomposition, layers by copying."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def start_student(student: Any, teacher: Teacher, layer: int, word_weights: Tens
     Args:
         student: the `AlbertModel` to fill in place.
         teacher: where to copy from.
-        layer: 1-based teacher layer for the shared layer; 0 leaves it as it is.
+        layer: 1-based teacher layer for the first hidden group, the others evenly from there to the teacher's last; 0
+            leaves all as they are.
         word_weights: [V] passed to `factorise`.
 
     Raises:
@@ -96,7 +97,14 @@ def start_student(student: Any, teacher: Teacher, layer: int, word_weights: Tens
     projection.weight.copy_(factors.projection_weight)
     projection.bias.copy_(factors.projection_bias)
     if layer:
-        _copy_layer(student.encoder.albert_layer_groups[0].albert_layers[0], teacher.layers[layer - 1])
+        groups = student.encoder.albert_layer_groups
+        for group, source in zip(groups, spread_layers(layer, len(teacher.layers), len(groups)), strict=True):
+            _copy_layer(group.albert_layers[0], teacher.layers[source - 1])
+
+
+def spread_layers(first: int, last: int, count: int) -> list[int]:
+    """Return `count` layer numbers, evenly from `first` to `last`, both included; for one, `first` alone."""
+    return [first + round(number * (last - first) / max(count - 1, 1)) for number in range(count)]
 
 
 def _copy_layer(target: Any, source: LayerWeights) -> None:

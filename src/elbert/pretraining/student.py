@@ -33,6 +33,7 @@ def student_config(settings: PretrainSettings, tokenizer: Any, words: int) -> Al
         embedding_size=settings.embedding_size,
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.layers,
+        num_hidden_groups=settings.hidden_groups,
         num_attention_heads=settings.attention_heads,
         intermediate_size=settings.intermediate_size,
         hidden_act=settings.hidden_act,
@@ -73,7 +74,8 @@ class Student(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (loss, parts): parts holds the unweighted loss of each objective, detached.
 
-        The parts are `masked_words`, `sentence_order`, and for distillation `tokens` and `sentence`.
+        The parts are `masked_words`, `sentence_order`, and for distillation `tokens`, `sentence` and, where it counts,
+        `leap`.
         """
         settings = self.settings
         places = None if settings.distillation else self._places(batch)
@@ -90,9 +92,13 @@ class Student(nn.Module):
             order = self.network.sop_classifier(torch.tanh(self.encoder.pooler(first)))
             weighted["sentence_order"] = settings.sentence_order, F.cross_entropy(order.float(), batch.swapped)
         if settings.distillation and self.teacher:
-            tokens, sentence = self._distances(batch, hidden, self.teacher)
-            weighted["tokens"] = settings.distillation, tokens
-            weighted["sentence"] = settings.distillation * settings.sentence_vector, sentence
+            target = self.teacher.hidden_states(batch.ids, batch.token_types)
+            weighted["tokens"] = settings.distillation, self._tokens(batch, hidden, target, self.teacher)
+            firsts = [state[:, 0] for state in hidden[1:]]
+            weighted["sentence"] = settings.distillation * settings.sentence_vector, self._sentence(firsts, target)
+            if settings.leap:
+                means = [state.mean(dim=1) for state in hidden[1:]]
+                weighted["leap"] = settings.distillation * settings.leap, self._sentence(means, target)
         total = torch.stack([weight * loss for weight, loss in weighted.values()]).sum()
         return total, {name: loss.detach() for name, (_, loss) in weighted.items()}
 
@@ -105,17 +111,20 @@ class Student(nn.Module):
             read[:, 0] = True
         return read.flatten().nonzero().squeeze(1)
 
-    def _distances(self, batch: Batch, hidden: list[Tensor], teacher: Teacher) -> tuple[Tensor, Tensor]:
-        """Return the mean token distance over matched layers, embeddings included, and the sentence distance."""
-        target = teacher.hidden_states(batch.ids, batch.token_types)
+    def _tokens(self, batch: Batch, hidden: list[Tensor], target: tuple[Tensor, ...], teacher: Teacher) -> Tensor:
+        """Return the mean token distance over matched layers, embeddings included."""
         embedded = self._across(embed(self.encoder, batch.ids, batch.token_types, batch.shift))
         distances = [token_distance(embedded, teacher.embed(batch.ids, batch.token_types, batch.shift))]
         # [CLS] is left to the sentence distance, for which every layer answers.
         first = 1 if self.settings.sentence_vector else 0
         for mine, theirs in layer_pairs(len(hidden) - 1, len(target) - 1):
             distances.append(token_distance(self._across(hidden[mine][:, first:]), target[theirs][:, first:]))
-        pooled = [torch.tanh(self.encoder.pooler(state[:, 0])) for state in hidden[1:]]
-        return torch.stack(distances).mean(), sentence_distance(pooled, self.readout, target[-1].mean(dim=1))
+        return torch.stack(distances).mean()
+
+    def _sentence(self, vectors: list[Tensor], target: tuple[Tensor, ...]) -> Tensor:
+        """Return the sentence distance of every layer's vector [B, H], read through the pooler all exits will share."""
+        pooled = [torch.tanh(self.encoder.pooler(vector)) for vector in vectors]
+        return sentence_distance(pooled, self.readout, target[-1].mean(dim=1))
 
     def _across(self, hidden: Tensor) -> Tensor:
         return hidden if self.bridge is None else F.linear(hidden, self.bridge)
