@@ -1,5 +1,5 @@
 """The recorded outputs that scores and evaluations share."""
 
-from tests.evaluation.conftest import dataset, outputs
+from tests.evaluation.conftest import classifier, dataset, outputs
 
-__all__ = ["dataset", "outputs"]
+__all__ = ["classifier", "dataset", "outputs"]

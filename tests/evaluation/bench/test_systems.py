@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import torch
 
 from elbert.engine.requests import Arrival
 from elbert.errors import ElbertError, UsageError
-from elbert.evaluation.bench import PEERS, Job, Spec, batches, line_up
+from elbert.evaluation.bench import PEERS, Job, Spec, batches, line_up, machine
 from elbert.evaluation.bench.batches import cut, held, padded, read
 from elbert.evaluation.bench.job import Answers
+from elbert.evaluation.bench.rows import empty_row
+from elbert.evaluation.bench.show import table_of
 from elbert.evaluation.bench.systems import OURS, SYSTEMS, check_device, pipeline
 from elbert.modeling.files.plain_tokenizer import LeanTokenizer
 
@@ -66,6 +69,22 @@ def test_int8_is_really_quantised_and_close(make_job: MakeJob, system: str) -> N
     job = make_job()
     eight, full = answers(job, system, "int8").labels, answers(job, "elbert-full").labels
     assert sum(a == b for a, b in zip(eight, full, strict=True)) >= 0.8 * len(full)
+
+
+@pytest.mark.parametrize(("isa", "narrow"), [("AVX2", True), ("avx512_core", True), (None, False)])
+def test_where_8_bit_sums_saturate_the_peers_get_narrower_weights_and_the_table_says_so(
+    monkeypatch: pytest.MonkeyPatch, isa: str | None, narrow: bool
+) -> None:
+    monkeypatch.setattr(machine, "_cpu_info", lambda: {"flags": "avx2 avx_vnni"})
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if isa is not None:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
+    assert machine.saturates() is narrow
+    rows = [
+        replace(empty_row(Spec(name, "", "int8", None), 1), texts_per_second=1.0) for name in ("openvino", "elbert")
+    ]
+    assert [("7 bits" in row.settings) for row in rows] == [narrow, False]
+    assert ("openvino int8: weights of 7 bits" in table_of(rows)) is narrow
 
 
 def test_a_graph_that_still_multiplies_in_float32_is_not_called_int8(make_job: MakeJob) -> None:

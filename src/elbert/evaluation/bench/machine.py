@@ -16,11 +16,15 @@ _LIBRARIES = ("elbert", "torch", "transformers", "tokenizers", "numpy", "onnx", 
 _FLAGS = {
     "avx512": "avx512f",
     "avx512_vnni": "avx512_vnni",
+    "avx_vnni": "avx_vnni",
     "avx512_bf16": "avx512_bf16",
     "amx": "amx_tile",
     "amx_bf16": "amx_bf16",
     "amx_int8": "amx_int8",
 }
+
+# What oneDNN calls the instruction sets that have no VNNI.
+_WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")
 
 
 def machine() -> dict[str, Any]:
@@ -37,6 +41,19 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         **{name: flag in flags if flags else None for name, flag in _FLAGS.items()},
     }
+
+
+def saturates() -> bool | None:
+    """Tell whether 8-bit products lose what goes beyond 16 bits here, as they do on x86 without VNNI.
+
+    None where the system does not say. oneDNN, which OpenVINO multiplies with too, can be held to less than the
+    processor has by ONEDNN_MAX_CPU_ISA.
+    """
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_VNNI:
+        return True
+    found = machine()
+    told = (found["avx512_vnni"], found["avx_vnni"])
+    return None if None in told else not any(told)
 
 
 def versions() -> dict[str, str]:

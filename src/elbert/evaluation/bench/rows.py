@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.evaluation.bench.job import Spec, Timed
-from elbert.evaluation.bench.systems import REFERENCE, SYSTEMS
+from elbert.evaluation.bench.systems import REFERENCE, settings_of
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ def row_of(
 
 def empty_row(spec: Spec, batch: int, reason: str | None = None) -> Row:
     """Return a row without numbers."""
-    settings = SYSTEMS[spec.system].settings
-    return Row(spec.system, spec.backend, spec.dtype, batch, spec.policy, settings, reason=reason)
+    return Row(spec.system, spec.backend, spec.dtype, batch, spec.policy, settings_of(spec), reason=reason)
 
 
 def compared(rows: Sequence[Row]) -> list[Row]:

@@ -31,7 +31,11 @@ def table_of(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.reason is not None:
             missing.setdefault((f"{row.system} {row.backend} {row.dtype}", row.reason), []).append(str(row.batch))
-    return "\n".join([*lines, *(f"{who}, batch {', '.join(at)}: {why}" for (who, why), at in missing.items())])
+    narrow = sorted({f"{row.system} {row.dtype}" for row in ran if "7 bits" in row.settings})
+    note = (
+        [f"{', '.join(narrow)}: weights of 7 bits: without VNNI, as on this CPU, 8-bit sums saturate"] if narrow else []
+    )
+    return "\n".join([*lines, *note, *(f"{who}, batch {', '.join(at)}: {why}" for (who, why), at in missing.items())])
 
 
 def _set(line: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -17,6 +17,7 @@ from elbert.engine.backends.backend import BACKENDS
 from elbert.engine.placement import most_tokens
 from elbert.errors import UsageError, did_you_mean
 from elbert.evaluation.bench.job import Spec
+from elbert.evaluation.bench.machine import saturates
 
 _HERE = "elbert.evaluation.bench.systems"
 
@@ -88,8 +89,17 @@ SYSTEMS: dict[str, Kind] = {
     ),
 }
 
+# Said of a peer in int8 where its products would saturate, see `saturates`.
+_NARROW = "; weights of 7 bits, as this CPU has no VNNI and sums of 8-bit products would saturate"
+
 OURS = ("elbert", "elbert-full", "elbert-fixed")
 PEERS = tuple(name for name in SYSTEMS if name not in OURS)
+
+
+def settings_of(spec: Spec) -> str:
+    """Return what a reader has to know to repeat a system's numbers on this machine."""
+    narrow = spec.dtype == "int8" and spec.system not in OURS and saturates()
+    return SYSTEMS[spec.system].settings + (_NARROW if narrow else "")
 
 
 def check_names(names: Sequence[str], allowed: Sequence[str], what: str) -> tuple[str, ...]:

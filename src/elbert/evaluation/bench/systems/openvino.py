@@ -1,4 +1,7 @@
-"""OpenVINO on the whole exported model, in fp32, in bf16, or in int8 after NNCF's post-training quantisation."""
+"""OpenVINO on the whole exported model, in fp32, in bf16, or in int8 after NNCF's post-training quantisation.
+
+Where 8-bit products saturate, NNCF is told to leave a bit of every weight free, as it advises for such processors.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from elbert.engine.backends.runtimes import import_openvino, openvino
 from elbert.errors import ElbertError, MissingExtraError
 from elbert.evaluation.bench.batches import Array, in_batches, reader_of
 from elbert.evaluation.bench.job import Job, Run, Spec
+from elbert.evaluation.bench.machine import saturates
 from elbert.evaluation.bench.systems.graph import exported
 
 # Texts that NNCF looks at to choose scales.
@@ -52,11 +56,13 @@ def _quantise(job: Job) -> None:
     reader = reader_of(job)
     step = max(1, len(job.texts) // _CALIBRATED_ON)
     samples = [reader.feeds([row]) for row in islice(reader.rows(job.texts[::step]), _CALIBRATED_ON)]
+    narrow = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)  # weights of 7 bits
     quantised = nncf.quantize(
         library.Core().read_model(str(job.scratch / "model.onnx")),
         nncf.Dataset(samples),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(samples),
+        advanced_parameters=narrow if saturates() else None,
     )
     check_quantised(library, quantised)
     library.save_model(quantised, str(job.scratch / "model.int8.xml"))
