@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from elbert.calibration.paired import paired_p_value, score_statistic
 
@@ -31,10 +32,20 @@ def test_where_the_promise_is_just_broken_it_passes_no_more_often_than_the_level
         assert chances[values <= level].sum() <= level + 1e-12
 
 
-def test_the_level_is_nearly_used_up_where_the_worst_case_lies() -> None:
-    n, max_drop = 460, 0.01
-    passing = [lost for lost in range(30) if paired_p_value(lost, 0, n, max_drop, 0.1) <= 0.1]
-    assert sum(chance(lost, 0, n, max_drop, 0.0) for lost in passing) > 0.04
+def test_without_gains_as_many_losses_pass_as_the_level_has_room_for() -> None:
+    n, max_drop, level = 460, 0.01, 0.1
+    passing = [lost for lost in range(30) if paired_p_value(lost, 0, n, max_drop, level) <= level]
+    assert passing == [lost for lost in range(30) if binom.cdf(lost, n, max_drop) <= level] == [0, 1]
+
+
+@pytest.mark.parametrize(("p_won", "at_least"), [(0.03, 0.08), (0.08, 0.09)])
+def test_the_level_is_nearly_used_up_where_the_promise_is_just_broken(p_won: float, at_least: float) -> None:
+    n, max_drop, level = 100, 0.05, 0.1
+    passes = 0.0
+    for won in range(int(binom.isf(1e-4, n, p_won)) + 1):
+        room = [lost for lost in range(won + 6) if paired_p_value(lost, won, n, max_drop, level) <= level]
+        passes += sum(chance(lost, won, n, p_won + max_drop, p_won) for lost in room)
+    assert at_least <= passes <= level
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (3, 1), (6, 5), (2, 9)])

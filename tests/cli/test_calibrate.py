@@ -72,9 +72,13 @@ def test_a_copy_is_whole_and_the_model_stays_as_it_was(run: Run, own: Path, held
 def test_agreement_needs_no_labels_and_leaves_wrong_ones_unread(run: Run, own: Path, tmp_path: Path) -> None:
     path = tmp_path / "texts.csv"
     path.write_text("text,label\n" + "".join(f"a film {row},unknown\n" for row in range(60)))
-    status, out, _ = run("calibrate", own, path, "--agreement", "--max-drop", 0.4)
+    status, out, _ = run("calibrate", own, path, "--agreement", "--max-drop", 0.4, "--json")
     assert status == 0
-    assert "another answer than full depth" in out or "full depth" in out
+    entry = json.loads(out)["calibration"]["drop-40"]
+    assert entry["control"] == entry["metric"] == "agreement"
+    assert entry["guaranteed"]
+    assert "another answer than full depth" in entry["note"]
+    assert 0.6 < entry["score"] <= entry["full_depth_score"] == 1.0
 
 
 def test_a_policy_used_in_another_precision_is_warned_of_in_one_line(run: Run, own: Path, held_out: Path) -> None:

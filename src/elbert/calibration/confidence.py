@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elbert.calibration.losses import Losses
-from elbert.calibration.statistics import binomial_p_value
+from elbert.calibration.statistics import binomial_p_value, scipy_part
 from elbert.exits import scores
 from elbert.results import LABEL_CUT, LayerOutputs, ProblemType
 
@@ -26,7 +26,6 @@ Array = NDArray[np.float64]
 ABSTAIN_LEVELS = (0.01, 0.02, 0.05, 0.1)
 _THRESHOLDS = (0.999, 0.99, 0.97, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.35)
 _BINS = 15
-_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def describe_exits(outputs: LayerOutputs, losses: Losses, labels: Tensor | None) -> list[dict[str, Any]]:
@@ -77,20 +76,11 @@ def temperature(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> fl
             return float(torch.nn.functional.binary_cross_entropy_with_logits(cooled, labels.double()))
         return float(torch.nn.functional.cross_entropy(cooled, labels.long()))
 
-    # The cost has one valley in 1 / temperature, so golden sections find its bottom.
-    low, high = math.log(0.05), math.log(20.0)
-    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = cost(left), cost(right)
-    while high - low > 1e-3:
-        if at_left < at_right:
-            high, right, at_right = right, left, at_left
-            left = high - _GOLDEN * (high - low)
-            at_left = cost(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + _GOLDEN * (high - low)
-            at_right = cost(right)
-    return math.exp((low + high) / 2)
+    # The cost has one valley in 1 / temperature, so a bounded search finds its bottom.
+    found = scipy_part("optimize").minimize_scalar(
+        cost, bounds=(math.log(0.05), math.log(20.0)), method="bounded", options={"xatol": 1e-4}
+    )
+    return math.exp(float(found.x))
 
 
 def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
@@ -105,9 +95,7 @@ def auroc(suspicion: Array, wrong: NDArray[np.bool_]) -> float | None:
     mistakes = int(wrong.sum())
     if mistakes in (0, len(wrong)):
         return None
-    _, place, count = np.unique(suspicion, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]
-    wins = rank[wrong].sum() - mistakes * (mistakes + 1) / 2
+    wins = scipy_part("stats").mannwhitneyu(suspicion[wrong], suspicion[~wrong], method="asymptotic").statistic
     return float(wins / (mistakes * (len(wrong) - mistakes)))
 
 

@@ -143,14 +143,9 @@ def exits_p_value(then: ArrayLike, now: ArrayLike, seed: int = 0) -> float:
         seed: of the divisions.
     """
     first, second = np.asarray(then, dtype=np.int64), np.asarray(now, dtype=np.int64)
-    together = (first + second)[first + second > 0]
-    seen = second[first + second > 0]
-    drawn = np.random.default_rng(seed).multivariate_hypergeometric(together, int(second.sum()), size=_SHUFFLES)
-    expected = together * (second.sum() / together.sum())
-    # The other half's share of χ² is the same up to a factor, so one half is enough to order the divisions.
-    statistic = ((drawn - expected) ** 2 / together).sum(1)
-    observed = ((seen - expected) ** 2 / together).sum()
-    return float((1 + (statistic >= observed - 1e-9).sum()) / (1 + _SHUFFLES))
+    seen, stats = np.stack((first, second))[:, first + second > 0], scipy_part("stats")
+    divisions = stats.MonteCarloMethod(n_resamples=_SHUFFLES, rng=np.random.default_rng(seed))
+    return float(stats.chi2_contingency(seen, correction=False, method=divisions).pvalue)
 
 
 def _coarse(confidence: Array) -> Array:

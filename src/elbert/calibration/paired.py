@@ -57,17 +57,19 @@ def paired_p_value(lost: int, won: int, n: int, max_drop: float, level: float = 
     statistic = float(score_statistic(lost, won, n, max_drop))
     if lost - won >= n * max_drop or statistic < _worth_a_search(level):
         return 1.0
-    special, outside, exact_to = scipy_part("special"), _OUTSIDE * level, _EXACT_TO * level
+    special, binom = scipy_part("special"), scipy_part("stats").binom
+    outside, exact_to = _OUTSIDE * level, _EXACT_TO * level
     low = special.betaincinv(won, n - won + 1, outside / 2) if won else 0.0
     high = special.betaincinv(won + 1, n - won, 1 - outside / 2) if won < n else 1.0
     if 2 * high + max_drop >= 0.999:
         return 1.0  # so few texts that nothing is ruled out
-    counts = _counts(low, high, n)
+    # The counts of `won` that matter for a P(won) from `low` to `high`: all but `_BEYOND` of the chance.
+    counts = np.arange(int(binom.ppf(_BEYOND / 2, n, low)), int(binom.isf(_BEYOND / 2, n, high)) + 1).clip(0, n)
     most_lost = _most_lost(statistic, counts, n, max_drop)
 
     def probability(rate: Array) -> Array:
         """Return P(an outcome at least as extreme) for every P(won) in `rate`, [R]."""
-        wins = _binomial(special, counts, n, rate[:, None])
+        wins = binom.pmf(counts, n, rate[:, None])
         losses = special.bdtr(most_lost, n - counts, (rate[:, None] + max_drop) / (1 - rate[:, None]))
         return np.asarray((wins * np.where(most_lost < 0, 0.0, losses)).sum(1))
 
@@ -88,13 +90,6 @@ def score_statistic(lost: Any, won: Any, n: int, max_drop: float) -> Array:
     return np.asarray((n * max_drop - lost + won) / np.sqrt(np.maximum(variance, 1e-300)))
 
 
-def _counts(low: float, high: float, n: int) -> NDArray[np.int64]:
-    """Return the counts of `won` that matter for a P(won) from `low` to `high`: all but `_BEYOND` of the chance."""
-    from scipy.stats import binom
-
-    return np.arange(int(binom.ppf(_BEYOND / 2, n, low)), int(binom.isf(_BEYOND / 2, n, high)) + 1).clip(0, n)
-
-
 def _most_lost(statistic: Any, won: NDArray[np.int64], n: int, max_drop: float) -> NDArray[np.int64]:
     """Return for every count of `won` the greatest `lost` that is as extreme as `statistic`; -1 where none is."""
     low = np.full_like(won, -1)
@@ -105,12 +100,6 @@ def _most_lost(statistic: Any, won: NDArray[np.int64], n: int, max_drop: float) 
         open_still = high - low > 1
         low, high = np.where(open_still & extreme, middle, low), np.where(open_still & ~extreme, middle, high)
     return low
-
-
-def _binomial(special: Any, count: Any, n: int, rate: Array) -> Array:
-    """Return the binomial probability of every count."""
-    choose = special.gammaln(n + 1) - special.gammaln(count + 1) - special.gammaln(n - count + 1)
-    return np.asarray(np.exp(choose + special.xlogy(count, rate) + special.xlog1py(n - count, -rate)))
 
 
 def _greatest(probability: Any, low: float, high: float, n: int, max_drop: float, exact_to: float) -> float:

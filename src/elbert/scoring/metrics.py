@@ -6,6 +6,8 @@ undefined for the given answers (a constant prediction has no correlation) is 0.
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +51,7 @@ def matthews(predictions: ArrayLike, labels: ArrayLike) -> float:
     given, wanted = np.asarray(predictions), np.asarray(labels)
     if len(np.union1d(given, wanted)) < 2:
         return 0.0  # undefined; scikit-learn says so too, with a warning
-    return float(_scikit_learn().matthews_corrcoef(wanted, given))
+    return float(_library("sklearn.metrics", "scikit-learn").matthews_corrcoef(wanted, given))
 
 
 def pearson(predictions: ArrayLike, labels: ArrayLike) -> float:
@@ -59,11 +61,8 @@ def pearson(predictions: ArrayLike, labels: ArrayLike) -> float:
 
 def spearman(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Return the rank correlation of values [N] or [N, C] (the mean over C), in [-1, 1]."""
-    try:
-        from scipy.stats import rankdata
-    except ImportError as error:
-        raise MissingExtraError("scipy", "train") from error
-    return _correlation(rankdata(_columns(predictions), axis=0), rankdata(_columns(labels), axis=0))
+    ranks = _library("scipy.stats", "scipy").rankdata
+    return _correlation(ranks(_columns(predictions), axis=0), ranks(_columns(labels), axis=0))
 
 
 _CLASSES = ("single_label_classification", "multi_label_classification")
@@ -125,21 +124,20 @@ def score(
 
 
 def _f1(predictions: ArrayLike, labels: ArrayLike, average: str) -> float:
-    value = _scikit_learn().f1_score(np.asarray(labels), np.asarray(predictions), average=average, zero_division=0.0)
-    return float(value)
+    f1_score = _library("sklearn.metrics", "scikit-learn").f1_score
+    return float(f1_score(np.asarray(labels), np.asarray(predictions), average=average, zero_division=0.0))
 
 
-def _scikit_learn() -> Any:
-    """Return `sklearn.metrics`, which only some metrics need.
+def _library(module: str, package: str) -> Any:
+    """Return a module of a library that only some metrics need.
 
     Raises:
         MissingExtraError: it is not installed.
     """
     try:
-        from sklearn import metrics
+        return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError("scikit-learn", "train") from error
-    return metrics
+        raise MissingExtraError(package, "train") from error
 
 
 def _columns(values: ArrayLike) -> Array:
@@ -150,7 +148,11 @@ def _columns(values: ArrayLike) -> Array:
 
 def _correlation(left: Array, right: Array) -> float:
     """Return the mean over columns of the linear correlation of [N, C] and [N, C]; 0 for a constant column."""
-    left, right = left - left.mean(axis=0), right - right.mean(axis=0)
-    scale = np.sqrt((left**2).sum(axis=0) * (right**2).sum(axis=0))
-    product = (left * right).sum(axis=0)
-    return float(np.mean(np.divide(product, scale, out=np.zeros_like(product), where=scale > 1e-300)))
+    if len(left) < 2:
+        return 0.0
+    stats = _library("scipy.stats", "scipy")
+    with warnings.catch_warnings():  # a constant column is NaN with a warning; here it is 0, as the module says
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+        each = stats.pearsonr(left, right, axis=0).statistic
+    return float(np.nan_to_num(each).mean())
