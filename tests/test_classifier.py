@@ -53,6 +53,14 @@ def test_the_second_half_of_a_pair_changes_the_answer(build: Build) -> None:
     assert not torch.allclose(recorded.logits[0], recorded.logits[2])
 
 
+def test_recorded_lengths_stand_beside_their_texts_where_pairs_and_single_texts_are_mixed(build: Build) -> None:
+    classifier = build()
+    texts = [("a warm film", "a dull film"), "a", ("great", "acting"), "a warm film, a dull film and great acting"]
+    alone = [int(classifier.record([text]).lengths[0]) for text in texts]
+    assert len(set(alone)) > 1
+    assert classifier.record(texts).lengths.tolist() == alone
+
+
 @pytest.mark.parametrize("family", ["albert", "bert", "distilbert"])
 def test_full_depth_equals_the_transformers_pipeline(
     build: Build, tiny_texts: list[str], tmp_path: Path, family: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from elbert.engine.device.dense import DenseModel, fits
 from elbert.engine.device.launch import Action, CaptureError, Direct
 from elbert.engine.device.ledger import Ledger
 from elbert.engine.device.loop import legs_of
-from elbert.engine.device.loops import DeviceLoops
+from elbert.engine.device.loops import DeviceLoops, device_loops
 from elbert.engine.device.rule import rule_of
 from elbert.engine.requests import Arrival, Departures
 from elbert.engine.scheduler import Scheduler
@@ -496,6 +496,41 @@ def test_nan_in_the_weights_is_the_same_error_as_under_the_scheduler() -> None:
     engine.device_loops = DeviceLoops(engine.weights, engine.backend, Direct())
     with pytest.raises(ElbertError, match="layer 1"):
         list(engine.run(texts_of(1, 3), make("elbert")))
+
+
+@dataclass(frozen=True)
+class Deepest(_Own):
+    """Remembers the deepest layer it was shown, in a buffer that stays where it is."""
+
+    shown: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64), compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+        if layer.device.type != "meta":
+            self.shown.copy_(torch.maximum(self.shown, layer.max()))
+        return output.probs.amax(-1) > 2, state
+
+
+def test_idle_slots_show_a_policy_no_layer_that_the_model_has_not() -> None:
+    policy = Deepest()
+    texts = [Arrival(index, [1 + index] * (5 if index else 60)) for index in range(9)]
+    assert len(answers_of(engine_of("plain").run(texts, policy, batch_size=8))) == 9
+    assert policy.shown.item() == LAYERS
+
+
+def test_the_loop_is_behind_a_switch_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Engine(weights_of("plain")).backend
+    backend.device = torch.device("cuda")
+    monkeypatch.setattr(loops_module, "launcher_for", lambda _: Direct())
+    monkeypatch.delenv(loops_module.SWITCH, raising=False)
+    assert device_loops(weights_of("plain"), backend) is None
+    monkeypatch.setenv(loops_module.SWITCH, "1")
+    assert isinstance(device_loops(weights_of("plain"), backend), DeviceLoops)
+    monkeypatch.setenv(loops_module.SWITCH, "on")
+    with pytest.raises(UsageError, match=r"ELBERT_CUDA_LOOP is 'on'; allowed: 0 .* or 1"):
+        device_loops(weights_of("plain"), backend)
 
 
 def test_a_text_longer_than_the_model_reads_is_named() -> None:

@@ -49,10 +49,10 @@ class Puppet:
         self.embedded += layout.rows
         return torch.stack((ids.float(), torch.zeros(layout.size)), 1)
 
-    def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
+    def step(self, hidden: Tensor, layout: Layout, depth: int) -> tuple[Tensor, Layout]:
         self.steps.append(hidden[layout.starts, 0].int().tolist())
         self.tokens.append(layout.tokens)
-        return hidden + torch.tensor([0.0, 1.0])
+        return hidden + torch.tensor([0.0, 1.0]), layout
 
     def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         sure = cls[:, 1] >= cls[:, 0] % 10

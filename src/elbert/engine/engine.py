@@ -12,6 +12,7 @@ import torch
 
 from elbert.engine.backends.backend import Backend, make_backend
 from elbert.engine.device.loops import DeviceLoops, device_loops
+from elbert.engine.forks import check_process
 from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
 from elbert.engine.requests import Arrival, Departures, probabilities
@@ -52,6 +53,7 @@ class Engine:
         backend: str = "torch",
         graphs: Graphs | None = None,
     ) -> None:
+        check_process()
         self.weights = weights
         self.backend: Backend = make_backend(backend, weights, dtype, torch.device(device), graphs)
         self.device_loops: DeviceLoops | None = device_loops(weights, self.backend)
@@ -133,7 +135,7 @@ class Engine:
         """Run every text to full depth and keep what every exit said.
 
         Args:
-            texts: their `index` must be 0 .. N-1.
+            texts: their `index` must be 0 .. N-1, in any order.
             batch_size: rows stepped together.
             max_tokens: tokens stepped together, as in `run`.
             pooled: keep the pooled hidden states too, for learned policies.
@@ -144,10 +146,14 @@ class Engine:
         return LayerOutputs(
             logits=recorder.logits,
             probs=probabilities(recorder.logits, self.weights.problem_type),
-            lengths=torch.tensor([len(text.ids) for text in texts], dtype=torch.int64),
+            lengths=torch.tensor([len(text.ids) for text in sorted(texts, key=_index)], dtype=torch.int64),
             pooled=recorder.pooled,
             problem_type=self.weights.problem_type,
         )
+
+
+def _index(arrival: Arrival) -> int:
+    return arrival.index
 
 
 def by_length(arrivals: Iterable[Arrival], window: int) -> Iterator[Arrival]:

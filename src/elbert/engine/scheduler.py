@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elbert.engine.backends.backend import Backend
+from elbert.engine.forks import check_process
 from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
 from elbert.engine.requests import Arrival, Departures, check_arrival, probabilities
@@ -66,6 +67,7 @@ class Scheduler:
         mode: Mode = "throughput",
         recorder: Recorder | None = None,
     ) -> None:
+        check_process()
         self._weights = weights
         self._backend = backend
         self._policy = policy
@@ -159,8 +161,8 @@ class Scheduler:
     def _run(self, pool: int) -> Departures | None:
         """Run the next layer of a pool and return who left, or None."""
         rows = self._taken(pool)
-        hidden = self._backend.step(rows.hidden, rows.layout, self._first_depth[pool])
-        rows = replace(rows, hidden=hidden, layer=rows.layer + 1)
+        hidden, layout = self._backend.step(rows.hidden, rows.layout, self._first_depth[pool])
+        rows = replace(rows, hidden=hidden, layout=layout, layer=rows.layer + 1)
         looked = self._looked_at(rows)
         if not len(looked):
             self._put(rows)

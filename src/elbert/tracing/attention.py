@@ -40,7 +40,7 @@ def cls_attention(weights: EncoderWeights, arrival: Arrival) -> Tensor:
     rows = []
     for depth, layer in enumerate(inner):
         rows.append(_first_row(hidden[: layout.tokens], layer, weights.num_attention_heads))
-        hidden = backend.step(hidden, layout, depth)
+        hidden, _ = backend.step(hidden, layout, depth)
     sizes = [len(group) for group in weights.layers]
     return torch.stack([torch.stack(group).mean(0) for group in _grouped(rows, sizes)])
 

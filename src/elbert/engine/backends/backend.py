@@ -48,8 +48,12 @@ class Backend(Protocol):
     def embed(self, ids: Tensor, token_types: Tensor | None, layout: Layout) -> Tensor:
         """Return [size, H] for packed `ids` ([size] int64); `token_types` None means all zero."""
 
-    def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
-        """Run encoder step `depth` (0-based) on packed `hidden` [size, H]."""
+    def step(self, hidden: Tensor, layout: Layout, depth: int) -> tuple[Tensor, Layout]:
+        """Run encoder step `depth` (0-based) on packed `hidden` [size, H].
+
+        Returns:
+            The new [size, H] and where its rows lie: `layout` itself, unless the step dropped tokens.
+        """
 
     def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""
@@ -156,12 +160,12 @@ class GraphBackend:
             feeds["token_types"] = np.zeros_like(feeds["ids"]) if token_types is None else token_types.numpy()
         return self._run(self._embed, feeds)[0]
 
-    def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
-        """Run encoder step `depth` (0-based) on packed `hidden` [size, H]."""
+    def step(self, hidden: Tensor, layout: Layout, depth: int) -> tuple[Tensor, Layout]:
+        """Run encoder step `depth` (0-based) on packed `hidden` [size, H]; `layout` stays."""
         padding = self._padding
         if padding is None or padding[0] is not layout:  # rows that nobody leaves or joins keep their layout
             padding = self._padding = (layout, _padding(layout))
-        return self._run(self._steps[depth], {"hidden": hidden.numpy(), **padding[1]})[0]
+        return self._run(self._steps[depth], {"hidden": hidden.numpy(), **padding[1]})[0], layout
 
     def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""

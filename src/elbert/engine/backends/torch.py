@@ -97,11 +97,11 @@ class TorchBackend:
         hidden = F.layer_norm(hidden, hidden.shape[-1:], table.norm_weight, table.norm_bias, self.embedding_norm_eps)
         return hidden if self.projection is None else self.projection(hidden)
 
-    def step(self, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
-        """Run encoder layer `depth` (0-based) on packed `hidden` [size, H]."""
+    def step(self, hidden: Tensor, layout: Layout, depth: int) -> tuple[Tensor, Layout]:
+        """Run encoder step `depth` (0-based) on packed `hidden` [size, H]; `layout` stays."""
         for layer in self.layers[depth]:
             hidden = layer(hidden, layout)
-        return hidden
+        return hidden, layout
 
     def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""

@@ -126,7 +126,7 @@ class _OwnHeads:
         self._out_bias = _stacked([head.out_bias for head in heads], device)
 
     def __call__(self, cls: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
-        exits = (layer - 1).clamp(0, self._exits - 1)  # idle rows count on
+        exits = layer - 1
         pooled = self._own(self._act(F.linear(cls, self._dense_weight, self._dense_bias)), exits)
         return self._own(F.linear(pooled, self._out_weight, self._out_bias), exits), pooled
 

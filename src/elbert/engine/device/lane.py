@@ -87,7 +87,7 @@ class Lane:
         hidden = self._hidden
         for _ in range(self._rule.at_once):
             hidden = self._model.step(hidden, self._bias[:, None, None, :])
-        layer = self._layer + self._rule.at_once
+        layer = (self._layer + self._rule.at_once).clamp(max=self._rule.layers)  # of idle slots, which run on
         logits, pooled = self._model.head(hidden[:, 0], layer)
         leave, state = self._rule.decide(self._state, logits, pooled, layer)
         leave = leave & (self._number != self._ledger.idle)

@@ -97,7 +97,7 @@ class Ledger:
         self.health.add_(theirs.sum(0, keepdim=True), alpha=0)  # 0 times NaN or infinity is NaN
         if self._exits is not None:
             exits = self._exits.shape[1]
-            at = number * exits + (layer - 1).clamp(max=exits - 1)
+            at = number * exits + layer - 1
             self._exits.view(-1, logits.shape[-1]).index_copy_(0, at, logits)
 
     def results(self, texts: int) -> tuple[Tensor, Tensor, Tensor | None]:

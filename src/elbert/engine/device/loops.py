@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -14,8 +15,12 @@ from elbert.engine.device.launch import Launcher, launcher_for
 from elbert.engine.device.loop import DeviceLoop
 from elbert.engine.device.rule import Rule, rule_of
 from elbert.engine.recorder import Recorder
+from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights
+
+# The environment variable that switches the loop on. Off by default: no card has run it yet, see benchmarks/cuda.py.
+SWITCH = "ELBERT_CUDA_LOOP"
 
 # Loops kept with their buffers and graphs: a policy and full depth, with and without recording.
 _LOOPS_KEPT = 4
@@ -106,7 +111,19 @@ def _described(policy: ExitPolicy) -> str | None:
 
 
 def device_loops(weights: EncoderWeights, backend: Backend) -> DeviceLoops | None:
-    """Return the loops for a model on a CUDA device; None on a CPU, or where the model does not fit."""
-    if backend.device.type != "cuda" or not isinstance(backend, TorchBackend) or not fits(weights, backend):
+    """Return the loops for a model on a CUDA device; None where they are off, on a CPU, or if the model does not fit.
+
+    Raises:
+        UsageError: the switch says neither 0 nor 1.
+    """
+    switch = os.environ.get(SWITCH, "0")
+    if switch not in ("0", "1"):
+        raise UsageError(f"{SWITCH} is {switch!r}; allowed: 0 (texts go by the scheduler) or 1 (by the CUDA loop)")
+    if (
+        switch == "0"
+        or backend.device.type != "cuda"
+        or not isinstance(backend, TorchBackend)
+        or not fits(weights, backend)
+    ):
         return None
     return DeviceLoops(weights, backend, launcher_for(backend.device))
