@@ -5,7 +5,8 @@
 Every start is fine-tuned on every corpus with the default scheme, once per seed. `random` is `mini`'s own shape and
 tokenizer without what it learnt. Scores are of the test texts, at full depth and with the ELBERT policy or the constant
 depth that scored best, on texts kept aside from training, among those at least 2, 3 and 5 times shallower than full
-depth. Models already in --out are not trained again. Prints a table of mean ± standard deviation over the seeds, then
+depth; below them stands the mean score of every layer. `--whole` takes all rows and the defaults of `elbert train`
+instead. Models already in --out are not trained again. Prints a table of mean ± standard deviation over the seeds, then
 one JSON line.
 """
 
@@ -16,7 +17,7 @@ import json
 import platform
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,8 @@ class Ground:
 
     def at_depths(
         self, classifier: Classifier, depths: Sequence[float], policies: Sequence[str]
-    ) -> tuple[float, list[OperatingPoint]]:
-        """Return the test score at full depth, and for each depth the test's point of a policy no deeper than that.
+    ) -> tuple[list[float], list[OperatingPoint]]:
+        """Return the test score of every layer, and for each depth the test's point of a policy no deeper than that.
 
         Of the families' grids it is the policy that scored best on the texts kept aside.
         """
@@ -119,19 +120,30 @@ class Ground:
             shallow = [point for point in points if point.mean_exit_layer <= depth]
             best = max(shallow, key=lambda point: (point.score, -point.mean_exit_layer))
             chosen += operating_points(reported_on, test.labels, [best.policy], self.metric)
-        return scores_by_layer(reported_on, test.labels, self.metric)[-1], chosen
+        return list(scores_by_layer(reported_on, test.labels, self.metric)), chosen
 
 
-def measure(ground: Ground, start: str, folder: Path) -> dict[str, float]:
-    """Train if need be; return the test score at full depth and at each speedup."""
+def measure(ground: Ground, start: str, folder: Path) -> dict[str, Any]:
+    """Train if need be; return the test score of every layer, at full depth and at each speedup."""
     classifier = ground.trained(start, folder, ground.settings)
     layers = classifier.num_layers
-    full, points = ground.at_depths(classifier, [layers / speedup for speedup in SPEEDUPS], POLICIES)
-    result = {"full": full}
+    scores, points = ground.at_depths(classifier, [layers / speedup for speedup in SPEEDUPS], POLICIES)
+    result: dict[str, Any] = {"full": scores[-1], "by_layer": scores}
     for speedup, point in zip(SPEEDUPS, points, strict=True):
         result[f"{speedup}x"] = point.score
         result[f"{speedup}x_layer_speedup"] = layers / point.mean_exit_layer
     return result
+
+
+def whole(corpus: Corpus) -> Corpus:
+    """Return a corpus with all its rows, used as `elbert train` does when nothing is said."""
+    defaults = TrainSettings()
+    return replace(corpus, epochs=defaults.epochs, max_length=defaults.max_length, train_rows=None, test_rows=None)
+
+
+def by_layer(runs: list[dict[str, Any]]) -> str:
+    """Return every layer's mean score over the runs as text."""
+    return " ".join(f"{statistics.mean(scores):.3f}" for scores in zip(*(r["by_layer"] for r in runs), strict=True))
 
 
 def spread(values: list[float]) -> str:
@@ -148,6 +160,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=names, help="some corpora only")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, help="train on at most so many rows of each corpus")
+    parser.add_argument("--whole", action="store_true", help="all rows, trained with the defaults of elbert train")
     parser.add_argument("--out", type=Path, default=Path("runs/checkpoints"), help="where the models go")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -157,7 +170,8 @@ def main() -> None:
     for corpus in CORPORA:
         if options.only and corpus.name not in options.only:
             continue
-        used = replace(corpus, train_rows=min(filter(None, (corpus.train_rows, options.rows)), default=None))
+        used = whole(corpus) if options.whole else corpus
+        used = replace(used, train_rows=min(filter(None, (used.train_rows, options.rows)), default=None))
         for start in options.start:
             source = random_start(options.out) if start == RANDOM else start
             name = Path(start).name
@@ -166,10 +180,12 @@ def main() -> None:
                 for seed in options.seeds
             ]
             print(
-                f"{corpus.name:<10}{name:<16}" + "".join(f"{spread([r[c] for r in runs]):>17}" for c in columns),
+                f"{corpus.name:<10}{name:<16}"
+                + "".join(f"{spread([r[c] for r in runs]):>17}" for c in columns)
+                + f"\n{'':<10}by layer: {by_layer(runs)}",
                 flush=True,
             )
-            rows.append({"corpus": corpus.name, "start": name, "runs": runs})
+            rows.append({"corpus": corpus.name, "start": name, "settings": asdict(used), "runs": runs})
     machine = {
         "machine": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),

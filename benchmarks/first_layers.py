@@ -69,8 +69,8 @@ def one_seed(ground: Ground, options: argparse.Namespace) -> dict[int, tuple[flo
     settings, name = ground.settings, ground.corpus.name
     exits = ground.trained(options.start, options.out / f"{name}-exits-{ground.seed}", settings)
     depth = exits.num_layers
-    full, points = ground.at_depths(exits, options.layers, ["elbert"])
-    with_exits = [(point.score, point.mean_exit_layer) for point in points] + [(full, float(depth))]
+    scores, points = ground.at_depths(exits, options.layers, ["elbert"])
+    with_exits = [(point.score, point.mean_exit_layer) for point in points] + [(scores[-1], float(depth))]
     found = {}
     for layers, here in zip((*options.layers, depth), with_exits, strict=True):
         start = options.start if layers == depth else cut(options.start, layers, options.out)
