@@ -50,6 +50,15 @@ def train(
     metric: Annotated[str | None, typer.Option(help="accuracy, f1_micro, f1_macro, matthews, pearson, …")] = None,
     metric_for_best: Annotated[str, typer.Option(help="What the best epoch is best by: final or mean-exit.")] = "final",
     early_stopping: Annotated[int | None, typer.Option(metavar="N", help="Stop after N epochs without a best.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Learn from this trained classifier of the same classes, too.")
+    ] = None,
+    unlabelled: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Texts without labels, to learn from the teacher alone.")
+    ] = None,
+    teacher_weight: Annotated[float, typer.Option(help="The teacher's part of every loss, 0 to 1.")] = 0.5,
+    temperature: Annotated[float, typer.Option(help="At which the teacher's answers are learnt.")] = 2.0,
+    leap: Annotated[float, typer.Option(help="How strongly every depth is pulled to the last one's state.")] = 0.0,
     text_column: options.TextColumn = None,
     text_pair_column: options.TextPairColumn = None,
     label_column: options.LabelColumn = None,
@@ -72,6 +81,7 @@ def train(
         elbert train train.csv --out runs/mine
         elbert train data/sst2 --eval data/sst2/dev.tsv --out runs/sst2 --model albert/albert-base-v2 --epochs 5
         elbert train train.jsonl --out runs/mine --scheme elbert_balanced --resume
+        elbert train train.csv --out runs/small --teacher runs/big --unlabelled more.txt
     """
     from elbert.training import TrainSettings
 
@@ -88,10 +98,16 @@ def train(
         metric_for_best=metric_for_best,
         early_stopping=early_stopping,
         report_to=report_to,
+        teacher_weight=teacher_weight,
+        temperature=temperature,
+        leap=leap,
     )
+    lesson = (teacher, unlabelled)
     columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
     with _log_on_stderr():
-        summary = _run(data, eval, model, settings, out, columns, problem_type, resume=resume, overwrite=overwrite)
+        summary = _run(
+            data, eval, model, lesson, settings, out, columns, problem_type, resume=resume, overwrite=overwrite
+        )
     _show(summary, eval, as_json=json)
 
 
@@ -99,6 +115,7 @@ def _run(
     data: str,
     evaluation: str | None,
     model: str | None,
+    lesson: tuple[str | None, str | None],
     settings: TrainSettings,
     out: Path,
     columns: dict[str, Any],
@@ -118,7 +135,22 @@ def _run(
     dev = None if evaluation is None else load_data(evaluation, split="dev", labels=rows.label_space, **columns)
     name = model or default_model()
     loaded, tokenizer = start_model(name, rows, settings)
-    return run(loaded, tokenizer, rows, dev, settings, out, resume, overwrite=overwrite, model_name=name)
+    teacher, more = lesson
+    texts = {key: column for key, column in columns.items() if key != "label_column"}
+    unlabelled = None if more is None else load_data(more, require_labels=False, **texts)
+    return run(
+        loaded,
+        tokenizer,
+        rows,
+        dev,
+        settings,
+        out,
+        resume,
+        overwrite=overwrite,
+        model_name=name,
+        teacher=teacher,
+        unlabelled=unlabelled,
+    )
 
 
 def _show(summary: TrainSummary, evaluation: str | None, *, as_json: bool) -> None:

@@ -8,6 +8,23 @@ from torch import Tensor
 from elbert.results import ProblemType
 
 
+def row_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:
+    """Return each exit's own loss of every text, computed in fp32; arguments as in `layer_losses`.
+
+    Returns:
+        [B, M] losses, meaned over the classes where there are several numbers a text.
+    """
+    batch, exits, classes = logits.shape
+    logits = logits.float()
+    if problem_type == "single_label_classification":
+        targets = labels.view(batch, 1).expand(batch, exits)
+        return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    values = labels.to(logits.dtype).view(batch, 1, classes).expand_as(logits)
+    if problem_type == "multi_label_classification":
+        return F.binary_cross_entropy_with_logits(logits, values, reduction="none").mean(2)
+    return F.mse_loss(logits, values, reduction="none").mean(2)
+
+
 def layer_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:
     """Return each exit's own loss, meaned over the batch, computed in fp32.
 
@@ -19,12 +36,17 @@ def layer_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> T
     Returns:
         [M] losses.
     """
-    batch, exits, classes = logits.shape
-    logits = logits.float()
-    if problem_type == "single_label_classification":
-        targets = labels.view(batch, 1).expand(batch, exits)
-        return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(0)
-    values = labels.to(logits.dtype).view(batch, 1, classes).expand_as(logits)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, values, reduction="none").mean((0, 2))
-    return F.mse_loss(logits, values, reduction="none").mean((0, 2))
+    return row_losses(logits, labels, problem_type).mean(0)
+
+
+def depth_distance(pooled: Tensor) -> Tensor:
+    """Return the mean over texts and exits before the last of `1 - cosine(pooled, last pooled)`, computed in fp32.
+
+    The last exit is not pulled: every depth is to approach the final state, not the final state every depth (LEAP,
+    arXiv 2605.01058). With one exit there is nothing to pull, and it is 0.
+
+    Args:
+        pooled: [B, M, H].
+    """
+    early, last = pooled[:, :-1].float(), pooled[:, -1:].detach().float()
+    return (1 - F.cosine_similarity(early, last, dim=-1)).sum() / max(early.shape[0] * early.shape[1], 1)

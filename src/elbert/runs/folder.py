@@ -39,6 +39,11 @@ class RunFolder:
         return self.partial / "checkpoints"
 
     @property
+    def answers(self) -> Path:
+        """Where a teacher's answers lie, file by file."""
+        return self.partial / "teacher"
+
+    @property
     def log(self) -> Path:
         """The log, one JSON object a step."""
         return self.partial / LOG
@@ -49,8 +54,8 @@ class RunFolder:
         return max(found, key=step_of, default=None)
 
     def drop_if_empty(self) -> None:
-        """Drop the run's folder where it holds no checkpoint, so that a request that failed at once leaves no trace."""
-        if self.latest() is None:
+        """Drop the run's folder where it holds nothing to go on with, so that what failed at once leaves no trace."""
+        if self.latest() is None and not any(self.answers.glob("*.safetensors")):
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def finish(self, write: Callable[[Path], object]) -> None:

@@ -51,7 +51,7 @@ Texts are read up to {max_length} tokens; the rest is cut off.
 ## Training
 
 - data: {train_rows} texts ({train_name})
-- start: {start}
+- start: {start}{teacher}
 - loss scheme: `{scheme}` ({citation}){options}
 - weights kept: those of step {best_step} of {steps}, best by the {best_by}
 - {settings}
@@ -119,6 +119,7 @@ def _body(config: Any, elbert: dict[str, Any], architecture: str) -> str:
         train_rows=training["train_rows"],
         train_name=short_name(data["train"]["name"]),
         start=short_name(training["model"]) if training["model"] else "a model made in code",
+        teacher=_teacher(training),
         scheme=scheme["name"],
         citation=scheme["citation"],
         options=f"; {options}" if options else "",
@@ -128,6 +129,18 @@ def _body(config: Any, elbert: dict[str, Any], architecture: str) -> str:
         settings=", ".join(f"{key.replace('_', ' ')} {settings[key]}" for key in shown),
     )
     return body + _exits(elbert)
+
+
+def _teacher(training: dict[str, Any]) -> str:
+    """Return the card's line about the teacher, or nothing where there was none."""
+    if "teacher" not in training:
+        return ""
+    teacher, settings = training["teacher"], training["settings"]
+    more = f", and of {rows} texts without a label" if (rows := teacher["unlabelled"]["rows"]) else ""
+    return (
+        f"\n- teacher: {teacher['name']}, {settings['teacher_weight']:g} of every loss at temperature "
+        f"{settings['temperature']:g}{more}"
+    )
 
 
 def with_exits(card: str, elbert: dict[str, Any]) -> str:

@@ -33,12 +33,17 @@ class EncodedDataset(Dataset[dict[str, Any]]):
             model does not tell their texts apart.
         labels: N ids, N rows of zeros and ones, or N values.
         truncated: how many texts were cut off.
+        answers: [N, C] what a teacher says of each, see `elbert.training.teachers`; None where there is none.
+        labelled: how many of the texts, the first ones, have a label; the others stand behind them with a label that
+            means nothing. Only where there are answers.
     """
 
     input_ids: list[list[int]]
     token_type_ids: list[list[int]] | None
     labels: Sequence[Any]
     truncated: int
+    answers: Tensor | None = None
+    labelled: int = 0
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -47,6 +52,8 @@ class EncodedDataset(Dataset[dict[str, Any]]):
         row = {"input_ids": self.input_ids[index], "labels": self.labels[index]}
         if self.token_type_ids is not None:
             row["token_type_ids"] = self.token_type_ids[index]
+        if self.answers is not None:
+            row["answers"], row["labelled"] = self.answers[index], index < self.labelled
         return row
 
     @property
@@ -93,7 +100,10 @@ class Collator:
     label_dtype: torch.dtype
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return `input_ids`, `attention_mask`, maybe `token_type_ids`, each [B, S], and `labels` [B] or [B, C]."""
+        """Return `input_ids`, `attention_mask`, maybe `token_type_ids`, each [B, S], and `labels` [B] or [B, C].
+
+        With a teacher also its `answers` [B, C], and [B] whether each text is `labelled`.
+        """
         lengths = [len(row["input_ids"]) for row in rows]
         width = max(lengths)
         batch = {
@@ -103,6 +113,9 @@ class Collator:
         }
         if "token_type_ids" in rows[0]:
             batch["token_type_ids"] = torch.tensor(_padded([row["token_type_ids"] for row in rows], width, 0))
+        if "answers" in rows[0]:
+            batch["answers"] = torch.stack([row["answers"] for row in rows])
+            batch["labelled"] = torch.tensor([row["labelled"] for row in rows])
         return batch
 
 

@@ -111,6 +111,9 @@ def make_trainer(
             eval_dataset=sets[1],
             metric=settings.metric,
             log_file=folder.log,
+            teacher_weight=settings.teacher_weight,
+            temperature=settings.temperature,
+            leap=settings.leap,
         )
     except (ValueError, RuntimeError) as error:
         # With a tracker asked for, transformers looks it up here: it may not know it, or it is not installed.

@@ -6,6 +6,7 @@ change what comes out.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ from elbert.training.prepare import check_datasets, make_trainer, run_record
 from elbert.training.settings import TrainSettings
 from elbert.training.start import set_dropout
 from elbert.training.summary import TrainSummary
+from elbert.training.teachers import make_lesson
 from elbert.training.trainer import FINAL, TRAINER_STATE, EarlyExitTrainer
 
 DEFAULT_POLICY = "elbert"
@@ -47,6 +49,8 @@ def train(
     overwrite: bool = False,
     progress: bool = True,
     model_name: str | None = None,
+    teacher: str | None = None,
+    unlabelled: TextDataset | None = None,
 ) -> TrainSummary:
     """Fine-tune a model with an exit after every layer, and write its folder.
 
@@ -64,6 +68,8 @@ def train(
         overwrite: replace a model or an unfinished run at `out`.
         progress: show bars on stderr.
         model_name: what `model` was loaded as, for the model card.
+        teacher: folder, hub id or bundled name of a trained classifier of the same classes, to learn from as well.
+        unlabelled: texts to learn from the teacher alone; labels they have are not looked at.
 
     Returns:
         The scores of every layer and where the model lies.
@@ -77,7 +83,8 @@ def train(
     started = time.perf_counter()
     train, evaluation = check_datasets(model, train, evaluation)
     settings = settings.resolved(model.config)
-    record = run_record(model, train, evaluation, settings, model_name)
+    lesson = make_lesson(teacher, unlabelled, train, settings.max_length)
+    record = run_record(model, train, evaluation, settings, model_name) | ({} if lesson is None else lesson.record())
     with write_errors(f"the run's folder beside {out}", ANOTHER_FOLDER):
         folder = open_run(Path(out), record, resume=resume, overwrite=overwrite)
     max_length = min(settings.max_length, model.family.max_length(model.config))
@@ -88,6 +95,9 @@ def train(
         train, evaluation = units.encoded(train), units.encoded(evaluation)
     try:
         sets = [encode(part, tokenizer, max_length, progress=progress) for part in (train, evaluation)]
+        if lesson is not None:
+            read = dataclasses.replace(settings, max_length=max_length)
+            sets[0] = lesson.add_to(sets[0], train, tokenizer, read, folder.answers, units, progress=progress)
         with quiet_transformers():
             trainer = make_trainer(model, tokenizer, sets, settings, folder)
             _run(trainer, settings, folder, resume=resume, progress=progress)
@@ -160,7 +170,7 @@ def _summary(trainer: EarlyExitTrainer, settings: TrainSettings, folder: RunFold
         steps=state.global_step,
         epochs=round(state.epoch or 0.0, 4),
         seconds=round(seconds, 3),
-        train_rows=len(trainer.train_dataset),
+        train_rows=trainer.train_dataset.labelled or len(trainer.train_dataset),
         dev_rows=len(trainer.eval_dataset),
         scheme_weights=tuple(trainer.scheme.weights().tolist()),
         learning_rate=float(settings.learning_rate or 0.0),
@@ -184,6 +194,7 @@ def _elbert_json(
         "training": {
             "model": record["model"]["name"],
             "data": record["data"],
+            **({"teacher": record["teacher"]} if "teacher" in record else {}),
             "settings": record["settings"],
             **outcome,
             "device": trainer.args.device.type,

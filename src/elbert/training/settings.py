@@ -53,6 +53,10 @@ class TrainSettings:
         early_stopping: epochs without a new best after which to stop; None for never.
         save_steps: steps between checkpoints within an epoch (there is always one at its end).
         report_to: transformers' name of an experiment tracker, or `none`.
+        teacher_weight: the part of every exit's loss that a teacher's answers make, where there is a teacher; the
+            labels make the rest.
+        temperature: at which those answers are learnt: above 1 the less likely classes count more.
+        leap: weight of the pull of every depth's pooled state to the last one's (LEAP, arXiv 2605.01058); 0 for none.
     """
 
     scheme: str = "elbert_balanced"
@@ -72,6 +76,9 @@ class TrainSettings:
     early_stopping: int | None = None
     save_steps: int = 500
     report_to: str = "none"
+    teacher_weight: float = 0.5
+    temperature: float = 2.0
+    leap: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -85,11 +92,14 @@ class TrainSettings:
         self._check_range("early_stopping", 1)
         self._check_range("max_length", 3)
         check_seed(self.seed)
-        self._check_range("weight_decay", 0)
-        for name in ("warmup", "dropout", "classifier_dropout"):
+        for name in ("weight_decay", "leap"):
+            self._check_range(name, 0)
+        for name in ("warmup", "dropout", "classifier_dropout", "teacher_weight"):
             self._check_range(name, 0, 1)
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise UsageError(f"learning_rate is {self.learning_rate}; allowed: more than 0")
+        for name in ("learning_rate", "temperature"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"{name} is {value}; allowed: more than 0")
         for name, allowed in (("metric_for_best", METRIC_FOR_BEST), ("dtype", DTYPES)):
             value = getattr(self, name)
             if value not in allowed:

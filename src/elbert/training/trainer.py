@@ -17,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 
 from elbert.modeling import MultiExitModel, MultiExitOutput, layer_losses
 from elbert.modeling.files.disk import FREE_SPACE, whole_folder, write_errors
+from elbert.modeling.losses import depth_distance
 from elbert.results import ProblemType
 from elbert.runs.folder import CHECKPOINT, step_of
 from elbert.scoring.metrics import metric_name, score
@@ -24,6 +25,7 @@ from elbert.training import checkpoint
 from elbert.training.encoding import EncodedDataset, LengthGroupedBatches, LongestFirst, collator_for
 from elbert.training.schemes import LossScheme
 from elbert.training.steplog import StepLog
+from elbert.training.teachers import taught_losses
 
 TRAINER_STATE = "trainer_state.json"
 FINAL, MEAN_EXIT = "eval_final", "eval_mean-exit"
@@ -65,6 +67,9 @@ class EarlyExitTrainer(Trainer):
         metric: its name; None takes accuracy, micro F1 or Pearson.
         log_file: where to log every step, or None.
         callbacks: transformers' own kind.
+        teacher_weight: the teacher's part of every loss, for data sets that hold a teacher's answers.
+        temperature: at which they are learnt.
+        leap: weight of the pull of every depth's pooled state to the last one's.
     """
 
     def __init__(
@@ -79,7 +84,11 @@ class EarlyExitTrainer(Trainer):
         metric: str | None = None,
         log_file: Path | None = None,
         callbacks: list[Any] | None = None,
+        teacher_weight: float = 0.5,
+        temperature: float = 2.0,
+        leap: float = 0.0,
     ) -> None:
+        self.teacher_weight, self.temperature, self.leap = teacher_weight, temperature, leap
         self.multi_exit, self.scheme, self.tokenizer = model, scheme, tokenizer
         self.metric = metric_name(model.problem_type, metric)
         self.step_log = StepLog(None)
@@ -130,10 +139,16 @@ class EarlyExitTrainer(Trainer):
     ) -> Any:
         """Return the scheme's loss of one batch, and note it in the log."""
         inputs = dict(inputs)
-        labels = inputs.pop("labels")
-        output = model(**inputs)
-        losses = layer_losses(output.logits, labels, self.multi_exit.problem_type)
+        labels, answers, labelled = inputs.pop("labels"), inputs.pop("answers", None), inputs.pop("labelled", None)
+        output, problem_type = model(**inputs), self.multi_exit.problem_type
+        if answers is None or labelled is None:
+            losses = layer_losses(output.logits, labels, problem_type)
+        else:
+            how = {"weight": self.teacher_weight, "temperature": self.temperature}
+            losses = taught_losses(output.logits, labels, answers, labelled, problem_type, **how)
         loss = self.scheme(losses, output=output, labels=labels, step=self.state.global_step)
+        if self.leap:
+            loss = loss + self.leap * depth_distance(output.pooled)
         if model.training:
             rate = self.lr_scheduler.get_last_lr()[0]
             self.step_log.step(self.state.global_step + 1, rate, loss, losses, self.scheme.weights())

@@ -1,0 +1,300 @@
+"""A teacher: a fine-tuned classifier whose opinion of every training text is asked once and learnt beside the labels.
+
+Each exit learns `(1 - a) · CE + a · T² · KL(teacher ‖ exit)` at temperature T (Hinton, Vinyals and Dean, Distilling the
+Knowledge in a Neural Network, arXiv 1503.02531); a text without a label learns the second part alone. Holds no loop and
+no scheme: those weigh and train what this gives for every exit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from elbert.data import Labels, Text, TextDataset
+from elbert.data.source import fingerprint, short_name
+from elbert.data.table import quote_names
+from elbert.errors import ModelError, UsageError
+from elbert.modeling import MultiExitModel, load_model
+from elbert.modeling.files.disk import FREE_SPACE, write_errors
+from elbert.modeling.losses import row_losses
+from elbert.results import ProblemType
+from elbert.runs.callbacks import TrainingInterruptedError
+from elbert.training.encoding import EncodedDataset, collator_for, encode
+from elbert.training.head_start import ValueUnits
+from elbert.training.settings import TrainSettings
+
+# Texts whose answers are written together; a run that was killed asks for no more than these again.
+CHUNK = 1024
+# Texts in one pass.
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Teacher:
+    """A trained classifier of the very classes a student is to learn. C classes.
+
+    Attributes:
+        name: as the user gave it.
+        model: the classifier, in evaluation mode; its last layer is what teaches.
+        tokenizer: its own, which may differ from the student's.
+        order: C indices into its logits, in the order of the student's classes.
+        max_length: tokens it reads of a text.
+    """
+
+    name: str
+    model: MultiExitModel
+    tokenizer: Any
+    order: tuple[int, ...]
+    max_length: int
+
+    def digest(self) -> str:
+        """Return what tells its weights and the order of its classes from any other's, 16 hexadecimal digits."""
+        found = hashlib.sha256(repr((self.order, self.max_length)).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            found.update(name.encode())
+            found.update(tensor.cpu().contiguous().numpy().data)
+        return found.hexdigest()[:16]
+
+    @torch.no_grad()
+    def logits(self, texts: Sequence[Text], dtype: str) -> Tensor:
+        """Return its last layer's logits of texts, [N, C] in the student's order of classes, float32.
+
+        Args:
+            texts: N of them.
+            dtype: `bfloat16` for matrix products in that, else float32.
+        """
+        encoded = encode(TextDataset(texts), self.tokenizer, self.max_length, progress=False)
+        rows = replace(encoded, labels=[0] * len(texts))
+        device, collate = self.model.device, collator_for(self.tokenizer, "single_label_classification")
+        answers = torch.empty(len(texts), len(self.order))
+        for places in torch.tensor(rows.lengths).argsort(descending=True, stable=True).split(BATCH):
+            batch = collate([rows[place] for place in places.tolist()])
+            inputs = {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+                last = self.model(**inputs).logits[:, -1]
+            answers[places] = last[:, self.order].float().cpu()
+        return answers
+
+
+def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
+    """Load a teacher for a student of these classes; the two may name them in another order.
+
+    Args:
+        name: folder, hub id or bundled name of a trained classifier of any family that is read.
+        space: the student's classes.
+        max_length: tokens the student reads; the teacher reads as many, or as many as it can.
+
+    Raises:
+        UsageError: there is no such model, or it answers something else.
+        ModelError: it cannot be used, or has no trained head.
+    """
+    model, tokenizer, _ = load_model(name)
+    own = Labels.from_id2label(model.config.id2label, model.problem_type)
+    if own.problem_type != space.problem_type:
+        raise UsageError(
+            f"teacher {name} is for {own.problem_type} and the data for {space.problem_type}; give a teacher of the "
+            "same problem, or set problem_type in its config.json if that is wrong"
+        )
+    order = (0,) if own.problem_type == "regression" else _order(name, own.names, space.names)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Teacher(
+        name, model.eval().to(device), tokenizer, order, min(max_length, model.family.max_length(model.config))
+    )
+
+
+def soft_labels(teacher: Teacher, texts: Sequence[Text], folder: Path, *, dtype: str, progress: bool) -> Tensor:
+    """Return the teacher's logits of texts, [N, C]; those that lie in `folder` already are not asked for again.
+
+    Args:
+        teacher: whom to ask.
+        texts: N of them; the same for the same folder.
+        folder: where the answers are kept, `CHUNK` texts a file; made if absent.
+        dtype: as in `Teacher.logits`.
+        progress: show a bar on stderr.
+
+    Raises:
+        ModelError: a file of earlier answers is damaged, or an answer is not a number.
+    """
+    folder.mkdir(exist_ok=True)
+    starts = range(0, len(texts), CHUNK)
+    parts = []
+    for start in tqdm(starts, desc="asking the teacher", unit="chunk", disable=not progress, leave=False):
+        path = folder / f"{start // CHUNK:06}.safetensors"
+        if not path.is_file():
+            answers = teacher.logits(texts[start : start + CHUNK], dtype)
+            if not bool(torch.isfinite(answers).all()):
+                raise ModelError(f"teacher {teacher.name} answers NaN or infinity; use another, or --dtype float32")
+            with write_errors(f"the teacher's answers in {folder}", FREE_SPACE):
+                part = path.with_suffix(".part")
+                save_file({"logits": answers}, part)
+                part.replace(path)
+        parts.append(_read(path))
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What a student learns besides its labels.
+
+    Attributes:
+        teacher: whose answers.
+        unlabelled: texts that have no label, maybe none.
+    """
+
+    teacher: Teacher
+    unlabelled: Sequence[Text]
+
+    def record(self) -> dict[str, Any]:
+        """Return what decides the outcome, for `run.json`; a resumed run must have the same."""
+        unlabelled = {"rows": len(self.unlabelled), "digest": fingerprint(self.unlabelled, None)[:16]}
+        about = {"name": short_name(self.teacher.name), "digest": self.teacher.digest()}
+        return {"teacher": {**about, "unlabelled": unlabelled}}
+
+    def add_to(
+        self,
+        student: EncodedDataset,
+        train: TextDataset,
+        tokenizer: Any,
+        settings: TrainSettings,
+        folder: Path,
+        units: ValueUnits | None,
+        *,
+        progress: bool,
+    ) -> EncodedDataset:
+        """Return the student's texts and behind them those without labels, each with the teacher's answer.
+
+        Args:
+            student: `train` as the student reads it.
+            train: the labelled texts.
+            tokenizer: the student's.
+            settings: length and dtype, with nothing automatic left.
+            folder: where the answers are kept while the run lasts.
+            units: those of the student's labels, where they are values.
+            progress: show bars on stderr.
+
+        Raises:
+            TrainingInterruptedError: Ctrl-C came while the teacher was asked; what it said so far is kept.
+        """
+        texts = [*train.texts, *self.unlabelled]
+        try:
+            answers = soft_labels(self.teacher, texts, folder, dtype=settings.dtype, progress=progress)
+        except KeyboardInterrupt:
+            kept = min(CHUNK * len(list(folder.glob("*.safetensors"))), len(texts))
+            raise TrainingInterruptedError(
+                f"stopped while the teacher was asked; {kept} of {len(texts)} answers are kept: run the same command "
+                "with --resume"
+            ) from None
+        if units is not None:
+            answers = (answers - units.mean) / units.scale
+        more = encode(TextDataset(self.unlabelled), tokenizer, settings.max_length, progress=progress)
+        nothing = [0.0] * answers.shape[1] if isinstance(student.labels[0], (list, tuple)) else 0
+        types = None
+        if student.token_type_ids is not None:
+            types = [*student.token_type_ids, *(more.token_type_ids or [])]
+        return EncodedDataset(
+            [*student.input_ids, *more.input_ids],
+            types,
+            [*student.labels, *([nothing] * len(more))],
+            student.truncated + more.truncated,
+            answers=answers,
+            labelled=len(student),
+        )
+
+
+def make_lesson(
+    teacher: str | None, unlabelled: TextDataset | None, train: TextDataset, max_length: int
+) -> Lesson | None:
+    """Return what a run learns besides its labels, or None where it has no teacher.
+
+    Args:
+        teacher: its name.
+        unlabelled: texts for it alone.
+        train: the student's labelled texts.
+        max_length: tokens the student reads.
+
+    Raises:
+        UsageError: texts without a teacher, or not of the kind that `train` holds; or as `load_teacher`.
+    """
+    texts = () if unlabelled is None else unlabelled.texts
+    if teacher is None:
+        if unlabelled is not None:
+            raise UsageError(f"{unlabelled.name} has nothing to teach without a teacher; give one, or leave it out")
+        return None
+    if len({isinstance(text, tuple) for text in (*train.texts, *texts)}) > 1:
+        raise UsageError("single texts and pairs can't be learnt together; give unlabelled texts of the data's kind")
+    if train.label_space is None:
+        raise UsageError(f"{train.name} has no labels; give a data set that has")
+    return Lesson(load_teacher(teacher, train.label_space, max_length), texts)
+
+
+def taught_losses(
+    logits: Tensor,
+    labels: Tensor,
+    answers: Tensor,
+    labelled: Tensor,
+    problem_type: ProblemType,
+    *,
+    weight: float,
+    temperature: float,
+) -> Tensor:
+    """Return each exit's own loss, of labels and teacher together, meaned over the batch, computed in fp32.
+
+    Args:
+        logits: [B, M, C].
+        labels: as in `layer_losses`; anything where there is none.
+        answers: [B, C] the teacher's logits, or its value.
+        labelled: [B] 1 where the text has a label; the others learn from the teacher alone.
+        problem_type: Kullback-Leibler divergence of classes, of every label's yes and no, or squared error.
+        weight: a, the teacher's part.
+        temperature: T; a value has none.
+
+    Returns:
+        [M] losses.
+    """
+    logits, answers = logits.float(), answers.float()[:, None]
+    share = torch.where(labelled > 0, weight, 1.0)[:, None]  # [B, 1]
+    hard = row_losses(logits, labels, problem_type)
+    if problem_type == "regression":
+        soft = (logits - answers).square().mean(-1)
+    elif problem_type == "single_label_classification":
+        theirs, mine = (F.log_softmax(each / temperature, dim=-1) for each in (answers, logits))
+        soft = temperature**2 * (theirs.exp() * (theirs - mine)).sum(-1)
+    else:
+        soft = temperature**2 * _yes_and_no(logits / temperature, answers / temperature).mean(-1)
+    return ((1 - share) * hard + share * soft).mean(0)
+
+
+def _yes_and_no(mine: Tensor, theirs: Tensor) -> Tensor:
+    """Return the divergence of two answers to yes or no, from their log-odds."""
+    yes, no = (F.logsigmoid(sign * theirs) - F.logsigmoid(sign * mine) for sign in (1, -1))
+    return theirs.sigmoid() * yes + (-theirs).sigmoid() * no
+
+
+def _order(name: str, own: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[int, ...]:
+    """Return where each wanted class stands among the teacher's; classes without names are numbered."""
+    spelt = [each.strip() for each in own]
+    if sorted(wanted) == sorted(map(str, range(len(wanted)))):
+        spelt = [each.removeprefix("LABEL_") for each in spelt]
+    if sorted(spelt) != sorted(wanted):
+        raise UsageError(
+            f"teacher {name} knows the classes {quote_names(own)} and the data {quote_names(wanted)}; they must be the "
+            "same: name the teacher's in id2label of its config.json, or give another teacher"
+        )
+    return tuple(spelt.index(each) for each in wanted)
+
+
+def _read(path: Path) -> Tensor:
+    try:
+        return load_file(path)["logits"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0]}); delete it and resume") from error
