@@ -119,3 +119,14 @@ def test_nothing_half_written_is_left_behind(
     monkeypatch.setattr("elbert.reports.text_page.text_page", full)
     refused("explain", model_folder, "a film", "--out", tmp_path / "page.html", status=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib_a_page_with_charts_is_refused_before_the_work_and_the_page_of_a_text_is_not(
+    run: Run, refused: Refused, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elbert.reports.plots.find_spec", lambda _: None)
+    data, page = tmp_path / "missing.csv", tmp_path / "page.html"
+    for words in (("explain", model_folder, "--data", data, "--out", page), ("evaluate", model_folder, data)):
+        more = ("--report", page) if words[0] == "evaluate" else ()
+        assert "pip install 'elbert[plots]'" in refused(*words, *more, status=1)
+    assert run("explain", model_folder, "a good film", "--out", page)[0] == 0

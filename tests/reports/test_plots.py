@@ -28,8 +28,8 @@ def test_an_overview_holds_both_pictures() -> None:
     for word in (
         "accuracy",
         "layers run (mean)",
-        "exits, this setting",
-        "same depth for all",
+        "these exits",
+        "one depth for all",
         "exit layer",
         "texts, %",
     ):

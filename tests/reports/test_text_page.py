@@ -45,7 +45,7 @@ def test_the_page_says_what_the_trace_says(traced: Traced) -> None:
 
 def test_the_line_of_the_exit_runs_behind_the_names_of_the_axes(traced: Traced) -> None:
     html = text_page(traced(ROWS, make("fixed", layer=1)))  # at layer 1 they stand in its way
-    line, *names = (html.index(mark) for mark in ('class="exit"', ">probability<", ">puzzlement (normalised entropy)<"))
+    line, *names = (html.index(mark) for mark in ('class="exit"', ">probability<", ">normalised entropy<"))
     assert line < min(names)
 
 

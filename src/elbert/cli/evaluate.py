@@ -52,7 +52,10 @@ def evaluate(
         elbert evaluate runs/mine test.csv --policy patience --patience 3 --report page.html
     """
     if report is not None:
+        from elbert.reports.plots import check_installed
+
         check_output(report, overwrite=overwrite)
+        check_installed()
     classifier = options.load_classifier(
         model,
         policy=policy,

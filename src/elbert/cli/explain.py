@@ -61,6 +61,10 @@ def explain(
         elbert explain runs/mine "What a film!" --json | jq .exit_layer
     """
     _check(text, text_pair, label, data, out, overwrite=overwrite, as_json=json)
+    if data is not None:
+        from elbert.reports.plots import check_installed
+
+        check_installed()
     with warnings_last():
         classifier = options.load_classifier(
             model,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elbert.reports import html
+from elbert.reports.filters import shortened
 from elbert.results import Trace
 from elbert.tracing.answers import answers_by_layer
 
@@ -40,46 +40,38 @@ def script_data(trace: Trace) -> dict[str, Any]:
     }
 
 
-def reading(trace: Trace, *, small: bool = False) -> str:
-    """Return the text with every word shaded by its share at the exit, and what the model did not read in grey."""
+def reading(trace: Trace) -> list[dict[str, Any]]:
+    """Return each half of the text in pieces: between words, words with their shade at the exit, and what was cut off.
+
+    A piece is (text, place of the word or None, shade from 0 to 1).
+    """
     shares = cumulative(trace)[trace.exit_layer - 1].tolist()
     most = max((share for share, word in zip(shares, trace.words, strict=True) if word.half is not None), default=1.0)
     halves = (trace.text,) if isinstance(trace.text, str) else trace.text
     blocks = []
     for half, text in enumerate(halves):
-        inner, done = [], 0
+        pieces: list[tuple[str, int | None, float]] = []
+        done = 0
         for place, word in enumerate(trace.words):
-            if word.half != half:
-                continue
-            inner.append(html.words(text[done : word.start]))
-            alpha = shares[place] / (most or 1.0)
-            shown = html.words(text[word.start : word.end])
-            inner.append(f'<span class="w" data-word="{place}" style="--a:{alpha:.3f}">{shown}</span>')
-            done = max(done, word.end)
-        rest = html.shortened(text[done:], 400)
-        if rest.strip():
-            inner.append(f'<span class="cut">{html.words(rest)}</span>')
-        if len(halves) == 2:
-            blocks.append(f'<p class="half">{("Text", "Its pair")[half]}</p>')
-        kind = "reading small" if small else "reading"
-        long = ' long" tabindex="0" role="region" aria-label="The text' if len(inner) > _LONG else ""
-        blocks.append(f'<div class="{kind}{long}" dir="auto">{"".join(inner)}</div>')
-    return "".join(blocks)
+            if word.half == half:
+                pieces.append((text[done : word.start], None, 0.0))
+                pieces.append((text[word.start : word.end], place, shares[place] / (most or 1.0)))
+                done = max(done, word.end)
+        title = ("Text", "Its pair")[half] if len(halves) == 2 else ""
+        rest = shortened(text[done:], 400)
+        blocks.append({"title": title, "pieces": pieces, "cut": rest.strip() and rest, "long": len(pieces) > _LONG})
+    return blocks
 
 
-def top_words(trace: Trace) -> str:
-    """Return the words most looked at up to the exit; the script follows the chosen layer."""
+def top_words(trace: Trace) -> dict[str, Any]:
+    """Return the words most looked at up to the exit, and the special tokens; the script follows the chosen layer."""
     shares = cumulative(trace)[trace.exit_layer - 1].tolist()
-    items = "".join(
-        f"<li>{html.isolated(trace.words[place].text)}<b>{html.words(html.percent(shares[place]))}</b></li>"
-        for place in _order(trace, shares)[:TOP]
-    )
-    special = sum(share for share, word in zip(shares, trace.words, strict=True) if word.half is None)
-    names = ", ".join(dict.fromkeys(word.text for word in trace.words if word.half is None))
-    return (
-        f'<ol class="top" id="top" aria-label="Words most attended to">{items}</ol><p class="soft">Special tokens '
-        f'({html.words(names)}) take <b id="special" class="number">{html.words(html.percent(special))}</b>.</p>'
-    )
+    special = [(word.text, share) for word, share in zip(trace.words, shares, strict=True) if word.half is None]
+    return {
+        "words": [(trace.words[place].text, shares[place]) for place in _order(trace, shares)[:TOP]],
+        "special": list(dict.fromkeys(name for name, _ in special)),
+        "special_share": sum(share for _, share in special),
+    }
 
 
 def _order(trace: Trace, shares: list[float]) -> list[int]:
@@ -87,42 +79,17 @@ def _order(trace: Trace, shares: list[float]) -> list[int]:
     return sorted(places, key=lambda place: (-shares[place], place))
 
 
-def build_up(trace: Trace, letters: dict[str, str]) -> str:
-    """Return the table of cumulative attention by depth, under the answer of every layer.
-
-    Args:
-        trace: of one text.
-        letters: a mark for an answer, ready HTML; other answers get a dot.
-    """
+def build_up(trace: Trace) -> dict[str, Any] | None:
+    """Return the table of cumulative attention by depth, under the answer of every layer; None without a word."""
     shares = cumulative(trace)
     places = _order(trace, shares[trace.exit_layer - 1].tolist())[:_ROWS]
     if not places:
-        return ""
+        return None
     most = float(shares[:, places].max()) or 1.0
-    said = answers_by_layer(trace.probs, trace.labels, trace.problem_type)
-    kinds = [_kind(trace, layer) for layer in range(1, trace.layers + 1)]
-    head = "".join(f'<th scope="col"{kind}>{layer}</th>' for layer, kind in enumerate(kinds, start=1))
-    marks = "".join(
-        f'<td{kind} style="--a:0">{letters.get(words, "·" if trace.labels else html.words(words))}</td>'
-        for words, kind in zip(said, kinds, strict=True)
-    )
-    rows = []
-    for place in sorted(places):
-        cells = "".join(
-            f'<td{kind} style="--a:{share / most:.2f}">{100 * share:.1f}</td>'
-            for share, kind in zip(shares[:, place].tolist(), kinds, strict=True)
-        )
-        name = html.isolated(html.shortened(trace.words[place].text, 24))
-        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
-    return (
-        '<div class="scroll" role="region" aria-label="Cumulative attention by depth, in per cent" tabindex="0">'
-        f'<table class="heat"><thead><tr><th scope="col">layer</th>{head}</tr></thead><tbody>'
-        f'<tr><th scope="row">answer</th>'
-        f"{marks}</tr>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _kind(trace: Trace, layer: int) -> str:
-    if layer == trace.exit_layer:
-        return ' class="out"'
-    return ' class="beyond"' if layer > trace.exit_layer else ""
+    return {
+        "answers": answers_by_layer(trace.probs, trace.labels, trace.problem_type),
+        "rows": [
+            (trace.words[place].text, [(share, share / most) for share in shares[:, place].tolist()])
+            for place in sorted(places)
+        ],
+    }

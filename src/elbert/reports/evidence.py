@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from elbert.exits import ExitPolicy
-from elbert.reports import html
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,8 @@ def evidence_of(
     return sorted(found, key=lambda each: not each.in_use)
 
 
-def section(found: Sequence[Evidence], *, dtype: str, backend: str) -> str:
-    """Return the section of the page; empty where nothing was calibrated.
+def shown(found: Sequence[Evidence], *, dtype: str, backend: str) -> dict[str, Any] | None:
+    """Return what the page says of them; None where nothing was calibrated.
 
     Args:
         found: from `evidence_of`.
@@ -52,37 +51,20 @@ def section(found: Sequence[Evidence], *, dtype: str, backend: str) -> str:
         backend: likewise.
     """
     if not found:
-        return ""
-    used = [each for each in found if each.in_use][:1]  # several promises may have ended in the same policy
-    parts = [_warning(used, dtype, backend)]
-    for each in used:
-        parts += [html.facts(_rows(each)), _exits(each.entry.get("exits"))]
-    others = [(each.name, _promise(each.entry)) for each in found[len(used) :]]
-    if others:
-        parts.append(html.details("Other calibrated policies of this model", html.facts(others)))
-    return html.section("How this policy was chosen", *parts)
-
-
-def _warning(used: Sequence[Evidence], dtype: str, backend: str) -> str:
-    if not used:
-        return html.callout(
-            "Not calibrated",
-            "The policy in use is none of those this model was calibrated for: no promise holds for it.",
-            "warning",
-        )
+        return None
+    used = next((each for each in found if each.in_use), None)  # several promises may have ended in the same policy
     here = {"dtype": dtype, "backend": backend}
-    different = [
-        f"{name} {used[0].entry[name]} there, {value} here"
-        for name, value in here.items()
-        if used[0].entry.get(name) not in (None, value)
-    ]
-    if not different:
-        return ""
-    return html.callout(
-        "Calibrated under other conditions",
-        f"{'; '.join(different)}. Thresholds belong to the numbers they were chosen on: calibrate again here.",
-        "warning",
-    )
+    return {
+        "used": None if used is None else {"rows": _rows(used), "exits": _exits(used.entry.get("exits"))},
+        "different": []
+        if used is None
+        else [
+            f"{name} {used.entry[name]} there, {value} here"
+            for name, value in here.items()
+            if used.entry.get(name) not in (None, value)
+        ],
+        "others": [(each.name, _promise(each.entry)) for each in found if each is not used],
+    }
 
 
 def _promise(entry: Mapping[str, Any]) -> str:
@@ -126,13 +108,11 @@ def _number(value: object, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "–"
 
 
-def _exits(exits: object) -> str:
+def _exits(exits: object) -> dict[str, Any] | None:
     """Return how well calibrated each exit was, and how well its score tells right from wrong."""
     if not isinstance(exits, list) or not all(isinstance(each, Mapping) for each in exits) or not exits:
-        return ""
+        return None
     keys = [("layer", "Layer"), ("temperature", "Temperature"), ("ece", "ECE"), ("brier", "Brier"), ("auroc", "AUROC")]
     present = [(key, name) for key, name in keys if any(key in each for each in exits)]
-    rows = [[html.words(_number(each.get(key), 3)) for key, _ in present] for each in exits]
-    grid = html.grid([f"#{name}" for _, name in present], rows, label="Calibration of every exit")
-    about = "ECE and Brier: how far probabilities are from frequencies. AUROC: how well exits rank right above wrong."
-    return html.details("Every exit's calibration", html.paragraph(about, "soft") + grid)
+    rows = [[_number(each.get(key), 3) for key, _ in present] for each in exits]
+    return {"head": [f"#{name}" for _, name in present], "rows": rows}

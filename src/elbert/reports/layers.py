@@ -1,11 +1,14 @@
-"""One text, layer by layer: the chart, the shares of the chosen layer, the table, and what the page's script needs."""
+"""One text, layer by layer: the chart, and what the template and the page's script show of every layer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from elbert.reports import html, svg
+from markupsafe import Markup
+
+from elbert.reports import svg
+from elbert.reports.filters import probability, shortened
 from elbert.reports.series import Series
 from elbert.results import Trace
 from elbert.tracing.answers import answers_by_layer, score
@@ -13,7 +16,7 @@ from elbert.tracing.answers import answers_by_layer, score
 _LEFT, _WIDTH = 30, 306
 
 
-def chart(trace: Trace, series: Sequence[Series]) -> str:
+def chart(trace: Trace, series: Sequence[Series]) -> Markup:
     """Return the chart: what every exit says, how unsure it is, where the text leaves, and what was never run."""
     values = [value for each in series for value in each.values]
     scale = (0.0, 1.0) if trace.labels else _padded(values)
@@ -87,7 +90,7 @@ def _letters(frame: svg.Frame, series: Sequence[Series]) -> str:
 
 
 def _puzzlement(trace: Trace, frame: svg.Frame) -> str:
-    parts = [frame.axes("layer", "puzzlement (normalised entropy)", trace.layers)]
+    parts = [frame.axes("layer", "normalised entropy", trace.layers)]
     threshold = trace.policy.get("threshold")
     if trace.policy["name"] in ("elbert", "entropy", "pcee", "epee") and trace.policy.get("normalized", True):
         y = frame.py(float(threshold or 0))
@@ -110,29 +113,11 @@ def _exit(trace: Trace, frame: svg.Frame, bottom: float) -> str:
     )
 
 
-def legend(series: Sequence[Series]) -> str:
-    """Return the lines with their names."""
-    keys = "".join(
-        f'<span class="key"><svg viewBox="0 0 27 11" aria-hidden="true"><path class="line {each.kind}" d="M1 5.5H26"/>'
-        f"</svg>{f'<b>{each.letter}</b>' if each.letter else ''} {html.isolated(html.shortened(each.name, 60))}</span>"
-        for each in series
-    )
-    return f'<span class="legend">{keys}</span>'
-
-
-def shares(trace: Trace, series: Sequence[Series]) -> str:
-    """Return the bars of one layer, at first the exit's; the script moves them."""
+def shares(trace: Trace, series: Sequence[Series]) -> list[tuple[Series, float, str]]:
+    """Return the bars of the exit's layer: series, length from 0 to 1, value; the script moves them."""
     here = trace.exit_layer - 1
-    rows = []
-    for each, width in zip(series, widths(trace, series)[here], strict=True):
-        mark = f'<span class="mark c{each.kind[1]}">{each.letter}</span>' if each.letter else "<span></span>"
-        rows.append(
-            f'<div class="shares" data-share>{mark}'
-            f'<span class="name">{html.isolated(html.shortened(each.name, 60))}</span>'
-            f'<span class="track"><i class="b{each.kind[1]}" style="--p:{width}"></i></span>'
-            f'<span class="value number">{html.words(_value(trace, each.values[here]))}</span></div>'
-        )
-    return "".join(rows)
+    lengths = widths(trace, series)[here]
+    return [(each, width, _value(trace, each.values[here])) for each, width in zip(series, lengths, strict=True)]
 
 
 def widths(trace: Trace, series: Sequence[Series]) -> list[list[float]]:
@@ -184,75 +169,46 @@ def rule(trace: Trace) -> str:
 
 
 def _value(trace: Trace, value: float) -> str:
-    return html.probability(value) if trace.labels else f"{value:.3f}"
+    return probability(value) if trace.labels else f"{value:.3f}"
 
 
-def table(trace: Trace, series: Sequence[Series], gold: str | None) -> str:
-    """Return one row per layer; a row's button shows that layer above."""
+_WINDOW = {None: "–", True: "holds", False: "not steady"}
+
+
+def rows(trace: Trace, gold: str | None) -> list[dict[str, Any]]:
+    """Return what the table says of every layer: answer, whether it is right, the numbers, what the rule made of it."""
     said = answers_by_layer(trace.probs, trace.labels, trace.problem_type)
-    letters = {each.name: f'<span class="mark c{each.kind[1]}">{each.letter}</span> ' for each in series if each.letter}
-    head = ["Layer", "Answer", "Probability", "Puzzlement"] if trace.labels else ["Layer", "Value"]
     windowed = isinstance(trace.policy.get("window"), int)
-    head += ["Window"] if windowed else []
-    top = "".join(f'<th scope="col">{name}</th>' for name in head)
-    rows = []
-    for layer, (words, row) in enumerate(zip(said, trace.probs.tolist(), strict=True), start=1):
-        answer = letters.get(words, "") + html.isolated(html.shortened(words, 90)) + _verdict(trace, words, gold)
-        cells = [answer]
-        if trace.labels:
-            sure = score(row, trace.problem_type) or 0.0
-            cells += [html.words(html.probability(sure)), _meter(float(trace.puzzlement[layer - 1]))]
-        cells += [_WINDOW[trace.steady[layer - 1]]] if windowed else []
-        rows.append(_row(trace, layer, cells))
-    return (
-        '<div class="scroll" role="region" aria-label="Every layer" tabindex="0"><table class="layers"><thead><tr>'
-        f'{top}<th scope="col" class="wide">What the rule made of it</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    listed = []
+    for layer, (words, probs) in enumerate(zip(said, trace.probs.tolist(), strict=True), start=1):
+        listed.append(
+            {
+                "layer": layer,
+                "kind": kind(trace, layer),
+                "answer": words,
+                "right": None if gold is None or not trace.labels else words == gold,
+                "probability": (score(probs, trace.problem_type) or 0.0) if trace.labels else None,
+                "puzzlement": float(trace.puzzlement[layer - 1]),
+                "window": _WINDOW[trace.steady[layer - 1]] if windowed else None,
+                "why": why(trace, layer),
+            }
+        )
+    return listed
 
 
-_WINDOW = {None: '<span class="soft">–</span>', True: "holds", False: "not steady"}
+def kind(trace: Trace, layer: int) -> str:
+    """Return the CSS class of a layer: the exit, beyond it, or run before it."""
+    return "out" if layer == trace.exit_layer else "beyond" if layer > trace.exit_layer else "ran"
 
 
-def _row(trace: Trace, layer: int, cells: Sequence[str]) -> str:
-    kind = "out" if layer == trace.exit_layer else "beyond" if layer > trace.exit_layer else ""
-    badge = '<span class="badge">exit</span>' if layer == trace.exit_layer else ""
-    inner = f'<td class="answer">{cells[0]}</td>' + "".join(f"<td>{cell}</td>" for cell in cells[1:])
-    return (
-        f'<tr data-layer="{layer}" class="{kind}"><th scope="row">'
-        f'<button type="button" aria-pressed="false" aria-label="Show layer {layer}">{layer}</button>'
-        f"{badge}</th>{inner}"
-        f'<td class="why wide">{html.isolated(why(trace, layer))}</td></tr>'
-    )
-
-
-def _verdict(trace: Trace, answer: str, gold: str | None) -> str:
-    if gold is None or not trace.labels:
-        return ""
-    return (
-        ' <span class="good verdict">✓ right</span>' if answer == gold else ' <span class="bad verdict">✗ wrong</span>'
-    )
-
-
-def _meter(value: float) -> str:
-    return f'<span class="meter"><i style="--p:{value:.3f}"></i></span>{value:.3f}'
-
-
-def classes(trace: Trace) -> str:
-    """Return the probabilities of all classes at every layer, most probable at the exit first; folded where many."""
+def classes(trace: Trace) -> dict[str, Any] | None:
+    """Return the table of all classes' probabilities, most probable at the exit first; None for values."""
     if not trace.labels:
-        return ""
+        return None
     order = trace.probs[trace.exit_layer - 1].argsort(descending=True).tolist()
-    head = [
-        "Class",
-        *(f"#{layer}{' exit' if layer == trace.exit_layer else ''}" for layer in range(1, trace.layers + 1)),
-    ]
-    rows = [
-        [html.isolated(html.shortened(trace.labels[index], 80)), *(_short(p) for p in trace.probs[:, index].tolist())]
-        for index in order
-    ]
-    grid = html.grid(head, rows, label="Probability of every class after every layer")
-    return html.details(f"Probabilities of all {len(order)} classes after every layer", grid)
+    names = (f"#{layer}{' exit' if layer == trace.exit_layer else ''}" for layer in range(1, trace.layers + 1))
+    rows = [[shortened(trace.labels[index], 80), *map(_short, trace.probs[:, index].tolist())] for index in order]
+    return {"head": ["Class", *names], "rows": rows}
 
 
 def _short(p: float) -> str:

@@ -6,12 +6,16 @@ Knows numbers and matplotlib's figure objects only; no global plotting state is 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+from markupsafe import Markup
+
 from elbert.errors import MissingExtraError
+from elbert.reports.filters import escaped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +24,18 @@ PictureFormat = Literal["svg", "png", "pdf"]
 
 # Okabe and Ito's colour-blind safe colours for the data.
 COLOURS = {"ink": "#24292f", "rule": "#d0d7de", "depth": "#0072b2", "exits": "#d55e00"}
+
+# What begins the name of an artist that holds a tip.
+TIP = "tip: "
+
+# What a colour is called in the style of a page.
+_THEME = {
+    COLOURS["ink"]: "soft",
+    COLOURS["rule"]: "rule",
+    COLOURS["depth"]: "s0",
+    COLOURS["exits"]: "s1",
+    "#ffffff": "page",
+}
 
 # Two pictures as wide as a phone shows at its own size, side by side.
 _SIZE = (9.6, 3.2)
@@ -80,21 +96,28 @@ def overview(curve: DepthCurve, histogram: Sequence[int], *, picture: PictureFor
         MissingExtraError: matplotlib is not installed.
     """
     with styled("overview"):
-        figure = _figure()
+        figure = new_figure(_SIZE)
         left, right = figure.subplots(1, 2)
-        _draw_depth(left, curve)
-        _draw_exits(right, histogram)
+        draw_depth(left, curve)
+        draw_exits(right, histogram)
         return rendered(figure, picture)
 
 
-def _draw_depth(axes: Any, curve: DepthCurve) -> None:
+def draw_depth(axes: Any, curve: DepthCurve) -> None:
+    """Draw score against layers: one depth for all as a line, the policy as a diamond, its other settings as dots."""
     layers = len(curve.scores)
-    axes.plot(range(1, layers + 1), curve.scores, marker="o", ms=4, color=COLOURS["depth"], label="same depth for all")
-    if curve.others:
-        others = zip(*curve.others, strict=True)
-        axes.plot(*others, marker=".", ms=5, ls="", alpha=0.5, color=COLOURS["exits"], label="exits, other settings")
+    line = list(enumerate(curve.scores, start=1))
+    axes.plot(*zip(*line, strict=True), color=COLOURS["depth"], lw=2)
+    tip = "{:.4f} at {:.2f} layers".format
+    for place, (depth, score) in enumerate(curve.others):
+        label = None if place else "other settings"
+        mark(axes, depth, score, tip(score, depth), "exits", marker="o", ms=4, mew=0, alpha=0.4, label=label)
+    for layer, score in line:
+        label = None if layer > 1 else "one depth for all"
+        mark(axes, layer, score, f"layer {layer}: {score:.4f}", "depth", marker="o", ms=5, label=label)
     if curve.exits is not None:
-        axes.plot(*curve.exits, marker="D", ms=8, ls="", color=COLOURS["exits"], label="exits, this setting")
+        words = f"this setting: {tip(curve.exits[1], curve.exits[0])}"
+        mark(axes, *curve.exits, words, "exits", marker="D", ms=8, mec="white", label="these exits")
     axes.set_xlabel("layers run (mean)")
     axes.set_ylabel(curve.metric)
     axes.set_xlim(0.5, layers + 0.5)
@@ -103,12 +126,22 @@ def _draw_depth(axes: Any, curve: DepthCurve) -> None:
     low, high = axes.get_ylim()
     spare = max(_LEAST_RANGE - (high - low), 0) / 2
     axes.set_ylim(low - spare, high + spare)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8, columnspacing=1, handletextpad=0.4)
+    name_marks(axes)
 
 
-def _draw_exits(axes: Any, histogram: Sequence[int]) -> None:
+def name_marks(axes: Any) -> None:
+    """Say above the chart what its marks mean."""
+    place: Any = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 3}
+    axes.legend(**place, fontsize="small", columnspacing=1, handletextpad=0.4)
+
+
+def draw_exits(axes: Any, histogram: Sequence[int]) -> None:
+    """Draw the share of texts that left after each layer."""
     total, layers = max(sum(histogram), 1), len(histogram)
-    axes.bar(range(1, layers + 1), [100 * count / total for count in histogram], color=COLOURS["exits"], width=0.8)
+    shares = [100 * count / total for count in histogram]
+    bars = axes.bar(range(1, layers + 1), shares, color=COLOURS["exits"], width=0.8)
+    for layer, (bar, share, count) in enumerate(zip(bars, shares, histogram, strict=True), start=1):
+        bar.set_gid(f"{TIP}layer {layer}: {count:,} texts, {share:.1f} %")
     axes.set_xlabel("exit layer")
     axes.set_ylabel("texts, %")
     axes.set_xlim(0.4, layers + 0.6)
@@ -136,10 +169,16 @@ def styled(salt: str, **style: Any) -> Any:
     return mpl.rc_context(settings)
 
 
-def _figure() -> Figure:
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return an empty figure, of a size in inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=_SIZE, layout="constrained")
+    return Figure(figsize=size, layout="constrained")
+
+
+def mark(axes: Any, x: float, y: float, tip: str, colour: str, **style: Any) -> None:
+    """Draw one mark with a tip, which an inline SVG shows under the mouse."""
+    axes.plot(x, y, ls="", color=COLOURS[colour], gid=f"{TIP}{tip}", **style)
 
 
 def layer_ticks(layers: int) -> list[int]:
@@ -153,3 +192,27 @@ def rendered(figure: Figure, picture: PictureFormat) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format=picture, transparent=picture == "svg", dpi=200, metadata=_METADATA[picture])
     return stream.getvalue()
+
+
+def inline(figure: Figure, label: str) -> Markup:
+    """Return the figure as an SVG element for a page: in the page's own colours, so that it follows light and dark.
+
+    Args:
+        figure: drawn under `styled`, in `COLOURS`; marks with tips show them under the mouse.
+        label: what it shows, for those who can't see it.
+    """
+    svg = rendered(figure, "svg").decode()
+    size = re.findall(r'viewBox="[^"]*"', svg)[0]
+    root = f'<svg {size} role="img" aria-label="{escaped(label)}" style="stroke-linejoin: round">'
+    svg = root + re.split(r"<svg[^>]*>", svg, maxsplit=1)[1]
+    # Its style sheet would be the whole page's, and so would the names that nothing refers to.
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(rf'<g id="{TIP}([^"]*)">', r"<g><title>\1</title>", svg)
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r"\d+\.\d{5,}", lambda found: f"{float(found[0]):.2f}", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg))
+    svg = svg.replace("xlink:href", "href")
+    for colour, variable in _THEME.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    return Markup(svg)

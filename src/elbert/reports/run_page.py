@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from elbert.calibration.model import record
-from elbert.reports import evidence, html, run_charts, texts
+from elbert.reports import evidence, run_charts, texts
+from elbert.reports.filters import percent, shortened
 from elbert.reports.page import page
+from elbert.reports.plots import DepthCurve
 from elbert.reports.run import Run, Verdicts, run_of
 from elbert.reports.story import curves_of
 from elbert.reports.summary import policy_words, summary
@@ -118,26 +121,33 @@ def _scored(
 
 
 def run_page(report: Report) -> str:
-    """Return the page as HTML."""
+    """Return the page as HTML.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     run = report.run
-    curve = ""
+    curve = None
     if report.score is not None:
         others = [(point.mean_exit_layer, point.score) for point in report.points]
-        curve = run_charts.score_by_depth(report.scores, report.metric, (run.mean_exit_layer, report.score), others)
-    depth = f'<div class="pair">{curve}{run_charts.exit_layers(run.histogram)}</div>'
-    who = f'<div class="pair">{run_charts.by_length(run)}{run_charts.by_confidence(run)}</div>'
-    sections = [
-        html.tiles(_headlines(report)),
-        *(html.paragraph(note) for note in report.notes),
-        html.section("How deep is deep enough", depth),
-        _changes(run),
-        html.section("Who leaves early, who late", who, run_charts.by_class(run)),
-        texts.section(run),
-        evidence.section(report.found, dtype=report.dtype, backend=report.backend),
-        html.section("The numbers", html.facts(_numbers(report))),
-        html.section("How it was done", html.facts(report.facts), _source(run)),
-    ]
-    return page(report.title, html.words(report.lead), sections)
+        here = (run.mean_exit_layer, report.score)
+        curve = run_charts.score_by_depth(DepthCurve(report.scores, report.metric, here, others))
+    return page(
+        "run.html",
+        title=report.title,
+        lead=report.lead,
+        run=run,
+        tiles=_headlines(report),
+        notes=report.notes,
+        depth=(curve, run_charts.exit_layers(run.histogram)),
+        changes=_changes(run),
+        who=(run_charts.by_length(run), run_charts.by_confidence(run)),
+        classes=_classes(run),
+        groups=texts.groups(run),
+        evidence=evidence.shown(report.found, dtype=report.dtype, backend=report.backend),
+        numbers=_numbers(report),
+        facts=report.facts,
+    )
 
 
 def _headlines(report: Report) -> list[tuple[str, str]]:
@@ -157,16 +167,15 @@ def _headlines(report: Report) -> list[tuple[str, str]]:
     return tiles
 
 
-def _changes(run: Run) -> str:
-    """Return what leaving early changed: corrected, hurt, the same; and for every exit layer."""
-    title, total = "What leaving early changed", len(run.texts)
+def _changes(run: Run) -> dict[str, Any]:
+    """Return what leaving early changed, in words; with labels also as parts of a bar and for every exit layer."""
+    total, verdicts = len(run.texts), run.verdicts
     if run.problem_type == "regression":
-        return html.section(title, html.paragraph(_value_words(run)))
-    changed, verdicts = int(run.changed.sum()), run.verdicts
+        return {"words": _value_words(run)}
     if verdicts is None:
-        share = html.percent(changed / total)
-        words = f"{changed:,} of {total:,} texts ({share}) got another answer than at full depth."
-        return html.section(title, html.paragraph(words))
+        changed = int(run.changed.sum())
+        share = percent(changed / total)
+        return {"words": f"{changed:,} of {total:,} texts ({share}) got another answer than at full depth."}
     won, lost, wrong = (int(mask.sum()) for mask in (verdicts.corrected, verdicts.hurt, verdicts.wrong))
     right = total - won - lost - wrong
     words = (
@@ -175,15 +184,8 @@ def _changes(run: Run) -> str:
         f"ways. In all: {abs(won - lost):,} right answers {'fewer' if won < lost else 'more'} in {total:,} texts."
     )
     names = ("right both ways", "right at the exit only", "right at the last layer only", "wrong both ways")
-    bar = _balance(list(zip(names, ("same", "won", "lost", "wrong"), (right, won, lost, wrong), strict=True)))
-    return html.section(title, bar, html.paragraph(words), _by_exit(run, verdicts))
-
-
-def _balance(parts: Sequence[tuple[str, str, int]]) -> str:
-    """Return one bar of parts (name, CSS class, texts) with its legend; the sentence under it says the same."""
-    inner = "".join(f'<i class="{kind}" style="flex:{count} 0 0"></i>' for _, kind, count in parts if count)
-    keys = "".join(f'<span class="key"><i class="{kind}"></i>{name}</span>' for name, kind, _ in parts)
-    return f'<div aria-hidden="true"><div class="balance">{inner}</div><p class="balance keys">{keys}</p></div>'
+    parts = list(zip(names, ("same", "won", "lost", "wrong"), (right, won, lost, wrong), strict=True))
+    return {"words": words, "parts": parts, "rows": _by_exit(run, verdicts)}
 
 
 def _value_words(run: Run) -> str:
@@ -197,17 +199,37 @@ def _value_words(run: Run) -> str:
     return words
 
 
-def _by_exit(run: Run, verdicts: Verdicts) -> str:
-    """Return a table of exit layers: texts, right there, right at full depth, corrected, hurt."""
+def _by_exit(run: Run, verdicts: Verdicts) -> list[list[str]]:
+    """Return the rows of a table of exit layers: texts, right there, right at full depth, corrected, hurt."""
     rows = []
     for layer, count in enumerate(run.histogram, start=1):
         if count:
             here = run.exit_layer == layer
-            shares = [run_charts.share(right[here]) for right in (verdicts.at_exit, verdicts.at_last)]
             counts = [f"{int(mask[here].sum()):,}" for mask in (verdicts.corrected, verdicts.hurt)]
-            rows.append([str(layer), f"{count:,}", *shares, *counts])
-    head = ["Exit layer", "#Texts", "#Right at exit", "#Right at full depth", "#Corrected", "#Hurt"]
-    return html.grid(head, rows, label="What leaving early changed, by exit layer")
+            rows.append([str(layer), f"{count:,}", *_shares(verdicts, here), *counts])
+    return rows
+
+
+def _classes(run: Run) -> dict[str, Any] | None:
+    """Return the table of classes: how deep their texts run, and how often they are right; None for other tasks."""
+    if run.problem_type != "single_label_classification":
+        return None
+    classes = torch.tensor(run.gold) if run.gold is not None else run.exit_probs.argmax(-1)
+    masks = [(name, classes == index) for index, name in enumerate(run.names)]
+    found = [(float(run.exit_layer[here].double().mean()), name, here) for name, here in masks if bool(here.any())]
+    head = ["Class" if run.gold is not None else "Class answered", "#Texts", "Mean exit layer"]
+    head += ["#Right at exit", "#Right at full depth"] if run.verdicts is not None else []
+    rows = []
+    for mean, name, here in sorted(found, key=lambda each: each[0]):
+        depth = {"share": mean / run.layers, "text": f"{mean:.2f}"}
+        rows.append([shortened(name, 60), f"{int(here.sum()):,}", depth, *_shares(run.verdicts, here)])
+    return {"head": head, "rows": rows}
+
+
+def _shares(verdicts: Verdicts | None, here: Tensor) -> list[str]:
+    """Return the share of some texts that is right at the exit, and at full depth; nothing without labels."""
+    masks = () if verdicts is None else (verdicts.at_exit, verdicts.at_last)
+    return [percent(float(mask[here].double().mean())) for mask in masks]
 
 
 def _numbers(report: Report) -> list[tuple[str, str]]:
@@ -224,7 +246,3 @@ def _numbers(report: Report) -> list[tuple[str, str]]:
         ("policy", policy_words(report.run.policy.to_dict())),
         ("computed by", f"{report.backend}, {report.dtype}"),
     ]
-
-
-def _source(run: Run) -> str:
-    return f'<p class="soft">Exit rule: {html.linked(run.policy.citation)}</p>'

@@ -1,6 +1,7 @@
-"""Hand-drawn charts as inline SVG: axes, lines, dots, bars. Colours are classes, so that they follow the page's theme.
+"""The parts of the interactive chart of one text, as inline SVG. Colours are classes, so that they follow the theme.
 
-A chart is 360 units wide, about what a phone shows at its own size, so that 11 unit text stays readable there.
+The page's script moves marks over this chart, which is why matplotlib doesn't draw it, as it draws all others. A
+chart is 360 units wide, about what a phone shows at its own size, so that 11 unit text stays readable there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from elbert.reports.html import words
+from markupsafe import Markup
+
+from elbert.reports.filters import escaped
 from elbert.reports.plots import layer_ticks
 
 WIDTH = 360
@@ -60,22 +63,21 @@ class Frame:
         return "".join(parts)
 
 
-def chart(height: float, label: str, *parts: str, ident: str = "") -> str:
+def chart(height: float, label: str, *parts: str) -> Markup:
     """Return a whole SVG.
 
     Args:
         height: in units; the width is `WIDTH`.
         label: what it shows, for those who can't see it.
         parts: its content.
-        ident: an id.
     """
-    name = f' id="{ident}"' if ident else ""
-    return f'<svg{name} viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{words(label)}">{"".join(parts)}</svg>'
+    size = f'viewBox="0 0 {WIDTH} {height:g}"'
+    return Markup(f'<svg {size} role="img" aria-label="{escaped(label)}">{"".join(parts)}</svg>')
 
 
 def text(x: float, y: float, content: str, anchor: str = "start", kind: str = "tick") -> str:
     """Return one line of text."""
-    return f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{words(content)}</text>'
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escaped(content)}</text>'
 
 
 def line(frame: Frame, points: Iterable[tuple[float, float]], kind: str) -> str:
@@ -88,29 +90,8 @@ def dot(frame: Frame, x: float, y: float, kind: str, tip: str = "", radius: floa
     """Return a dot with a tip that shows under the mouse."""
     return (
         f'<circle class="dot {kind}" cx="{frame.px(x):g}" cy="{frame.py(y):g}" r="{radius:g}">'
-        f"{f'<title>{words(tip)}</title>' if tip else ''}</circle>"
+        f"{f'<title>{escaped(tip)}</title>' if tip else ''}</circle>"
     )
-
-
-def diamond(frame: Frame, x: float, y: float, kind: str, tip: str) -> str:
-    """Return a diamond, to be told from dots without colour."""
-    shape = f"M{frame.px(x):g} {frame.py(y) - 6:g}l6 6l-6 6l-6 -6z"
-    return f'<path class="diamond {kind}" d="{shape}"><title>{words(tip)}</title></path>'
-
-
-def bar(frame: Frame, x: float, y: float, width: float, kind: str, tip: str) -> str:
-    """Return an upright bar that stands on the bottom edge; `width` in values of x."""
-    left, right, top = frame.px(x - width / 2), frame.px(x + width / 2), frame.py(y)
-    height = max(frame.top + frame.height - top, 0)
-    return (
-        f'<rect class="bar {kind}" x="{left:g}" y="{top:g}" width="{right - left:.1f}" height="{height:.1f}">'
-        f"<title>{words(tip)}</title></rect>"
-    )
-
-
-def span(frame: Frame, x: float, low: float, high: float, kind: str) -> str:
-    """Return an upright stroke from one value to another."""
-    return f'<path class="span {kind}" d="M{frame.px(x):g} {frame.py(low):g}V{frame.py(high):g}"/>'
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
