@@ -17,10 +17,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 env: $(VENV)/.installed ## the virtual environment, with pinned versions
 
-lint: env        ## ruff and mypy
+lint: env        ## ruff, mypy, and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: lint       ## lint and the whole test suite: offline, seeded, under ten minutes on two cores
 	$(BIN)/python -m pytest

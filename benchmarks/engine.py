@@ -33,10 +33,10 @@ from elbert import Classifier
 from elbert.evaluation.bench import PEERS, Job, Plan, Row, Spec, line_up, race
 from elbert.evaluation.bench.lengths import lengths_of
 from elbert.evaluation.bench.machine import machine, versions
-from elbert.evaluation.bench.show import table_of
 from elbert.evaluation.bench.systems import OURS
 from elbert.evaluation.bench.worker import process_peak_mb
 from elbert.reports.plots import rendered, styled
+from elbert.reports.race import table_of
 from grounds import CORPORA, SHAPES, SINGLE, model_folder, texts_of, texts_of_length
 from products import product
 

@@ -6,22 +6,30 @@ Joins tokenizer, engine, policies and the model folder. Runs no layer itself, tr
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from elbert.calibration import Calibration
-from elbert.calibration.model import calibrate_model, promises, warn_of_misfit
+from elbert.calibration import Calibration, Drift, calibrate, check, exit_confidence
+from elbert.calibration.misfit import misfit
+from elbert.calibration.promises import check_request, default_name, promises
+from elbert.calibration.seen import check_unseen
 from elbert.data import Labels, Text, TextDataset
+from elbert.data.source import fingerprint, short_name
 from elbert.engine import Engine
 from elbert.engine.backends.backend import choose_backend
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
-from elbert.errors import ModelError, UsageError, did_you_mean
-from elbert.exits import ExitPolicy, make, names
+from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError, did_you_mean
+from elbert.exits import ExitPolicy, make, names, replay
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.plain import PlainModel, open_model
 from elbert.modeling.files.plain_tokenizer import LeanTokenizer
+from elbert.modeling.files.policies import write_policies
+from elbert.modeling.files.sources import find_folder
 from elbert.predictions import predictions
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tokens import arrivals
@@ -31,6 +39,9 @@ from elbert.tracing.words import words_of
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
+
+# Texts recorded between two ticks of a progress bar.
+_AT_ONCE = 512
 
 
 class Classifier:
@@ -75,7 +86,7 @@ class Classifier:
         self.max_length = min(int(self.elbert.get("max_length") or weights.max_length), weights.max_length)
         try:
             self.policies = {key: ExitPolicy.from_dict(value) for key, value in self.elbert.get("policies", {}).items()}
-            default = self.elbert.get("default_policy", "elbert")
+            default = self.elbert.get("default_policy", "full")  # exits nobody trained or chose answer nothing
             self.policy = self._resolve(default)
         except UsageError as error:
             raise ModelError(f"{name or 'the model'}: elbert.json: {error}") from None
@@ -182,10 +193,35 @@ class Classifier:
                 yield waiting.pop(following)
                 following += 1
 
-    def record(self, texts: Iterable[Text], *, batch_size: int = 32, pooled: bool = False) -> LayerOutputs:
-        """Run every text to full depth and return what every exit said, for replay, sweeps and calibration."""
+    def record(
+        self,
+        texts: Iterable[Text],
+        *,
+        batch_size: int = 32,
+        pooled: bool = False,
+        on_texts: Callable[[int], object] | None = None,
+    ) -> LayerOutputs:
+        """Run every text to full depth and return what every exit said, for replay, sweeps and calibration.
+
+        Args:
+            texts: strings or pairs.
+            batch_size: texts in flight together, >= 1.
+            pooled: keep the pooled states too, for learned policies.
+            on_texts: called with a count of texts whenever so many more are through, for a progress bar.
+
+        Raises:
+            UsageError: `batch_size` is no whole number of 1 or more, or something given is no text.
+        """
         _check_batch_size(batch_size)
-        return self.engine.record(list(self._arrivals(texts, {})), batch_size=batch_size, pooled=pooled)
+        arrived = sorted(self._arrivals(texts, {}), key=lambda arrival: arrival.index)
+        if on_texts is None:
+            return self.engine.record(arrived, batch_size=batch_size, pooled=pooled)
+        parts = []
+        for start in range(0, max(len(arrived), 1), _AT_ONCE):
+            part = [replace(each, index=place) for place, each in enumerate(arrived[start : start + _AT_ONCE])]
+            parts.append(self.engine.record(part, batch_size=batch_size, pooled=pooled))
+            on_texts(len(part))
+        return LayerOutputs.joined(parts)
 
     def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
@@ -216,11 +252,15 @@ class Classifier:
         policy: str = "elbert",
         metric: str | None = None,
         name: str | None = None,
-        default: bool | None = None,
+        default: str | None = None,
         batch_size: int = 32,
-        **progress: Any,
+        on_texts: Callable[[int], object] | None = None,
+        on_policy: Callable[[], object] | None = None,
     ) -> dict[str, Calibration]:
-        """Find the fastest policy that gives up less than `max_drop`, and keep it with its evidence, see docs.
+        """Find the fastest policies that give up less than was promised, and keep them with their evidence, see docs.
+
+        One of them becomes the policy of this object, and of the model once it is saved: the one named by `default`,
+        else the one promise asked for, else `drop-1` of the ladder.
 
         Args:
             texts: the model wasn't trained on; or a `TextDataset`, with its labels.
@@ -230,9 +270,10 @@ class Classifier:
             policy: family to search: the name of an exit policy.
             metric: what is reported beside; the promise is about accuracy, see the evidence's `loss`.
             name: of the policy in `policies`; None makes one from `max_drop`.
-            default: make it the policy of this object and the saved model; None does where `max_drop` is given.
+            default: which policy to use from now on where none is named, a new or a saved one, or `full`.
             batch_size: texts in flight together.
-            progress: `on_texts` and `on_policy`, called as the work goes on.
+            on_texts: called with a count of texts whenever so many more are recorded.
+            on_policy: called after every policy tried.
 
         Returns:
             Each policy with its evidence, by name; full depth, not `guaranteed`, where no test passed.
@@ -241,19 +282,84 @@ class Classifier:
             UsageError: a value out of range, or these are the texts the model was trained on.
             DataError: fewer than ten texts, or a label that is missing or unknown.
         """
-        wanted = promises(max_drop, name, default)
-        search = {"confidence": confidence, "family": policy, "metric": metric, **progress}
-        found = calibrate_model(self, texts, labels, wanted, batch_size=batch_size, **search)
+        promised = promises(max_drop, name)
+        chosen = default_name(default, promised, self.policies)
+        search: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric}
+        check_request(self.problem_type, promised, **search)
+        dataset = self._dataset(texts, labels)
+        sha256 = fingerprint(dataset.texts, dataset.labels)
+        check_unseen(self.elbert.get("training"), sha256, dataset.name)
+        outputs = self.record(dataset.texts, batch_size=batch_size, on_texts=on_texts)
+        about = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
+        found = {
+            key: replace(each, evidence={**each.evidence, **about})
+            for key, each in calibrate(outputs, dataset.labels, promised, on_policy=on_policy, **search).items()
+        }
         self.policies |= {key: each.policy for key, each in found.items()}
         self.calibration |= {key: each.evidence for key, each in found.items()}
-        if max_drop is not None and default is not False:
-            (chosen,) = found
-            self.policy, self.elbert = found[chosen].policy, {**self.elbert, "default_policy": chosen}
+        self._use(chosen)
         return found
+
+    def keep(self, name: str, policy: ExitPolicy) -> None:
+        """Keep a policy that was chosen by other means than `calibrate`, and use it where none is named.
+
+        Args:
+            name: in `policies`; what was calibrated under it before is forgotten.
+            policy: which exits to take.
+        """
+        self.policies[name] = policy
+        self.calibration.pop(name, None)
+        self._use(name)
+
+    def check(
+        self,
+        texts: Sequence[Text],
+        policy: str | None = None,
+        *,
+        batch_size: int = 32,
+        on_texts: Callable[[int], object] | None = None,
+    ) -> Drift:
+        """Compare texts of today, which need no labels, with those a policy was calibrated on.
+
+        Args:
+            texts: at least one.
+            policy: name of a calibrated one; None takes the model's default, else its only one.
+            batch_size: texts in flight together.
+            on_texts: called with a count of texts whenever so many more are recorded.
+
+        Raises:
+            UsageError: no such policy is calibrated, or none is named and several are.
+            DataError: there are no texts.
+            ModelError: the evidence holds nothing to compare with.
+        """
+        name = self._calibrated(policy)
+        if not len(texts):
+            raise DataError("there are no texts to compare; give at least one")
+        chosen = self._policy(name)
+        outputs = self.record(texts, batch_size=batch_size, on_texts=on_texts)
+        exit_layer = replay(chosen, outputs).cpu().numpy()
+        return check(name, self.calibration[name], exit_layer, exit_confidence(outputs, exit_layer))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write an ordinary Hugging Face checkpoint plus `elbert.json`; an existing folder is replaced as a whole."""
         self.model.save_pretrained(Path(folder), tokenizer=self.tokenizer, elbert=self._elbert_json())
+
+    def save_policies(self, folder: str | Path) -> None:
+        """Write policies, evidence and default beside the model it was loaded from, or into a copy of its folder.
+
+        The weights are left as they are, which `save_pretrained` writes anew; so exported models keep what was
+        calibrated on them too.
+
+        Args:
+            folder: the model's own, or one to be; an existing one is replaced as a whole.
+
+        Raises:
+            UsageError: the model was made in code, so there is no folder to write beside.
+            ElbertError: the disk is full, or does not let us write.
+        """
+        from elbert.training.card import with_exits
+
+        write_policies(find_folder(self.name), Path(folder), self._elbert_json(), with_exits)
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, commit_message: str | None = None) -> str:
         """Upload the model folder to the Hugging Face hub and return its address there.
@@ -273,6 +379,46 @@ class Classifier:
             message = commit_message or "Upload an ELBERT classifier"
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
+    def _use(self, name: str) -> None:
+        """Make a policy the one of this object, and of the model once it is saved."""
+        self.policy, self.elbert = self._resolve(name), {**self.elbert, "default_policy": name}
+
+    def _calibrated(self, policy: str | None) -> str:
+        """Return the name of the calibrated policy to compare with; raises UsageError as `check` says."""
+        known = [name for name in self.calibration if name in self.policies]
+        if not known:
+            raise UsageError(f"model {self.name!r} has no calibrated policy; calibrate it first")
+        if policy is not None and policy not in known:
+            raise UsageError(f"policy {policy!r} is not calibrated{did_you_mean(policy, known)}")
+        chosen = policy or self.elbert.get("default_policy")
+        if chosen in known:
+            return str(chosen)
+        if len(known) == 1:
+            return known[0]
+        raise UsageError(f"the model's default policy is not calibrated; name one that is: {', '.join(known)}")
+
+    def _dataset(self, texts: Iterable[Text] | TextDataset, labels: Sequence[Any] | None) -> TextDataset:
+        """Return texts and labels, as a user gives them, as a data set of this label space."""
+        if isinstance(texts, TextDataset):
+            if labels is not None:
+                raise UsageError("a data set brings its own labels; give texts and labels, or a data set alone")
+            return texts
+        listed = list(texts)
+        if labels is None:
+            return TextDataset(listed, name="texts")
+        encoded: Any = [self.labels.encode(value, f"label {row}") for row, value in enumerate(labels, start=1)]
+        return TextDataset(listed, encoded, self.labels, "texts")
+
+    def _circumstances(self) -> dict[str, str]:
+        """Return what the evidence says of where it was found."""
+        from elbert import __version__
+
+        return {"date": date.today().isoformat(), **self._here(), "elbert": __version__}
+
+    def _here(self) -> dict[str, str]:
+        """Return the circumstances a promise depends on."""
+        return {"dtype": self.dtype, "backend": self.backend}
+
     def _arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
         return arrivals(texts, self._tokenizer, self.max_length, truncated)
 
@@ -280,8 +426,11 @@ class Classifier:
         """Resolve what a caller may pass as a policy."""
         if policy is None:
             return self.policy
-        if isinstance(policy, str):
-            warn_of_misfit(self, policy, self._warned)
+        if isinstance(policy, str) and policy in self.policies and policy not in self._warned:
+            line = misfit(policy, self.calibration.get(policy), self._here())
+            if line is not None:
+                self._warned.add(policy)
+                warnings.warn(line, CalibrationWarning, stacklevel=3)
         return self._resolve(policy)
 
     def _resolve(self, policy: ExitPolicy | str | dict[str, Any]) -> ExitPolicy:

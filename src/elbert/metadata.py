@@ -6,10 +6,9 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from elbert.errors import ElbertError, ModelError
-from elbert.modeling.heads import check_heads
+from elbert.errors import ElbertError, ModelError, UsageError, did_you_mean
 
 FILE_NAME = "elbert.json"
 FORMAT = 1
@@ -24,6 +23,21 @@ _FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 )
 
 
+HeadKind = Literal["shared", "linear", "full"]
+
+
+def check_heads(kind: str) -> HeadKind:
+    """Return `kind` if there is such a kind of exit heads.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for known in get_args(HeadKind):
+        if kind == known:
+            return known  # type: ignore[no-any-return]
+    raise UsageError(f"unknown kind of exit heads {kind!r}{did_you_mean(str(kind), get_args(HeadKind))}")
+
+
 def metadata(content: Mapping[str, Any] | None, heads: str) -> dict[str, Any]:
     """Return `content` as it is to be saved, with this library's format number and the model's kind of heads."""
     return {**(content or {}), "format": FORMAT, "heads": heads}
@@ -31,11 +45,15 @@ def metadata(content: Mapping[str, Any] | None, heads: str) -> dict[str, Any]:
 
 def write_metadata(folder: Path, content: Mapping[str, Any]) -> None:
     """Write `elbert.json` into `folder`; it takes the place of an older one only when it is whole."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    draft = folder / f".{FILE_NAME}.{os.getpid()}.part"
+    write_whole(folder / FILE_NAME, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that takes the place of an older one only when it is whole."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        draft.write_text(text + "\n", encoding="utf-8")
-        draft.replace(folder / FILE_NAME)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
@@ -81,6 +83,20 @@ class LayerOutputs:
     lengths: Tensor
     pooled: Tensor | None = None
     problem_type: ProblemType = "single_label_classification"
+
+    @classmethod
+    def joined(cls, parts: Sequence[LayerOutputs]) -> LayerOutputs:
+        """Return recordings of one model, at least one, as a single recording."""
+        if len(parts) == 1:
+            return parts[0]
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        return cls(
+            torch.cat([part.logits for part in parts]),
+            torch.cat([part.probs for part in parts]),
+            torch.cat([part.lengths for part in parts]),
+            torch.cat(pooled) if pooled else None,
+            parts[0].problem_type,
+        )
 
 
 @dataclass(frozen=True, slots=True)

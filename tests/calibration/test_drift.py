@@ -26,7 +26,7 @@ def drawn(texts: int, seed: int, shift: float = 0.0) -> tuple[np.ndarray, np.nda
 
 def test_the_same_texts_show_no_difference_at_all() -> None:
     layers, sure = drawn(500, 0)
-    drift = check(evidence(layers, sure), layers, sure)
+    drift = check("p", evidence(layers, sure), layers, sure)
     assert drift.p_value == 1.0
     assert drift.confidence_distance == 0.0
     assert drift.exits_distance == 0.0
@@ -38,13 +38,13 @@ def test_other_texts_of_the_same_kind_raise_an_alarm_no_more_often_than_the_p_va
     then = evidence(*drawn(400, 10_000))
     values = []
     for seed in range(200):
-        values.append(check(evidence(*drawn(400, 5_000 + seed)), *drawn(300, seed)).p_value)
+        values.append(check("p", evidence(*drawn(400, 5_000 + seed)), *drawn(300, seed)).p_value)
     assert np.mean(np.array(values) <= 0.1) <= 0.1 + 2.6 * np.sqrt(0.1 * 0.9 / 200)
-    assert check(then, *drawn(300, 1)).p_value > 0.001
+    assert check("p", then, *drawn(300, 1)).p_value > 0.001
 
 
 def test_texts_of_another_kind_are_noticed() -> None:
-    drift = check(evidence(*drawn(400, 0)), *drawn(400, 1, shift=2.0))
+    drift = check("p", evidence(*drawn(400, 0)), *drawn(400, 1, shift=2.0))
     assert drift.p_value < 0.001
     assert drift.exits_p_value < 0.001
     assert drift.confidence_p_value < 0.001
@@ -54,7 +54,7 @@ def test_texts_of_another_kind_are_noticed() -> None:
 def test_a_summary_of_101_values_is_nearly_as_sharp_as_all_of_them_and_never_sharper() -> None:
     (layers, sure), (later, less) = drawn(3000, 0), drawn(1000, 1, shift=0.3)
     whole = ks_2samp(sure, less)
-    drift = check(evidence(layers, sure), later, less)
+    drift = check("p", evidence(layers, sure), later, less)
     assert len(summarize(sure)["values"]) <= 101
     assert whole.statistic - 0.011 <= drift.confidence_distance <= whole.statistic + 1e-6
 
@@ -67,7 +67,7 @@ def test_few_texts_in_a_layer_do_not_spoil_the_test_of_the_histogram() -> None:
 
 def test_one_text_and_values_that_are_all_alike_are_no_difficulty() -> None:
     layers, sure = np.array([2]), np.array([0.9])
-    assert check(evidence(np.full(30, 2), np.full(30, 0.9)), layers, sure).p_value == 1.0
+    assert check("p", evidence(np.full(30, 2), np.full(30, 0.9)), layers, sure).p_value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_one_text_and_values_that_are_all_alike_are_no_difficulty() -> None:
 )
 def test_evidence_with_nothing_to_compare_is_the_models_fault(broken: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="calibrate the model again"):
-        check(broken, np.array([1]), np.array([0.5]))
+        check("p", broken, np.array([1]), np.array([0.5]))
 
 
 def test_evidence_of_a_shallower_model_is_refused() -> None:
     with pytest.raises(ModelError, match="calibrated with 4 layers"):
-        check(evidence(*drawn(20, 0)), np.array([5, 6]), np.array([0.5, 0.5]))
+        check("p", evidence(*drawn(20, 0)), np.array([5, 6]), np.array([0.5, 0.5]))
 
 
 def test_the_confidence_is_that_of_the_exit_and_for_regression_the_value(record: Any) -> None:

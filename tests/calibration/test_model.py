@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from elbert import Classifier, TextDataset
-from elbert.calibration.model import check_model
 from elbert.data.source import fingerprint
 from elbert.errors import CalibrationWarning, DataError, UsageError
 from elbert.exits import make
@@ -57,23 +56,44 @@ def test_one_promise_becomes_the_policy_in_use_and_survives_saving(
     assert again.predict(texts[:20]) == classifier.predict(texts[:20])
 
 
-def test_the_ladder_is_saved_beside_the_policies_there_are_and_changes_no_default(
+def test_the_ladder_is_saved_beside_the_policies_there_are_and_one_level_answers_from_then_on(
     build: Build, texts: list[str], tmp_path: Path
 ) -> None:
     saved = {"mine": make("patience", patience=2).to_dict()}
     classifier = build({"policies": saved, "default_policy": "mine"})
     classifier.calibrate(texts, [0, 1] * 200)
-    assert classifier.policy == make("patience", patience=2)
+    assert classifier.policy == classifier.policies["drop-1"]
     classifier.save_pretrained(tmp_path / "model")
     content = json.loads((tmp_path / "model" / "elbert.json").read_text())
     assert list(content["policies"]) == ["mine", "exact", "drop-0.5", "drop-1", "drop-2"]
     assert list(content["calibration"]) == ["exact", "drop-0.5", "drop-1", "drop-2"]
-    assert content["default_policy"] == "mine"
-    assert Classifier.from_pretrained(tmp_path / "model", policy="drop-1").policy == classifier.policies["drop-1"]
+    assert content["default_policy"] == "drop-1"
+    assert Classifier.from_pretrained(tmp_path / "model").policy == classifier.policies["drop-1"]
+    classifier.calibrate(texts, [0, 1] * 200, default="mine")
+    assert classifier.policy == make("patience", patience=2)
+    assert classifier.elbert["default_policy"] == "mine"
+
+
+def test_without_elbert_json_every_text_runs_all_layers_until_a_policy_is_named_or_calibrated(
+    build: Build, texts: list[str], tmp_path: Path
+) -> None:
+    build().model.backbone.save_pretrained(tmp_path / "plain")
+    build().tokenizer.save_pretrained(tmp_path / "plain")
+    plain = Classifier.from_pretrained(tmp_path / "plain")
+    assert {each.exit_layer for each in plain.predict(texts[:50])} == {plain.num_layers}
+    assert plain.predict(texts[0], policy=make("fixed", layer=1)).exit_layer == 1
+    (found,) = plain.calibrate(texts, [0, 1] * 200, max_drop=0.001).values()  # 400 texts can't show that
+    assert not found.guaranteed
+    plain.save_policies(tmp_path / "plain")
+    again = Classifier.from_pretrained(tmp_path / "plain")
+    assert {each.exit_layer for each in again.predict(texts[:50])} == {plain.num_layers}
+    plain.calibrate(texts, max_drop=0.9, confidence=0.5)
+    plain.save_policies(tmp_path / "copy")
+    assert {each.exit_layer for each in Classifier.from_pretrained(tmp_path / "copy").predict(texts[:50])} == {1}
 
 
 def test_without_labels_agreement_is_promised(build: Build, texts: list[str]) -> None:
-    found = build().calibrate(texts, max_drop=0.4, name="same", default=False)
+    found = build().calibrate(texts, max_drop=0.4, name="same")
     assert found["same"].evidence["control"] == "agreement"
 
 
@@ -145,7 +165,7 @@ def test_progress_is_told_in_texts_and_policies(build: Build, texts: list[str]) 
         ({"name": "mine"}, "names of their own"),
         ({"name": "full", "max_drop": 0.1}, "name 'full' is taken by the exit policy itself"),
         ({"name": "", "max_drop": 0.1}, "name is empty"),
-        ({"default": True}, "names of their own"),
+        ({"default": "drop-3"}, "is no policy of this model; did you mean 'drop-2'|'drop-1'"),
     ],
 )
 def test_a_wrong_request_is_refused_before_any_text_is_run(build: Build, arguments: dict[str, Any], words: str) -> None:
@@ -170,12 +190,12 @@ def test_labels_that_do_not_fit_are_refused(build: Build, texts: list[str]) -> N
 def test_todays_texts_are_compared_with_the_calibrations(build: Build, texts: list[str]) -> None:
     classifier = build()
     classifier.calibrate(texts, [0, 1] * 200, max_drop=0.4, name="mine")
-    same = check_model(classifier, texts, "mine")
+    same = classifier.check(texts, "mine")
     assert same.p_value == 1.0
     assert list(same.exit_histogram) == classifier.calibration["mine"]["exit_histogram"]
-    other = check_model(classifier, ["awful"] * 200, "mine")
+    other = classifier.check(["awful"] * 200, "mine")
     assert other.p_value < 0.01
     with pytest.raises(UsageError, match="did you mean 'mine'"):
-        check_model(classifier, texts, "mien")
+        classifier.check(texts, "mien")
     with pytest.raises(DataError, match="no texts"):
-        check_model(classifier, [], "mine")
+        classifier.check([], "mine")

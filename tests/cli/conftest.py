@@ -19,7 +19,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ALBERT of 4 layers with random weights and the labels neg and pos, saved as a folder."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     model, tokenizer, elbert = load_model("random-tiny", labels=["neg", "pos"], texts=TEXTS)
-    model.save_pretrained(folder, tokenizer=tokenizer, elbert=elbert)
+    model.save_pretrained(folder, tokenizer=tokenizer, elbert={**elbert, "default_policy": "elbert"})
     return folder
 
 

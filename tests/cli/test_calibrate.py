@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from elbert import Classifier
+from elbert.exits import make
 
 Run = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -44,8 +45,19 @@ def test_the_ladder_is_written_into_the_model_and_predict_finds_it_by_name(run: 
     assert err == ""
 
 
-def test_one_promise_gets_its_name_and_becomes_the_default_where_asked(run: Run, own: Path, held_out: Path) -> None:
-    words = ("--max-drop", 0.3, "--confidence", 0.8, "--name", "quick", "--default")
+def test_one_level_of_the_ladder_answers_from_then_on_and_the_last_line_says_which(
+    run: Run, own: Path, held_out: Path
+) -> None:
+    _, out, _ = run("calibrate", own, held_out)
+    assert out.splitlines()[-1].startswith("default: drop-1 answers where no policy is named")
+    assert Classifier.from_pretrained(own).elbert["default_policy"] == "drop-1"
+    _, out, _ = run("calibrate", own, held_out, "--default", "full")
+    assert out.splitlines()[-1].startswith("default: full")
+    assert Classifier.from_pretrained(own).policy == make("full")
+
+
+def test_one_promise_gets_its_name_and_becomes_the_default(run: Run, own: Path, held_out: Path) -> None:
+    words = ("--max-drop", 0.3, "--confidence", 0.8, "--name", "quick")
     status, out, err = run("calibrate", own, held_out, *words, "--json")
     assert status == 0
     assert out.count("\n") == 1
@@ -98,7 +110,7 @@ def test_a_policy_used_in_another_precision_is_warned_of_in_one_line(run: Run, o
         (["--metric", "pearson"], "does not fit"),
         (["--name", "mine"], "names of their own"),
         (["--name", "full", "--max-drop", "0.1"], "taken by the exit policy itself"),
-        (["--default"], "names of their own"),
+        (["--default", "drop-3"], "is no policy of this model"),
         (["--label-column", "lable"], "did you mean 'label'?"),
     ],
 )
@@ -172,7 +184,7 @@ def test_a_handful_of_texts_is_refused(refused: Refused, own: Path, tmp_path: Pa
 def test_check_tells_texts_alike_from_others(
     run: Run, refused: Refused, own: Path, held_out: Path, tmp_path: Path
 ) -> None:
-    assert "run elbert calibrate first" in refused("check", own, held_out)
+    assert "calibrate it first" in refused("check", own, held_out)
     run("calibrate", own, held_out, "--max-drop", 0.3)
     status, out, err = run("check", own, held_out)  # the only calibrated policy needs no name
     assert (status, err) == (0, "")

@@ -19,7 +19,7 @@ def make_classifier(problem_type: str, texts: list[str]) -> Classifier:
     torch.manual_seed(0)
     names = () if problem_type == "regression" else ("neg", "pos", "odd")
     model, tokenizer, elbert = load_model("random-tiny", labels=names, problem_type=problem_type, texts=texts)
-    return Classifier(model, tokenizer, elbert)
+    return Classifier(model, tokenizer, {**elbert, "default_policy": "elbert"})
 
 
 def make_dataset(problem_type: Any, texts: list[str]) -> TextDataset:

@@ -33,7 +33,7 @@ def build(tiny_texts: list[str]) -> Callable[..., Classifier]:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
-        return Classifier(model, tokenizer, elbert)
+        return Classifier(model, tokenizer, {**elbert, "default_policy": "elbert"})
 
     return make_classifier
 

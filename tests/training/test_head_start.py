@@ -11,7 +11,7 @@ import torch
 
 from elbert.classifier import Classifier
 from elbert.data import Labels, TextDataset
-from elbert.modeling.heads import HeadKind
+from elbert.metadata import HeadKind
 from elbert.training import TrainSettings, start_model, train
 from elbert.training.head_start import ValueUnits, start_head
 from tests.training.conftest import make_dataset

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from elbert.errors import UsageError
-from elbert.training import TrainSettings, settings
+from elbert.runs import precision
+from elbert.training import TrainSettings
 
 
 def test_json_and_back():
@@ -59,7 +60,7 @@ def test_albert_trains_without_dropout_as_in_the_paper(tiny_config, family, drop
 
 @pytest.mark.parametrize(("able", "dtype"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_takes_bfloat16_where_the_machine_computes_it(tiny_config, monkeypatch, able, dtype):
-    monkeypatch.setattr(settings, "computes_bfloat16", lambda: able)
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda: able)
     assert TrainSettings().resolved(tiny_config()).dtype == dtype
     assert TrainSettings(dtype="float32").resolved(tiny_config()).dtype == "float32"
 
@@ -71,7 +72,7 @@ def test_auto_takes_bfloat16_where_the_machine_computes_it(tiny_config, monkeypa
 def test_a_cpu_computes_bfloat16_with_avx512_bf16_or_amx(monkeypatch, capabilities, able):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert settings.computes_bfloat16() is able
+    assert precision.computes_bfloat16() is able
 
 
 def test_settings_are_frozen():

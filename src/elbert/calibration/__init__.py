@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from elbert.calibration.calibrate import LADDER, Calibration, calibrate, promise_name
+from elbert.calibration.calibrate import Calibration, calibrate
 from elbert.calibration.drift import Drift, check, exit_confidence
+from elbert.calibration.promises import LADDER, promise_name
 
 __all__ = ["LADDER", "Calibration", "Drift", "calibrate", "check", "exit_confidence", "promise_name"]

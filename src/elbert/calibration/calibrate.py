@@ -15,15 +15,14 @@ from elbert.calibration.confidence import abstention, describe_exits
 from elbert.calibration.drift import exit_confidence, summarize
 from elbert.calibration.losses import Losses, agreement_losses, label_losses, value_range
 from elbert.calibration.paths import path
+from elbert.calibration.promises import LADDER, check_request
 from elbert.calibration.search import Choice, choose, learned_order, texts_needed
-from elbert.errors import DataError, UsageError
-from elbert.exits import ExitPolicy, get, make, replay
-from elbert.results import LayerOutputs, ProblemType
+from elbert.errors import DataError
+from elbert.exits import ExitPolicy, make, replay
+from elbert.results import LayerOutputs
 from elbert.scoring.curves import answers
 from elbert.scoring.metrics import metric_name, score
 
-# The speed levels a model is given where no promise is named.
-LADDER: dict[str, float] = {"exact": 0.0, "drop-0.5": 0.005, "drop-1": 0.01, "drop-2": 0.02}
 AGREEMENT = "agreement"
 _FEWEST = 10
 # Share of the texts that an order is learned on where a family has none of its own, and that which fixes a scale.
@@ -53,11 +52,6 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {"name": self.name, "policy": self.policy.to_dict(), **self.evidence}
-
-
-def promise_name(max_drop: float) -> str:
-    """Return what a promise is called where nobody names it: `drop-0.5` for 0.005, and `exact` for 0."""
-    return f"drop-{max_drop * 100:.6g}" if max_drop > 0 else "exact"
 
 
 def calibrate(
@@ -99,29 +93,6 @@ def calibrate(
         raise DataError(f"{len(outputs.probs)} texts are too few to calibrate on; give {_FEWEST}, better some hundred")
     sample = _Sample(outputs, labels, metric, confidence, family, bound, seed, on_policy)
     return {name: sample.calibrate(name, float(max_drop)) for name, max_drop in named.items()}
-
-
-def check_request(
-    problem_type: ProblemType,
-    promises: Mapping[str, float] | None = None,
-    confidence: float = 0.9,
-    family: str = "elbert",
-    metric: str | None = None,
-    **_: Any,
-) -> None:
-    """Refuse a request that can't be met, before anything slow is done for it; arguments as in `calibrate`.
-
-    Raises:
-        UsageError: a promise or a confidence out of range, an unknown family or metric.
-    """
-    get(family)
-    metric_name(problem_type, metric)
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence is {confidence:g}; allowed: more than 0 and less than 1, usually 0.9")
-    for max_drop in (promises or {}).values():
-        if not 0 <= max_drop < 1:
-            allowed = "from 0 to less than 1, where 0.01 is one point of accuracy"
-            raise UsageError(f"max_drop is {max_drop:g}; allowed: {allowed}")
 
 
 class _Sample:

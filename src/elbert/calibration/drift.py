@@ -30,6 +30,7 @@ class Drift:
     """Today's texts beside the calibration's.
 
     Attributes:
+        policy: name of the calibrated policy.
         n: texts of today.
         calibration_n: texts of the calibration.
         mean_exit_layer: of today's texts.
@@ -43,6 +44,7 @@ class Drift:
         p_value: of both together (Bonferroni): below 0.01 means that these are other texts.
     """
 
+    policy: str
     n: int
     calibration_n: int
     mean_exit_layer: float
@@ -86,10 +88,13 @@ def summarize(confidence: Array) -> dict[str, Any]:
     return {"n": len(ordered), "values": values.tolist(), "at_or_below": shares.tolist()}
 
 
-def check(evidence: Mapping[str, Any], exit_layer: NDArray[Any], confidence: Array, seed: int = 0) -> Drift:
+def check(
+    policy: str, evidence: Mapping[str, Any], exit_layer: NDArray[Any], confidence: Array, seed: int = 0
+) -> Drift:
     """Compare texts of today with what calibration stored.
 
     Args:
+        policy: its name.
         evidence: of the policy, from `elbert.json`.
         exit_layer: [N] where today's texts left under that policy.
         confidence: [N] as `exit_confidence` gives it.
@@ -118,6 +123,7 @@ def check(evidence: Mapping[str, Any], exit_layer: NDArray[Any], confidence: Arr
     distance = float(np.abs(_shares_at(values, _coarse(confidence)) - shares).max())
     confidences = _kolmogorov(distance, calibration_n, len(confidence))
     return Drift(
+        policy=policy,
         n=len(exit_layer),
         calibration_n=calibration_n,
         mean_exit_layer=float(exit_layer.mean()),

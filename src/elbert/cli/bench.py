@@ -202,7 +202,7 @@ def _about(model: str, classifier: Classifier, dataset: TextDataset, metric: str
 
 
 def _draw(result: Bench, plot: Path, title: str) -> None:
-    from elbert.evaluation.bench.show import picture_of
+    from elbert.reports.race import picture_of
 
     with whole_file(plot) as stream:
         stream.buffer.write(picture_of(result.rows, title))
@@ -210,7 +210,7 @@ def _draw(result: Bench, plot: Path, title: str) -> None:
 
 def _show(result: Bench, about: dict[str, Any], *, as_json: bool) -> None:
     """Print the table for people, and for programs the JSON line alone on stdout."""
-    from elbert.evaluation.bench.show import table_of
+    from elbert.reports.race import table_of
 
     lengths, machine = about["lengths"], result.machine
     facts = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line, progress_bar, whole_file
+from elbert.cli.console import json_line, progress_bar
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +41,14 @@ def calibrate(
         str | None, typer.Option(help="What scores are shown in: accuracy, f1_macro, matthews, …")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the policy.  [default: made from --max-drop]")] = None,
-    default: Annotated[bool, typer.Option("--default", help="Use the policy where none is named.")] = False,
+    default: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The policy to use where none is named, a new or a saved one, or full.  "
+            "[default: the one promise, or drop-1]",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -60,23 +66,25 @@ def calibrate(
     progress: options.Progress = False,
     json: options.JsonLine = False,
 ) -> None:
-    """Find the fastest policy whose promise holds, and save it with the model: `predict --policy drop-1` then uses it.
+    """Find the fastest policy whose promise holds, and save it with the model: `predict` then uses it.
 
     A promise says: over all texts like these, leaving early costs less than --max-drop of accuracy against full depth,
-    at the confidence given. Without --max-drop four are made: exact, drop-0.5, drop-1 and drop-2. Where nothing passes,
-    because the texts are too few or the exits too bad, full depth is saved under the name, and said so.
+    at the confidence given. Without --max-drop four are made: exact, drop-0.5, drop-1 and drop-2; drop-1 is used where
+    no policy is named, unless --default names another. Where nothing passes, because the texts are too few or the
+    exits too bad, full depth is saved under the name, and said so.
 
     Example:
         elbert calibrate runs/mine held-out.csv
         elbert calibrate mini-sentiment held-out.csv --out runs/mine
-        elbert calibrate runs/mine held-out.csv --max-drop 0.005 --confidence 0.95 --name careful --default
+        elbert calibrate runs/mine held-out.csv --max-drop 0.005 --confidence 0.95 --name careful
+        elbert calibrate runs/mine held-out.csv --default drop-0.5
         elbert calibrate runs/mine texts.txt --agreement --max-drop 0.02
     """
     folder = _target(model, out, overwrite=overwrite)
-    from elbert.calibration.model import promises
+    from elbert.calibration.promises import promises
     from elbert.exits import get
 
-    promises(max_drop, name, default)
+    promises(max_drop, name)
     get(policy)
     loaded = options.load_classifier(model, full_depth=True, backend=backend, device=device, dtype=dtype)
     columns: dict[str, Any] = {
@@ -94,8 +102,8 @@ def calibrate(
     }
     with _bars(len(dataset), forced=progress) as ticks:
         found = loaded.calibrate(dataset, **asked, default=default, batch_size=batch_size, **ticks)
-    _save(loaded, found, model, folder, default=default)
-    _show(found, folder, as_json=json)
+    loaded.save_policies(folder)
+    _show(found, folder, str(loaded.elbert["default_policy"]), as_json=json)
 
 
 def _target(model: str, out: Path | None, *, overwrite: bool) -> Path:
@@ -139,48 +147,7 @@ def _bars(texts: int, *, forced: bool) -> Iterator[dict[str, Any]]:
         yield {"on_texts": first.update, "on_policy": second.update}
 
 
-def _save(classifier: Classifier, found: dict[str, Calibration], model: str, folder: Path, *, default: bool) -> None:
-    """Add the policies to `elbert.json`, in place or in a copy of the model's folder."""
-    from elbert.metadata import read_metadata
-    from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
-    from elbert.modeling.files.sources import find_folder
-
-    source = find_folder(model)
-    content = read_metadata(source)
-    content["policies"] = {**content.get("policies", {}), **{key: each.policy.to_dict() for key, each in found.items()}}
-    content["calibration"] = {
-        **(content.get("calibration") or {}),
-        **{key: each.evidence for key, each in found.items()},
-    }
-    content.setdefault("max_length", classifier.max_length)
-    if default:
-        content["default_policy"] = next(iter(found))
-    with write_errors(f"the model {folder}", ANOTHER_FOLDER):
-        if folder.resolve() == source.resolve():
-            _write(folder, content)
-            return
-        with whole_folder(folder) as fresh:
-            shutil.copytree(source, fresh, dirs_exist_ok=True)
-            _write(fresh, content)
-
-
-def _write(folder: Path, content: dict[str, Any]) -> None:
-    """Write `elbert.json`, and into the model card what it says of the exits."""
-    from elbert.metadata import write_metadata
-    from elbert.training.card import with_exits
-
-    card = folder / "README.md"
-    try:  # before anything is written
-        text = with_exits(card.read_text(encoding="utf-8"), content) if card.is_file() else None
-    except UnicodeDecodeError:
-        text = None  # a card of the user's own, which has no section of ours
-    write_metadata(folder, content)
-    if text is not None:
-        with whole_file(card) as stream:
-            stream.write(text)
-
-
-def _show(found: dict[str, Calibration], folder: Path, *, as_json: bool) -> None:
+def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json: bool) -> None:
     """Print a line for each promise, and for programs the JSON line alone on stdout."""
     typer.echo(f"{'policy':<12}{'score':>8}{'full':>8}{'mean layer':>12}{'speedup':>9}{'p-value':>9}  ", err=as_json)
     for name, each in found.items():
@@ -193,7 +160,14 @@ def _show(found: dict[str, Calibration], folder: Path, *, as_json: bool) -> None
         f"{facts['metric']} of {facts['n']:,} texts ({facts['source']}); speedup counts layers; saved in {folder}",
         err=as_json,
     )
+    typer.echo(f"default: {default} answers where no policy is named; --default NAME chooses another", err=as_json)
     if as_json:
         typer.echo(
-            json_line({"model": str(folder), "calibration": {key: each.to_dict() for key, each in found.items()}})
+            json_line(
+                {
+                    "model": str(folder),
+                    "default_policy": default,
+                    "calibration": {key: each.to_dict() for key, each in found.items()},
+                }
+            )
         )

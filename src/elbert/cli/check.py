@@ -8,11 +8,10 @@ import typer
 
 from elbert.cli import options
 from elbert.cli.console import json_line, progress_bar, table
-from elbert.errors import ElbertError, UsageError
+from elbert.errors import ElbertError
 
 if TYPE_CHECKING:
     from elbert.calibration import Drift
-    from elbert.classifier import Classifier
 
 # Below this p-value the table speaks of other texts: a false alarm in a hundred checks.
 _ALARM = 0.01
@@ -50,44 +49,24 @@ def check(
         elbert check runs/mine today.csv --fail-below 0.001 || mail -s "calibrate again" me
     """
     loaded = options.load_classifier(model, full_depth=True, backend=backend, device=device, dtype=dtype)
-    name = _calibrated(loaded, policy)
-    from elbert.calibration.model import check_model
     from elbert.data import load_data
 
     columns: dict[str, Any] = {"text_column": text_column, "text_pair_column": text_pair_column}
     texts = load_data(data, split=split, require_labels=False, **columns).texts
     with progress_bar(len(texts), "texts", forced=progress) as bar:
-        drift = check_model(loaded, texts, name, batch_size=batch_size, on_texts=bar.update)
-    _show(name, drift, as_json=json)
+        drift = loaded.check(texts, policy, batch_size=batch_size, on_texts=bar.update)
+    _show(drift, as_json=json)
     if fail_below is not None and drift.p_value < fail_below:
         raise ElbertError(
             f"p-value {drift.p_value:.3g} is below {fail_below:g}: these texts differ from the calibration's"
         )
 
 
-def _calibrated(classifier: Classifier, policy: str | None) -> str:
-    """Return the name of the calibrated policy to compare with.
-
-    Raises:
-        UsageError: there is none, several and none named, or the one named isn't calibrated.
-    """
-    known = list(classifier.calibration)
-    if not known:
-        raise UsageError(f"model {classifier.name!r} has no calibrated policy; run elbert calibrate first")
-    chosen = policy or classifier.elbert.get("default_policy")
-    if chosen in known:
-        return str(chosen)
-    if policy is None and len(known) == 1:
-        return known[0]
-    given = f"policy {policy!r} is not calibrated" if policy else "the model's default policy is not calibrated"
-    raise UsageError(f"{given}; name one with --policy: {', '.join(known)}")
-
-
-def _show(name: str, drift: Drift, *, as_json: bool) -> None:
+def _show(drift: Drift, *, as_json: bool) -> None:
     """Print the table for people, and for programs the JSON line alone on stdout."""
     verdict = "these are other texts: calibrate again" if drift.p_value < _ALARM else "no difference shown"
     rows = [
-        ("policy", name),
+        ("policy", drift.policy),
         ("texts", f"{drift.n:,}, calibrated on {drift.calibration_n:,}"),
         ("mean exit layer", f"{drift.mean_exit_layer:.2f}, then {drift.calibration_mean_exit_layer:.2f}"),
         ("exit layers", f"{drift.exits_distance:.1%} leave elsewhere, p-value {drift.exits_p_value:.3g}"),
@@ -96,4 +75,4 @@ def _show(name: str, drift: Drift, *, as_json: bool) -> None:
     ]
     typer.echo(table(rows), err=as_json)
     if as_json:
-        typer.echo(json_line({"policy": name, **drift.to_dict()}))
+        typer.echo(json_line(drift.to_dict()))

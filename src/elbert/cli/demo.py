@@ -175,18 +175,14 @@ class Story:
     def choose(self, max_drop: float) -> None:
         """Choose the fastest setting of ELBERT's policy that is good enough on the texts kept aside, and save it."""
         from elbert.exits import make
-        from elbert.metadata import read_metadata, write_metadata
         from elbert.reports.story import curves_of
         from elbert.scoring.curves import fastest_within
 
         scores, points = curves_of(self.classifier.record(self.held_out.texts), self.held_out, make("elbert"))
         point = fastest_within(points, scores[-1], max_drop)
         policy = make("full") if point is None else point.policy
-        self.classifier.policy = policy
-        folder = self.out / MODEL
-        content = read_metadata(folder)
-        saved = {**content.get("policies", {}), _POLICY_NAME: policy.to_dict()}
-        write_metadata(folder, {**content, "policies": saved, "default_policy": _POLICY_NAME})
+        self.classifier.keep(_POLICY_NAME, policy)
+        self.classifier.save_policies(self.out / MODEL)
         words = self._choice(point, len(points), scores[-1], max_drop)
         self._tell(3, words)
         self.facts.append(("threshold", words))

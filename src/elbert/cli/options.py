@@ -84,7 +84,9 @@ def load_classifier(
     with warnings_last():
         classifier = Classifier.from_pretrained(model, backend=backend, device=device, dtype=dtype, policy=chosen)
         if overrides:
-            classifier.policy = ExitPolicy.from_dict({**classifier.policy.to_dict(), **overrides})
+            # A parameter names a rule; full depth, where a model has none of its own, has no parameters.
+            base = classifier.policy if policy or classifier.policy != make("full") else make("elbert")
+            classifier.policy = ExitPolicy.from_dict({**base.to_dict(), **overrides})
     return classifier
 
 

@@ -90,7 +90,7 @@ def sweep(
 
 def _check_free(out: Path, *, overwrite: bool) -> None:
     """Refuse a folder that is taken, before any work is done for it."""
-    from elbert.evaluation.sweep_files import NUMBERS
+    from elbert.reports.sweep_files import NUMBERS
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"{str(out)!r} is a file; name a folder for the sweep")
@@ -150,8 +150,8 @@ def _parts(classifier: Classifier, dataset: TextDataset, batch_size: int, bar: A
 
 def _write(result: Sweep, out: Path, about: dict[str, Any]) -> None:
     from elbert import __version__
-    from elbert.evaluation.sweep_files import write_sweep
     from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
+    from elbert.reports.sweep_files import write_sweep
 
     with write_errors(f"the sweep {out}", ANOTHER_FOLDER), whole_folder(out.resolve()) as folder:
         write_sweep(result, folder, {"elbert": __version__, **about})

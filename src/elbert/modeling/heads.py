@@ -11,30 +11,14 @@ The last exit is always the backbone's own head, so the backbone stays a plain c
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor, nn
 
-from elbert.errors import UsageError, did_you_mean
+from elbert.metadata import HeadKind
 from elbert.modeling.activations import activation
 from elbert.modeling.families import Family
 from elbert.modeling.families.base import Tensors, linear
 from elbert.modeling.weights import HeadWeights
-
-HeadKind = Literal["shared", "linear", "full"]
-
-
-def check_heads(kind: str) -> HeadKind:
-    """Return `kind` if there is such a kind of exit heads.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for known in get_args(HeadKind):
-        if kind == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageError(f"unknown kind of exit heads {kind!r}{did_you_mean(str(kind), get_args(HeadKind))}")
 
 
 class ExitHeads(nn.Module):

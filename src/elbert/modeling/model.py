@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import ModelOutput
 
+from elbert.metadata import HeadKind, check_heads
 from elbert.modeling.activations import fuse_activations
 from elbert.modeling.assemble import encoder_weights, problem_type_of
 from elbert.modeling.families import family_of
 from elbert.modeling.files.saving import save_model
-from elbert.modeling.heads import ExitHeads, HeadKind, check_heads, read_out
+from elbert.modeling.heads import ExitHeads, read_out
 from elbert.modeling.losses import layer_losses
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType

@@ -32,7 +32,7 @@ from elbert.pretraining.student import Student, student_config
 from elbert.pretraining.teacher import Teacher, load_teacher
 from elbert.runs.callbacks import Interruption, TrainingInterruptedError
 from elbert.runs.folder import RunFolder, check_free, open_run, run_folder
-from elbert.training.settings import computes_bfloat16
+from elbert.runs.precision import choose_dtype
 
 # A vocabulary needs no more text than this; more only takes longer.
 TOKENIZER_DOCUMENTS = 50_000
@@ -88,7 +88,7 @@ def pretrain(
     paths = tuple(Path(path) for path in corpus)
     _check(paths, settings, teacher)
     check_free(run_folder(Path(out)), resume=resume, overwrite=overwrite)  # before anything slow
-    settings = dataclasses.replace(settings, dtype=_dtype(settings.dtype))
+    settings = dataclasses.replace(settings, dtype=choose_dtype(settings.dtype))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sources = Sources(
         paths,
@@ -164,12 +164,6 @@ def _fit(settings: PretrainSettings, sources: Sources) -> PretrainSettings:
     if teacher and earlier and teacher.tokenizer.get_vocab() != earlier.tokenizer.get_vocab():
         raise UsageError(f"teacher {teacher.name} and the model to start from have different vocabularies")
     return settings
-
-
-def _dtype(asked: str) -> str:
-    if asked == "auto":
-        return "bfloat16" if computes_bfloat16() else "float32"
-    return asked
 
 
 def _record(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from elbert.calibration.model import record
 from elbert.reports import evidence, run_charts, texts
 from elbert.reports.filters import percent, shortened
 from elbert.reports.page import page
@@ -89,7 +88,7 @@ def report_of(
         notes: things the reader has to know.
         on_texts: told how many more texts are through, for a progress bar.
     """
-    outputs = record(classifier, dataset.texts, batch_size, on_texts)
+    outputs = classifier.record(dataset.texts, batch_size=batch_size, on_texts=on_texts)
     run = run_of(dataset, classifier.labels.names, outputs, classifier.policy)
     scores, points, score, name = _scored(run, dataset, evaluation.metric if evaluation else metric)
     return Report(

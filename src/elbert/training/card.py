@@ -5,6 +5,7 @@ Writes text from what `elbert.json` holds; scores nothing itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -143,13 +144,13 @@ def _teacher(training: dict[str, Any]) -> str:
     )
 
 
-def with_exits(card: str, elbert: dict[str, Any]) -> str:
+def with_exits(card: str, elbert: Mapping[str, Any]) -> str:
     """Return a card whose section on exits says what `elbert.json` says now; a card without one is left as it is."""
     before, heading, _ = card.partition(f"\n{_EXITS}")
     return f"{before}\n{_exits(elbert)}" if heading else card
 
 
-def _exits(elbert: dict[str, Any]) -> str:
+def _exits(elbert: Mapping[str, Any]) -> str:
     """Return the card's last section."""
     saved = ", ".join(f"`{name}`" for name in elbert.get("policies") or ())
     section = f"{_EXITS}\nPolicies saved with the model: {saved}."

@@ -8,9 +8,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from elbert.errors import UsageError, did_you_mean
+from elbert.runs.precision import choose_dtype
 from elbert.seeds import check_seed
 from elbert.training import schemes
 
@@ -127,7 +126,7 @@ class TrainSettings:
             self,
             learning_rate=self.learning_rate or rate,
             dropout=dropout if self.dropout is None else self.dropout,
-            dtype=_choose_dtype(self.dtype),
+            dtype=choose_dtype(self.dtype),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,22 +147,6 @@ class TrainSettings:
             if not _fits(value, hints[key]):
                 raise UsageError(f"training setting {key} is {value!r}; allowed: {_type_name(hints[key])}")
         return cls(**values)
-
-
-def computes_bfloat16() -> bool:
-    """Say whether this machine multiplies bfloat16 matrices in hardware: a GPU that can, AVX512-bf16, or AMX."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-
-
-def _choose_dtype(asked: str) -> str:
-    if asked == "auto":
-        return "bfloat16" if computes_bfloat16() else "float32"
-    if asked == "bfloat16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
-        raise UsageError("dtype is bfloat16 but this GPU cannot compute it; use float32 or auto")
-    return asked
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -14,10 +14,9 @@ from transformers import set_seed
 
 from elbert.data import TextDataset, check_trainable
 from elbert.errors import UsageError
-from elbert.metadata import read_json
+from elbert.metadata import HeadKind, read_json
 from elbert.modeling import MultiExitModel, load_model
 from elbert.modeling.files.sources import CHECKPOINTS, bundled_names
-from elbert.modeling.heads import HeadKind
 from elbert.training.head_start import start_head
 from elbert.training.settings import TrainSettings
 

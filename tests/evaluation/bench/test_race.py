@@ -12,8 +12,8 @@ from elbert.evaluation.bench import Bench, Job, Plan, Row, Spec, race
 from elbert.evaluation.bench.job import Answers, Timed
 from elbert.evaluation.bench.rows import compared, row_of
 from elbert.evaluation.bench.run import _agreement, steps
-from elbert.evaluation.bench.show import picture_of, table_of
 from elbert.evaluation.bench.worker import Worker
+from elbert.reports.race import picture_of, table_of
 
 MakeJob = Callable[..., Job]
 EXITS = Spec("elbert", "torch", "float32", {"name": "fixed", "layer": 1})

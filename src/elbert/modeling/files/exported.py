@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 import torch
 
 from elbert.errors import ModelError, UsageError
-from elbert.metadata import FILE_NAME
+from elbert.metadata import FILE_NAME, HeadKind
 from elbert.modeling.assemble import encoder_weights
 from elbert.modeling.families import family_of
-from elbert.modeling.heads import HeadKind, exit_shapes
+from elbert.modeling.heads import exit_shapes
 from elbert.modeling.weights import EncoderWeights
 
 # Key of `elbert.json` under which an exported folder describes itself.

@@ -16,13 +16,12 @@ from safetensors import SafetensorError
 from transformers import AlbertForSequenceClassification, AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from elbert.errors import ModelError, UsageError
-from elbert.metadata import FILE_NAME, metadata, read_json, read_metadata
+from elbert.metadata import FILE_NAME, HeadKind, check_heads, metadata, read_json, read_metadata
 from elbert.modeling.configs import RANDOM_CONFIGS, random_config, vocab_limit
 from elbert.modeling.families import check_family, family_of
 from elbert.modeling.files.checks import check_vocabulary, one_line, read_exit_heads
 from elbert.modeling.files.exported import EXPORT, ExportedModel, read_exported
 from elbert.modeling.files.sources import TOKENIZER_FILES, find_folder
-from elbert.modeling.heads import HeadKind, check_heads
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.tokenizer import train_tokenizer

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from elbert.errors import ModelError
-from elbert.metadata import read_json, read_metadata
+from elbert.metadata import HeadKind, read_json, read_metadata
 from elbert.modeling.assemble import encoder_weights
 from elbert.modeling.configs import RANDOM_CONFIGS
 from elbert.modeling.families import check_family, family_of
@@ -24,7 +24,7 @@ from elbert.modeling.files.checks import check_vocabulary, read_exit_heads
 from elbert.modeling.files.exported import EXPORT, ExportedModel, read_exported
 from elbert.modeling.files.plain_tokenizer import LeanTokenizer, read_lean_tokenizer
 from elbert.modeling.files.sources import find_folder
-from elbert.modeling.heads import HeadKind, exit_shapes
+from elbert.modeling.heads import exit_shapes
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType
 
