@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from elbert.exits import ExitPolicy
+from elbert.exits import ExitPolicy, Found, State
 from elbert.exits.elbert import Elbert
+from elbert.exits.ops import Array, constants, namespace
 from elbert.exits.parameters import count, number, switch
 from elbert.exits.registry import register
 from elbert.results import ExitOutput
@@ -60,32 +58,25 @@ class Drawn(ExitPolicy):
         object.__setattr__(self, "_edges", shares.cumsum())
         object.__setattr__(self, "_seen", [self.seed * 1_000])
 
-    def start(
-        self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None
-    ) -> dict[str, Tensor]:
+    def start(self, rows: int, num_labels: int) -> State:
         """Draw an exit layer per row."""
-        rule = self._rule.start(rows, num_labels=num_labels, device=device)  # type: ignore[attr-defined]
+        rule = self._rule.start(rows, num_labels)  # type: ignore[attr-defined]
         if self.by_content:
-            return {**rule, "drawn": torch.zeros(rows, dtype=torch.int64, device=device)}
+            return {**rule, "drawn": np.zeros(rows, np.int64)}
         seen: list[int] = self._seen  # type: ignore[attr-defined]
         numbers = np.arange(seen[0], seen[0] + rows) * _GOLDEN % 1
         seen[0] += rows
         drawn = np.minimum(np.searchsorted(self._edges, numbers, side="right") + 1, self.layers)  # type: ignore[attr-defined]
-        return {**rule, "drawn": torch.from_numpy(drawn).to(device or "cpu")}
+        return {**rule, "drawn": drawn}
 
-    def decide(self, state: dict[str, Tensor], output: ExitOutput, layer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compute ELBERT's rule, then do as drawn."""
         rule = {name: value for name, value in state.items() if name != "drawn"}
         _, rule = self._rule.decide(rule, output, layer)  # type: ignore[attr-defined]
         drawn = state["drawn"]
         if self.by_content:
-            edges = _on_device(tuple(self._edges.tolist()), layer.device)  # type: ignore[attr-defined]
-            number = (output.logits[:, 0].float() * 8191).remainder(1)  # the last bits of a logit: as good as chance
-            first = torch.searchsorted(edges, number, right=True).clamp(max=self.layers - 1) + 1
-            drawn = torch.where(drawn == 0, first, drawn)
-        return layer >= drawn, {**rule, "drawn": drawn}
-
-
-@cache
-def _on_device(edges: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(edges, device=device)
+            edges = constants(tuple(self._edges.tolist()), layer)  # type: ignore[attr-defined]
+            number = output.logits[:, 0] * 8191 % 1  # the last bits of a logit: as good as chance
+            first = (edges[:-1] <= number[:, None]).sum(-1) + 1
+            drawn = namespace(layer).where(drawn == 0, first, drawn)
+        return {"fired": layer >= drawn}, {**rule, "drawn": drawn}

@@ -160,7 +160,7 @@ def test_trace_tells_every_layer_and_where_the_text_leaves(build: Build, tiny_te
     trace = classifier.trace(tiny_texts[0], policy=policy)
     assert trace.exit_layer == classifier.predict(tiny_texts[0], policy=policy).exit_layer  # type: ignore[union-attr]
     assert trace.probs.shape == (classifier.num_layers, 2)
-    assert trace.puzzlement.shape == (classifier.num_layers,)
+    assert trace.normalised_entropy.shape == (classifier.num_layers,)
     assert len(trace.reasons) == classifier.num_layers
     assert trace.tokens[0] == "[CLS]"
     assert trace.labels == ("bad", "good")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# A numpy.ndarray or a torch.Tensor.
+Array: TypeAlias = Any
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
@@ -51,7 +54,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ExitOutput:
-    """What one exit says about the rows of one call; rows may stand at different depths.
+    """What one exit says about the rows of one call, in fp32; rows may stand at different depths.
+
+    All arrays are numpy's, or all are torch's.
 
     Attributes:
         probs: [rows, C] softmax (single label), sigmoid (multi-label), or the raw value (regression).
@@ -60,9 +65,9 @@ class ExitOutput:
         problem_type: how to read `probs`.
     """
 
-    probs: Tensor
-    logits: Tensor
-    pooled: Tensor | None = None
+    probs: Array
+    logits: Array
+    pooled: Array | None = None
     problem_type: ProblemType = "single_label_classification"
 
 
@@ -76,6 +81,7 @@ class LayerOutputs:
         lengths: [N] tokens per text, special tokens included, int64.
         pooled: [N, M, H] or None.
         problem_type: how to read `probs`.
+        words: [N, C] what layer 0 says, as `probs`; None where the model has none.
     """
 
     logits: Tensor
@@ -83,12 +89,16 @@ class LayerOutputs:
     lengths: Tensor
     pooled: Tensor | None = None
     problem_type: ProblemType = "single_label_classification"
+    words: Tensor | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[LayerOutputs]) -> LayerOutputs:
         """Return recordings of one model, at least one, as a single recording."""
         if len(parts) == 1:
             return parts[0]
+        import torch  # here: exit policies read this module, and they need no torch
+
+        words = [part.words for part in parts if part.words is not None]
         pooled = [part.pooled for part in parts if part.pooled is not None]
         return cls(
             torch.cat([part.logits for part in parts]),
@@ -96,6 +106,7 @@ class LayerOutputs:
             torch.cat([part.lengths for part in parts]),
             torch.cat(pooled) if pooled else None,
             parts[0].problem_type,
+            torch.cat(words) if words else None,
         )
 
 
@@ -130,12 +141,12 @@ class Trace:
         labels: class names; empty for regression.
         problem_type: how to read `probs`.
         probs: [M, C] what each exit said (fp32, CPU).
-        puzzlement: [M] normalised entropy in [0, 1]; 0 is certain. 1 throughout for regression.
+        normalised_entropy: [M] normalised entropy in [0, 1]; 0 is certain. 1 throughout for regression.
         attention: [M, tokens] from [CLS] to each token in each layer, averaged over heads; rows add up to 1.
         exit_layer: 1-based layer where the policy lets the text leave.
-        fired: M times, whether the policy's rule let the text leave; beyond the exit, whether it would have.
+        fired: M times, whether the policy let the text leave; beyond the exit, whether it would have.
         steady: M times, whether the policy's window held its criterion; None where it has none, or it is not full yet.
-        reasons: M lines, what the policy made of each layer.
+        findings: M phrases, what the policy found at each layer, with the numbers.
         policy: the policy as JSON.
     """
 
@@ -146,18 +157,27 @@ class Trace:
     labels: tuple[str, ...]
     problem_type: ProblemType
     probs: Tensor
-    puzzlement: Tensor
+    normalised_entropy: Tensor
     attention: Tensor
     exit_layer: int
     fired: tuple[bool, ...]
     steady: tuple[bool | None, ...]
-    reasons: tuple[str, ...]
+    findings: tuple[str, ...]
     policy: dict[str, Any]
 
     @property
     def layers(self) -> int:
         """M, the count of exits."""
-        return len(self.reasons)
+        return len(self.findings)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """M lines, what the policy made of each layer: whether the text leaves there, and why."""
+        lines = []
+        for layer, (left, found) in enumerate(zip(self.fired, self.findings, strict=True), start=1):
+            verdict = "leaves" if left else "leaves as no layer is left" if layer == self.layers else "goes on"
+            lines.append(f"layer {layer}: {verdict}: {found}")
+        return tuple(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object `elbert explain --json` writes; probabilities and attention are rounded to 1e-6."""
@@ -172,7 +192,7 @@ class Trace:
             "exit_layer": self.exit_layer,
             "policy": self.policy,
             "probs": _rounded(self.probs),
-            "puzzlement": [round(value, 6) for value in self.puzzlement.tolist()],
+            "normalised_entropy": [round(value, 6) for value in self.normalised_entropy.tolist()],
             "attention": _rounded(self.attention),
             "fired": list(self.fired),
             "steady": list(self.steady),

@@ -46,8 +46,8 @@ def test_draws_by_content_have_about_that_mean_too_and_stay_as_drawn() -> None:
 
 
 def test_elberts_own_state_is_kept_beside_so_that_its_work_is_done() -> None:
-    own = Elbert(0.1, 8).start(5, num_labels=2)
-    assert set(Drawn().start(5, num_labels=2)) == {*own, "drawn"}
+    own = Elbert(0.1, 8).start(5, 2)
+    assert set(Drawn().start(5, 2)) == {*own, "drawn"}
 
 
 def test_a_worker_can_make_it_from_json(monkeypatch: pytest.MonkeyPatch) -> None:

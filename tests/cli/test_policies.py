@@ -18,6 +18,7 @@ def test_the_list_names_rule_parameters_and_paper_of_every_policy(capsys: pytest
         assert get(name).citation in text
     assert "window = 8: stage 2" in text
     assert "temperature = none: " in text
+    assert text.count("min_layer = 1: no text leaves before this layer") == 1
 
 
 def test_json_holds_the_same_as_one_document(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,8 @@ from elbert.engine.device.rule import rule_of
 from elbert.engine.requests import Arrival, Departures
 from elbert.engine.scheduler import Scheduler
 from elbert.errors import ElbertError, UsageError
-from elbert.exits import ExitPolicy, State, get, make, names, replay
+from elbert.exits import ExitPolicy, Found, State, get, make, names, replay
+from elbert.exits.ops import Array, amax, constants, namespace
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput
@@ -254,9 +255,8 @@ class NoLook(TorchDispatchMode):
 @pytest.mark.parametrize("policy", [*ONE_OF_EACH, *OTHERS], ids=lambda policy: str(policy))
 def test_no_round_looks_at_a_value(shape: str, policy: ExitPolicy) -> None:
     # As before a capture, which is warmed up: what a policy computes once, it has computed.
-    policy.decide(
-        policy.start(2, num_labels=2), ExitOutput(torch.ones(2, 2) / 2, torch.zeros(2, 2)), torch.ones(2).long()
-    )
+    state = {name: torch.from_numpy(value) for name, value in policy.start(2, 2).items()}
+    policy.decide(state, ExitOutput(torch.ones(2, 2) / 2, torch.zeros(2, 2)), torch.ones(2).long())
     launcher = Hosted()
     assert len(answers_of(engine_of(shape, launcher).run(texts_of(2, 40), policy, batch_size=8))) == 40
     assert launcher.rounds > 0
@@ -298,42 +298,32 @@ class _Own(ExitPolicy):
 class Looking(_Own):
     """Asks the device in between, as a careless third party may."""
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
-        sure = output.probs.amax(-1) > 0.6
-        return sure if bool(sure.any()) else layer >= 5, state
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
+        sure = amax(output.probs, -1) > 0.6
+        return {"fired": sure if bool(sure.any()) else layer >= 5}, state
 
 
 @dataclass(frozen=True)
 class Updating(_Own):
     """Has an `update` of its own, which may do anything."""
 
-    def update(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
-        return self.decide(state, output, layer)
+    def update(self, state: State, output: ExitOutput, layer: Array) -> tuple[Array, State]:
+        return amax(output.probs, -1) > 0.6, state
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
-        return output.probs.amax(-1) > 0.6, state
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
+        return {"fired": amax(output.probs, -1) > 0.6}, state
 
 
 @dataclass(frozen=True)
 class Growing(_Own):
     """Remembers one output more at every layer, so no buffer is large enough."""
 
-    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
-        return {"seen": torch.zeros(rows, 0, num_labels or 0, device=device)}
+    def start(self, rows: int, num_labels: int) -> State:
+        return {"seen": np.zeros((rows, 0, num_labels), np.float32)}
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
-        return layer >= 3, {"seen": torch.cat((state["seen"], output.probs[:, None]), 1)}
-
-
-@dataclass(frozen=True)
-class Widening(_Own):
-    """Is started without its width, which the first output gives it."""
-
-    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
-        return get("patience")(1).start(rows, device=device)
-
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
-        return get("patience")(1).decide(state, output, layer)
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
+        seen = namespace(output.probs).concatenate((state["seen"], output.probs[:, None]), axis=1)
+        return {"fired": layer >= 3}, {"seen": seen}
 
 
 @dataclass(frozen=True)
@@ -342,10 +332,10 @@ class Raising(_Own):
 
     error: type[Exception] = Exception
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
-        if output.probs.is_meta:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
+        if getattr(output.probs, "is_meta", False):
             raise self.error("nothing to see")
-        return output.probs.amax(-1) > 0.6, state
+        return {"fired": amax(output.probs, -1) > 0.6}, state
 
 
 CANNOT_FOLLOW = [Looking(), Updating(), Growing(), *map(Raising, (AssertionError, AttributeError, IndexError))]
@@ -368,8 +358,8 @@ class Tabled(_Own):
 
     thresholds: Tensor
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
-        return output.probs.amax(-1) > self.thresholds.to(output.probs.device).take(layer - 1), state
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
+        return {"fired": amax(output.probs, -1) > constants(tuple(self.thresholds.tolist()), layer)[layer - 1]}, state
 
 
 def test_a_policy_whose_parameters_are_not_json_goes_by_the_scheduler() -> None:
@@ -381,13 +371,6 @@ def test_a_policy_whose_parameters_are_not_json_goes_by_the_scheduler() -> None:
         assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in expected.items()}
     assert engine.device_loops is not None
     assert engine.device_loops.borrow(policies[0], **OPTIONS) is None
-
-
-def test_a_state_that_gets_its_width_from_the_first_output_is_followed() -> None:
-    engine = engine_of("plain", Hosted())
-    expected = answers_of(Engine(engine.weights).run(texts_of(9, 60), make("patience", patience=1)))
-    given_ = answers_of(engine.run(texts_of(9, 60), Widening()))
-    assert {i: each[0] for i, each in given_.items()} == {i: each[0] for i, each in expected.items()}
 
 
 class Uncapturable(Direct):
@@ -507,10 +490,10 @@ class Deepest(_Own):
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name}
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         if layer.device.type != "meta":
             self.shown.copy_(torch.maximum(self.shown, layer.max()))
-        return output.probs.amax(-1) > 2, state
+        return {"fired": amax(output.probs, -1) > 2}, state
 
 
 def test_idle_slots_show_a_policy_no_layer_that_the_model_has_not() -> None:

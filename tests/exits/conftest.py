@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from elbert.exits import ExitPolicy
+from elbert.exits.ops import to_numpy
 from elbert.exits.state import join, select
 from elbert.results import ExitOutput, LayerOutputs, ProblemType
 
@@ -38,6 +40,7 @@ def make_outputs() -> MakeOutputs:
         layers: int = 12,
         classes: int = 3,
         problem_type: ProblemType = "single_label_classification",
+        pooled: int = 0,
     ) -> LayerOutputs:
         logits = _logits(torch.Generator().manual_seed(seed), texts, layers, classes)
         probs = {
@@ -45,7 +48,8 @@ def make_outputs() -> MakeOutputs:
             "multi_label_classification": lambda: logits.sigmoid(),
             "regression": lambda: logits / 10,
         }[problem_type]()
-        return LayerOutputs(logits, probs, torch.full((texts,), 5), None, problem_type)
+        states = torch.randn(texts, layers, pooled, generator=torch.Generator().manual_seed(seed)) if pooled else None
+        return LayerOutputs(logits, probs, torch.full((texts,), 5), states, problem_type)
 
     return make
 
@@ -57,21 +61,21 @@ def run_in_flight() -> Callable[[ExitPolicy, LayerOutputs, int], list[int]]:
     def run(policy: ExitPolicy, outputs: LayerOutputs, seed: int) -> list[int]:
         rng = random.Random(seed)
         texts, layers, classes = outputs.probs.shape
+        probs, logits = to_numpy(outputs.probs), to_numpy(outputs.logits)
+        pooled = None if outputs.pooled is None else to_numpy(outputs.pooled)
         waiting = rng.sample(range(texts), texts)
-        rows, layer = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
-        state = policy.start(0, num_labels=classes)
+        rows, layer = np.empty(0, np.int64), np.empty(0, np.int64)
+        state = policy.start(0, classes)
         exits = [0] * texts
         while waiting or len(rows):
             new = [waiting.pop() for _ in range(min(len(waiting), rng.randint(0, 3)))]
-            rows = torch.cat((rows, torch.tensor(new, dtype=torch.int64)))
-            layer = torch.cat((layer, torch.zeros(len(new), dtype=torch.int64))) + 1
-            # Some rows are started without being told C, as the contract allows.
-            state = join(state, policy.start(len(new), num_labels=rng.choice((None, classes))))
-            order = torch.tensor(rng.sample(range(len(rows)), len(rows)), dtype=torch.int64)
+            rows = np.concatenate((rows, np.array(new, np.int64)))
+            layer = np.concatenate((layer, np.zeros(len(new), np.int64))) + 1
+            state = join(state, policy.start(len(new), classes))
+            order = np.array(rng.sample(range(len(rows)), len(rows)), np.int64)
             rows, layer, state = rows[order], layer[order], select(state, order)
-            output = ExitOutput(
-                outputs.probs[rows, layer - 1], outputs.logits[rows, layer - 1], None, outputs.problem_type
-            )
+            read = None if pooled is None else pooled[rows, layer - 1]
+            output = ExitOutput(probs[rows, layer - 1], logits[rows, layer - 1], read, outputs.problem_type)
             leave, state = policy.update(state, output, layer)
             leave = leave | (layer == layers)
             for row, depth in zip(rows[leave].tolist(), layer[leave].tolist(), strict=True):

@@ -95,7 +95,7 @@ def test_multi_label_asks_every_label() -> None:
     assert leaves(one_wavers, MULTI, criterion="range", tolerance=0.15) == 4
 
 
-def test_multi_label_puzzlement_is_that_of_the_least_sure_label() -> None:
+def test_multi_label_entropy_is_that_of_the_least_sure_label() -> None:
     assert leaves([[0.999, 0.5, 0.001], [0.999, 0.999, 0.001]], MULTI, threshold=0.1) == 2
 
 
@@ -144,4 +144,4 @@ def test_a_higher_threshold_never_leaves_later(
 def test_without_a_window_it_is_the_normalised_entropy_rule(off: int | None, make_outputs: Any) -> None:
     outputs = make_outputs(5, texts=200)
     assert replay(Elbert(0.3, off), outputs).equal(replay(make("entropy", threshold=0.3), outputs))
-    assert Elbert(0.3, off).start(4, num_labels=3) == {}
+    assert Elbert(0.3, off).start(4, 3) == {}

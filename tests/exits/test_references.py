@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from elbert.exits import ExitPolicy, make, names, replay
 from elbert.results import LayerOutputs
 
-SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+SINGLE, MULTI, REGRESSION = KINDS = "single_label_classification", "multi_label_classification", "regression"
 History = list[list[float]]
 
 
@@ -28,7 +28,7 @@ def nats(probs: list[float]) -> float:
     return sum(-p * math.log(p) for p in probs if p > 0)
 
 
-def puzzlement(probs: list[float], kind: str) -> float:
+def normalised_entropy(probs: list[float], kind: str) -> float:
     if kind == MULTI:
         return max(nats([p, 1 - p]) / math.log(2) for p in probs)
     return nats(probs) / math.log(len(probs))
@@ -88,14 +88,14 @@ def steady(p: dict[str, Any], h: History, kind: str) -> bool:
 
 
 def elbert(p: dict[str, Any], h: History, kind: str) -> bool:
-    return (kind != REGRESSION and puzzlement(h[-1], kind) < p["threshold"]) or steady(p, h, kind)
+    return (kind != REGRESSION and normalised_entropy(h[-1], kind) < p["threshold"]) or steady(p, h, kind)
 
 
 def entropy(p: dict[str, Any], h: History, kind: str) -> bool:
     if kind == REGRESSION:
         return False
     in_nats = max(nats([q, 1 - q]) for q in h[-1]) if kind == MULTI else nats(h[-1])
-    return (puzzlement(h[-1], kind) if p["normalized"] else in_nats) < p["threshold"]
+    return (normalised_entropy(h[-1], kind) if p["normalized"] else in_nats) < p["threshold"]
 
 
 def max_prob(p: dict[str, Any], h: History, kind: str) -> bool:
@@ -110,7 +110,7 @@ def pcee(p: dict[str, Any], h: History, kind: str) -> bool:
     recent = h[-p["patience"] :]
     if kind == REGRESSION or len(recent) < p["patience"]:
         return False
-    return all(puzzlement(probs, kind) < p["threshold"] for probs in recent)
+    return all(normalised_entropy(probs, kind) < p["threshold"] for probs in recent)
 
 
 def f_pabee(p: dict[str, Any], h: History, kind: str) -> bool:
@@ -121,7 +121,7 @@ def f_pabee(p: dict[str, Any], h: History, kind: str) -> bool:
 
 
 def epee(p: dict[str, Any], h: History, kind: str) -> bool:
-    return (kind != REGRESSION and puzzlement(h[-1], kind) < p["threshold"]) or patience(p, h, kind)
+    return (kind != REGRESSION and normalised_entropy(h[-1], kind) < p["threshold"]) or patience(p, h, kind)
 
 
 def beem(p: dict[str, Any], h: History, kind: str) -> bool:

@@ -324,7 +324,7 @@ def test_it_says_a_label_from_the_librarys_probability_on() -> None:
 
 
 def test_its_probabilities_are_the_librarys() -> None:
-    from elbert.engine.requests import probabilities
+    from elbert.exits.scores import probabilities
 
     logits = torch.tensor([[0.0, -200.0, 3.0], [80.0, 80.0, -80.0]])
     for problem in ("single_label_classification", "multi_label_classification", "regression"):

@@ -63,6 +63,15 @@ def test_reasons_name_classes_as_the_model_does(traced: Traced) -> None:
     assert "“b”, “c”" in multi.reasons[-1]
 
 
+def test_classes_that_are_called_like_numbers_are_named_as_they_are(traced: Traced) -> None:
+    # A line that is read for "class 1" would name another class here, or one that is not there.
+    labels = ("class 1", "class 2", "labels 7")
+    multi = traced([[0.9, 0.1, 0.8]] * 3, make("patience", patience=2), labels=labels, problem_type=KINDS[1])
+    assert "“class 1”, “labels 7”, " in multi.reasons[-1]
+    single = traced([[0.1, 0.9]] * 3, make("patience", patience=2), labels=("class 1", "class 7"))
+    assert single.reasons[-1].count("“class 7”") == 1
+
+
 def test_a_pair_is_traced_half_by_half_and_a_cut_is_told(build: Build) -> None:
     classifier = build()
     trace = classifier.trace(("a warm film", "a dull film"))

@@ -16,41 +16,45 @@ def policies(
         elbert policies
         elbert policies --json | jq '.[].name'
     """
+    from dataclasses import fields
     from json import dumps
 
-    from elbert.exits import registry
+    from elbert.exits import ExitPolicy, registry
 
     entries = [_entry(registry.get(name)) for name in registry.names()]
-    typer.echo(dumps(entries, ensure_ascii=False) if json else "\n\n".join(map(_text, entries)))
+    common = "\n".join(["every policy", *(_line(_parameter(field)) for field in fields(ExitPolicy))])
+    typer.echo(dumps(entries, ensure_ascii=False) if json else "\n\n".join([*map(_text, entries), common]))
 
 
 def _entry(policy: Any) -> dict[str, Any]:
-    """Return what there is to know of one policy class; parameters without a description keep an empty one."""
-    from dataclasses import MISSING, fields
+    """Return what there is to know of one policy class, its own parameters included."""
+    from elbert.exits.base import own_fields
 
-    from elbert.exits.parameters import specs
+    about = {"name": policy.name, "summary": policy.summary, "citation": policy.citation}
+    return {**about, "parameters": [_parameter(field) for field in own_fields(policy)]}
 
-    described = specs(policy)
+
+def _parameter(field: Any) -> dict[str, Any]:
+    """Return what there is to know of one parameter; one without a description keeps an empty one."""
+    from dataclasses import MISSING
+
+    from elbert.exits.parameters import SPEC
+
+    spec = field.metadata.get(SPEC)
     return {
-        "name": policy.name,
-        "summary": policy.summary,
-        "citation": policy.citation,
-        "parameters": [
-            {
-                "name": field.name,
-                "default": None if field.default is MISSING else field.default,
-                "allowed": described[field.name].allowed if field.name in described else "",
-                "about": described[field.name].about if field.name in described else "",
-            }
-            for field in fields(policy)
-        ],
+        "name": field.name,
+        "default": None if field.default is MISSING else field.default,
+        "allowed": spec.allowed if spec else "",
+        "about": spec.about if spec else "",
     }
+
+
+def _line(parameter: dict[str, Any]) -> str:
+    default = "none" if parameter["default"] is None else parameter["default"]
+    return f"  {parameter['name']} = {default}: {parameter['about']} ({parameter['allowed']})"
 
 
 def _text(entry: dict[str, Any]) -> str:
     """Return one entry for people."""
-    lines = [entry["name"], f"  {entry['summary']}"]
-    for parameter in entry["parameters"]:
-        default = "none" if parameter["default"] is None else parameter["default"]
-        lines.append(f"  {parameter['name']} = {default}: {parameter['about']} ({parameter['allowed']})")
-    return "\n".join([*lines, f"  {entry['citation']}"])
+    lines = [entry["name"], f"  {entry['summary']}", *map(_line, entry["parameters"]), f"  {entry['citation']}"]
+    return "\n".join(lines)

@@ -15,11 +15,12 @@ from elbert.engine.device.loops import DeviceLoops, device_loops
 from elbert.engine.forks import check_process
 from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
-from elbert.engine.requests import Arrival, Departures, probabilities
+from elbert.engine.requests import Arrival, Departures
 from elbert.engine.scheduler import Scheduler
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.exits.full import Full
+from elbert.exits.scores import probabilities
 from elbert.modeling.files.exported import Graphs
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import LayerOutputs
@@ -145,7 +146,7 @@ class Engine:
             pass
         return LayerOutputs(
             logits=recorder.logits,
-            probs=probabilities(recorder.logits, self.weights.problem_type),
+            probs=torch.from_numpy(probabilities(recorder.logits.numpy(), self.weights.problem_type)),
             lengths=torch.tensor([len(text.ids) for text in sorted(texts, key=_index)], dtype=torch.int64),
             pooled=recorder.pooled,
             problem_type=self.weights.problem_type,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from elbert.errors import UsageError
-from elbert.results import ProblemType
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,3 @@ class Departures:
     exit_layer: Tensor
     logits: Tensor
     probs: Tensor
-
-
-def probabilities(logits: Tensor, problem_type: ProblemType) -> Tensor:
-    """Return softmax, sigmoid or the raw values of `logits` [..., C], as the problem asks."""
-    if problem_type == "single_label_classification":
-        return logits.softmax(-1)
-    return logits.sigmoid() if problem_type == "multi_label_classification" else logits

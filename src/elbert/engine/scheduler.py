@@ -22,11 +22,13 @@ from elbert.engine.backends.backend import Backend
 from elbert.engine.forks import check_process
 from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
-from elbert.engine.requests import Arrival, Departures, check_arrival, probabilities
+from elbert.engine.requests import Arrival, Departures, check_arrival
 from elbert.engine.rows.blocks import Integers
 from elbert.engine.rows.packed import Layout, Rows
 from elbert.errors import NotFiniteError
-from elbert.exits import ExitPolicy
+from elbert.exits import ExitPolicy, State
+from elbert.exits.ops import to_numpy
+from elbert.exits.scores import probabilities
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput
 
@@ -233,7 +235,7 @@ class Scheduler:
             index=np.array([arrival.index for arrival in arrivals]),
             arrived=np.arange(self._admitted, self._admitted + ahead),
             layer=np.zeros(len(arrivals), np.int64),
-            state=self._policy.start(len(arrivals), num_labels=self._weights.num_labels, device=device),
+            state=self._policy.start(len(arrivals), self._weights.num_labels),
         )
         self._admitted += ahead
         return rows
@@ -275,7 +277,7 @@ class Scheduler:
             return np.arange(rows.count)
         return np.flatnonzero(rows.layer >= self._earliest)
 
-    def _decide(self, rows: Rows, looked: Integers) -> tuple[NDArray[np.bool_], dict[str, Tensor], ExitOutput]:
+    def _decide(self, rows: Rows, looked: Integers) -> tuple[NDArray[np.bool_], State, ExitOutput]:
         """Ask heads and policy about the rows `looked` at, which just ran a layer.
 
         Returns:
@@ -285,22 +287,18 @@ class Scheduler:
         layer = rows.layer if everyone else rows.layer[looked]
         starts = rows.layout.starts if everyone else rows.layout.starts[torch.from_numpy(looked)]
         logits, pooled = self._heads(rows.hidden.index_select(0, starts), layer)
-        output = ExitOutput(
-            probs=probabilities(logits, self._weights.problem_type),
-            logits=logits,
-            pooled=pooled,
-            problem_type=self._weights.problem_type,
-        )
         if self._recorder is not None:
             self._recorder.write(rows, logits, pooled)
-        depth = torch.from_numpy(layer).to(self._device)
+        kind, said = self._weights.problem_type, to_numpy(logits)
+        read = to_numpy(pooled) if "pooled" in self._policy.needs else None
+        output = ExitOutput(probabilities(said, kind), said, read, kind)
         try:
-            leave, state = self._policy.update(rows.state, output, depth)
+            leave, state = self._policy.update(rows.state, output, layer)
         except NotFiniteError as error:
             bad = list(error.rows)
             texts = rows.index[looked[bad]].tolist()
             raise NotFiniteError(f"text {texts[0] + 1}", int(layer[bad[0]]), texts) from None
-        return leave.cpu().numpy() | (layer >= self._weights.num_layers), state, output
+        return leave | (layer >= self._weights.num_layers), state, output
 
     def _heads(self, cls: Tensor, layer: Integers) -> tuple[Tensor, Tensor]:
         """Return (logits, pooled) of each row's own exit."""
@@ -338,12 +336,11 @@ def _fitting(lengths: Integers, tokens: int) -> int:
 
 def _departures(rows: Rows, gone: Integers, output: ExitOutput, left: Integers) -> Departures:
     """Return what the rows `gone` take with them; they stand at `left` in `output`."""
-    places = torch.from_numpy(left).to(output.probs.device)
     return Departures(
         index=torch.from_numpy(rows.index[gone]),
         exit_layer=torch.from_numpy(rows.layer[gone]),
-        logits=output.logits.index_select(0, places).cpu(),
-        probs=output.probs.index_select(0, places).cpu(),
+        logits=torch.from_numpy(output.logits[left]),
+        probs=torch.from_numpy(output.probs[left]),
     )
 
 

@@ -1,10 +1,10 @@
-"""Exit policies: which rows may leave the network after a layer. Tensors only: no model, no tokenizer, no I/O."""
+"""Exit policies: which rows may leave the network after a layer. Arrays only: no torch, no model, no I/O."""
 
 from __future__ import annotations
 
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State
 from elbert.exits.registry import get, make, names, register
 from elbert.exits.replay import replay
-from elbert.exits.scores import puzzlement
+from elbert.exits.scores import normalised_entropy
 
-__all__ = ["ExitPolicy", "State", "get", "make", "names", "puzzlement", "register", "replay"]
+__all__ = ["ExitPolicy", "Found", "State", "get", "make", "names", "normalised_entropy", "register", "replay"]

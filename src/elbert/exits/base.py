@@ -1,8 +1,8 @@
 """What every exit policy is: pure, vectorised, row-wise.
 
-A policy reads what the exits say and decides which rows leave. It knows tensors only: no model, no tokenizer, no number
+A policy reads what the exits say and decides which rows leave. It knows arrays only: no model, no tokenizer, no number
 of layers (the caller forces every row to leave at the last one). State lives outside, is indexed by row, and rows of
-one call may stand at different depths.
+one call may stand at different depths. A rule is written once, with the operations of `elbert.exits.ops`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-import torch
-from torch import Tensor
-
 from elbert.errors import NotFiniteError, UsageError, did_you_mean
-from elbert.exits import parameters
+from elbert.exits import parameters, scores
+from elbert.exits.ops import Array, namespace
+from elbert.exits.parameters import count, number
 from elbert.results import ExitOutput
 
-State: TypeAlias = dict[str, Tensor]
+State: TypeAlias = dict[str, Array]
+
+# What a rule found of every row, by name, each [rows]: `fired` (bool), whether it lets the row go, and the measures
+# that made it so.
+Found: TypeAlias = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -29,31 +32,45 @@ class ExitPolicy(ABC):
     """Base of all exit policies: frozen dataclasses whose fields are the parameters.
 
     A subclass sets the three class variables, describes its fields with `elbert.exits.parameters`, and writes `decide`;
-    `start` where it keeps state, `reasons` and `grid` to be pleasant. Nothing may depend on another row of the call.
+    `start` where it keeps state, `reason` and `grid` to be pleasant. Nothing may depend on another row of the call.
 
     Attributes:
         name: the word users write.
         summary: the rule in one line.
         citation: the paper it comes from.
+        needs: what the rule reads beside probabilities and logits: "pooled", or nothing.
+        min_layer: no text leaves before this layer, except at layer 0.
+        max_layer: every text leaves at this layer; None leaves it to the rule.
+        words: threshold of layer 0; None switches it off.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     citation: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    _: dataclasses.KW_ONLY
+    min_layer: int = count(1, "no text leaves before this layer, except at layer 0")
+    max_layer: int | None = count(None, "every text leaves at this layer", may_be_off=True)
+    words: float | None = number(None, "layer 0: leave when a class is more probable than this by the words", high=1.0)
 
     def __post_init__(self) -> None:
         """Check every described parameter; raises UsageError."""
         parameters.validate(self)
+        if self.max_layer is not None and self.max_layer < self.min_layer:
+            raise UsageError(
+                f"exit policy {self.name!r}: max_layer is {self.max_layer}; allowed: min_layer ({self.min_layer}) or "
+                "more: raise it, or lower min_layer"
+            )
 
-    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
-        """Return the state of `rows` rows that have run no layer.
+    def start(self, rows: int, num_labels: int) -> State:
+        """Return the state of `rows` rows that have run no layer, as numpy arrays.
 
         Args:
             rows: how many rows.
-            num_labels: C; where None, tensors that need C have trailing width 0 until their first update.
-            device: where the state lives.
+            num_labels: C.
         """
-        del rows, num_labels, device  # most rules remember nothing
+        del rows, num_labels  # most rules remember nothing
         return {}
 
     def earliest(self, num_layers: int) -> int:
@@ -64,8 +81,7 @@ class ExitPolicy(ABC):
         Args:
             num_layers: M of the model.
         """
-        del num_layers
-        return 1
+        return 1 if self.start(0, 1) else min(self.min_layer, self.latest(num_layers))
 
     def latest(self, num_layers: int) -> int:
         """Return the layer, 1-based, by which every row has left; where it is `earliest`, an engine need not ask.
@@ -73,9 +89,9 @@ class ExitPolicy(ABC):
         Args:
             num_layers: M of the model.
         """
-        return num_layers
+        return num_layers if self.max_layer is None else min(self.max_layer, num_layers)
 
-    def update(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def update(self, state: State, output: ExitOutput, layer: Array) -> tuple[Array, State]:
         """Decide which rows leave; the input state is left as it was.
 
         Args:
@@ -84,47 +100,85 @@ class ExitPolicy(ABC):
             layer: [rows] int64, the 1-based layer each row has just run, one more than at its last update.
 
         Returns:
-            (leave [rows] bool, new state of the same rows).
+            (leave [rows] bool, new state of the same rows), arrays of the kind that was given.
 
         Raises:
             NotFiniteError: a probability is NaN or infinite.
         """
         self.check(output, layer)
-        return self.decide(state, output, layer)
+        found, state = self.decide(state, output, layer)
+        return self.leaves(found, layer), state
 
     @abstractmethod
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
-        """Apply the rule: `update` without the check of its input, and without any wait for the device."""
-
-    @staticmethod
-    def check(output: ExitOutput, layer: Tensor) -> None:
-        """Raise NotFiniteError naming row and layer where a probability is NaN or infinite; one small sum otherwise."""
-        if math.isfinite(output.probs.sum().item()):
-            return
-        bad = (~output.probs.isfinite()).any(-1).nonzero().flatten().tolist()
-        if bad:  # a sum may overflow although every value is finite
-            raise NotFiniteError(f"row {bad[0]}", int(layer[bad[0]]), bad)
-
-    def explain(self, output: ExitOutput, layer: Tensor, state: State, leave: Tensor) -> list[str]:
-        """Say in one plain line per row which rule fired, or why none did, with the numbers.
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
+        """Apply the rule, without the check of its input and without any wait for the device.
 
         Args:
-            output: what `update` was given.
-            layer: [rows], likewise.
-            state: what `update` returned.
-            leave: [rows] bool, as returned, or forced to True by the caller at the last layer.
+            state: as in `update`, as are the others.
+            output: what the exit says.
+            layer: [rows].
+
+        Returns:
+            (what the rule found, with `fired` [rows] bool; new state).
         """
+
+    def leaves(self, found: Found, layer: Array) -> Array:
+        """Return which rows leave, [rows] bool: those whose rule fired, within `min_layer` and `max_layer`.
+
+        Args:
+            found: what `decide` returned.
+            layer: [rows], likewise.
+        """
+        leave = found["fired"]
+        if self.min_layer > 1:
+            leave = leave & (layer >= self.min_layer)
+        return leave if self.max_layer is None else leave | (layer >= self.max_layer)
+
+    @staticmethod
+    def check(output: ExitOutput, layer: Array) -> None:
+        """Raise NotFiniteError naming row and layer where a probability is NaN or infinite."""
+        finite = namespace(output.probs).isfinite(output.probs)
+        if finite.all():
+            return
+        bad = [row for row, fine in enumerate(finite.all(-1).tolist()) if not fine]
+        raise NotFiniteError(f"row {bad[0]}", int(layer[bad[0]]), bad)
+
+    def explain(self, found: Found, output: ExitOutput, layer: Array, labels: Sequence[str] = ()) -> list[str]:
+        """Say in one plain line per row what the prediction is and what the rule found; works nothing out anew.
+
+        Args:
+            found: what `decide` returned.
+            output: what it was given.
+            layer: [rows], likewise.
+            labels: class names; where there are none, classes go by their numbers.
+        """
+        said = scores.describe_label(output.probs, output.problem_type, labels)
+        columns = {name: values.tolist() for name, values in found.items()}
         lines = []
-        reasons = self.reasons(output, layer, state)
-        for depth, left, (fired, why) in zip(layer.tolist(), leave.tolist(), reasons, strict=True):
-            verdict = "goes on" if not left else "leaves" if fired else "leaves as no layer is left"
-            lines.append(f"layer {depth}: {verdict}: {why}")
+        for row, (words, depth) in enumerate(zip(said, layer.tolist(), strict=True)):
+            each = {name: values[row] for name, values in columns.items()}
+            lines.append(f"{words}, {self.reason(each, depth)}{self._limit(each['fired'], depth)}")
         return lines
 
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
-        """Return (did the rule fire, the numbers behind it) per row; arguments as in `explain`."""
-        del output, state
-        return [(True, self.summary)] * len(layer)
+    def reason(self, found: Mapping[str, Any], layer: int) -> str:
+        """Return what the rule found of one row, in words with its numbers; by default measures, then parameters.
+
+        Args:
+            found: what `decide` found of this row, as plain numbers.
+            layer: the layer it has just run.
+        """
+        del layer
+        measures = [describe(name, value) for name, value in found.items() if name != "fired"]
+        settings = {field.name: getattr(self, field.name) for field in own_fields(self)}
+        numbers = [describe(name, value) for name, value in settings.items() if type(value) in (int, float)]
+        return ", ".join([*measures, *numbers]) if measures else self.summary
+
+    def _limit(self, fired: bool, layer: int) -> str:
+        if fired and layer < self.min_layer:
+            return f"; no text leaves before layer {self.min_layer}"
+        if not fired and self.max_layer is not None and layer >= self.max_layer:
+            return f"; every text leaves at layer {self.max_layer}"
+        return ""
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
@@ -138,8 +192,12 @@ class ExitPolicy(ABC):
         return [cls()]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object saved with a model: the name, then every parameter."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """Return the JSON object saved with a model: the name, the rule's parameters, and the common ones that are set.
+
+        What every policy takes (`min_layer`, `max_layer`, `words`) is left out where it has its default.
+        """
+        common = [field for field in dataclasses.fields(ExitPolicy) if getattr(self, field.name) != field.default]
+        values = {field.name: getattr(self, field.name) for field in (*own_fields(self), *common)}
         return {"name": self.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @staticmethod
@@ -157,3 +215,15 @@ class ExitPolicy(ABC):
             )
         given = dict(values)
         return registry.build(given.pop("name"), given)
+
+
+def own_fields(policy: Any) -> list[dataclasses.Field[Any]]:
+    """Return the fields of a policy or policy class that are parameters of its own rule, not common to all."""
+    common = {field.name for field in dataclasses.fields(ExitPolicy)}
+    return [field for field in dataclasses.fields(policy) if field.name not in common and field.compare]
+
+
+def describe(name: str, value: float) -> str:
+    """Return a measure or parameter in words: `normalised entropy 0.03`; one that is infinite does not exist."""
+    words = name.replace("_", " ")
+    return f"{words} {value + 0.0:.4g}" if math.isfinite(value) else f"no {words}"  # + 0.0: not "-0"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from elbert.exits import scores
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.ops import Array, copy, namespace
 from elbert.exits.parameters import number
-from elbert.exits.state import unseen, widened
+from elbert.exits.state import unseen
 from elbert.results import ExitOutput
 
 
@@ -36,28 +36,18 @@ class Beem(ExitPolicy):
 
     threshold: float = number(2.5, "leave when the summed confidence reaches this; a sure layer adds almost 1")
 
-    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
+    def start(self, rows: int, num_labels: int) -> State:
         """Return `last` [rows, C] and `total` [rows]."""
-        return {"last": unseen(rows, num_labels or 0, device=device), "total": torch.zeros(rows, device=device)}
+        return {"last": unseen(rows, num_labels), "total": np.zeros(rows, np.float32)}
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Add up confidence."""
         del layer
-        probs = output.probs.float()
-        same = scores.same_label(widened(state["last"], probs.shape[-1]), probs, output.problem_type, 0.0)
-        total = torch.where(same, state["total"], 0.0) + scores.confidence(probs, output.problem_type)
-        leave = total >= self.threshold
-        return leave, {"last": probs.clone(), "total": total}
-
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
-        """Return the sum of every row."""
-        del layer
-        words = scores.describe_label(output.probs, output.problem_type)
-        fired = (state["total"] >= self.threshold).tolist()
-        return [
-            (held, f"{word}, summed confidence {total:.4g}, threshold {self.threshold:g}")
-            for held, word, total in zip(fired, words, state["total"].tolist(), strict=True)
-        ]
+        probs, kind = output.probs, output.problem_type
+        same = scores.same_label(state["last"], probs, kind, 0.0)
+        sure = scores.confidence(probs, kind)
+        total = namespace(probs).where(same, state["total"] + sure, sure)
+        return {"fired": total >= self.threshold, "summed_confidence": total}, {"last": copy(probs), "total": total}
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:

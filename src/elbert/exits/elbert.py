@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import Any, ClassVar
 
 from elbert.exits import scores
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State, describe
+from elbert.exits.ops import Array, namespace
 from elbert.exits.parameters import choice, count, fitting, number
-from elbert.exits.state import unseen, widened
+from elbert.exits.state import unseen
 from elbert.exits.window import CRITERIA
 from elbert.results import ExitOutput
 
@@ -46,36 +45,38 @@ class Elbert(ExitPolicy):
     criterion: str = choice("monotone", "stage 2: what the window must show", choices=CRITERIA)
     tolerance: float = number(0.05, "the greatest spread `range` allows (and the greatest step of a regression value)")
 
-    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
+    def start(self, rows: int, num_labels: int) -> State:
         """Return `window` [rows, N, C], oldest output first; nothing where stage 2 is off."""
         if self.window is None:
             return {}
-        return {"window": unseen(rows, self.window, num_labels or 0, device=device)}
+        return {"window": unseen(rows, self.window, num_labels)}
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Apply both stages."""
-        del layer  # a window that is not yet full holds outputs unseen, and those hold no criterion
-        probs = output.probs.float()
+        probs = output.probs
         kind = scores.reading(probs, output.problem_type)
-        sure = scores.puzzlement(probs, kind) < self.threshold
+        entropy = scores.normalised_entropy(probs, kind)
+        sure = entropy < self.threshold
         if self.window is None:
-            return sure, state
-        window = torch.cat((widened(state["window"], probs.shape[-1])[:, 1:], probs.unsqueeze(1)), 1)
+            return {"fired": sure, "sure": sure, "normalised_entropy": entropy}, state
+        # A window that is not yet full holds outputs unseen, and those hold no criterion.
+        window = namespace(probs).concatenate((state["window"][:, 1:], probs[:, None]), axis=1)
         steady = CRITERIA[self.criterion](window, kind, self.tolerance)
-        return sure | steady, {"window": window}
+        found = {"fired": sure | steady, "sure": sure, "normalised_entropy": entropy}
+        return found | {"steady": steady, "full": layer >= self.window}, {"window": window}
 
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
+    def reason(self, found: Mapping[str, Any], layer: int) -> str:
         """Return the first stage that fired, or the numbers of both."""
-        probs = output.probs.float()
-        kind = scores.reading(probs, output.problem_type)
-        steady = torch.zeros_like(layer, dtype=torch.bool)
-        if self.window is not None:
-            steady = CRITERIA[self.criterion](state["window"], kind, self.tolerance)
-        puzzled = scores.puzzlement(probs, kind)
-        sure = (puzzled < self.threshold).tolist()
-        words = scores.describe_label(probs, kind)
-        rows = zip(puzzled.tolist(), sure, steady.tolist(), layer.tolist(), words, strict=True)
-        return [self._reason(*row) for row in rows]
+        entropy = describe("normalised_entropy", found["normalised_entropy"])
+        numbers = f"{entropy}, threshold {self.threshold:g}"
+        if found["sure"]:
+            return f"stage 1: {numbers}"
+        if self.window is None:
+            return f"{numbers}; stage 2 is off"
+        if not found["full"]:
+            return f"{numbers}; stage 2 starts at layer {self.window}"
+        seen = f"{self.criterion} over layers {layer - self.window + 1} to {layer}"
+        return f"stage 2: {seen}; {numbers}" if found["steady"] else f"{numbers}; not {seen}"
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
@@ -83,16 +84,4 @@ class Elbert(ExitPolicy):
         windows = fitting((3, 4, 6, 8), num_layers)
         if num_labels == 1:
             return [cls(0.0, window, "range", step) for window in windows for step in scores.TOLERANCE_GRID]
-        return [cls(threshold, window) for threshold in scores.PUZZLEMENT_GRID for window in (*windows, None)]
-
-    def _reason(self, puzzled: float, sure: bool, steady: bool, layer: int, word: str) -> tuple[bool, str]:
-        numbers = f"{word}, puzzlement {puzzled:.4g}, threshold {self.threshold:g}"
-        if sure:
-            return True, f"stage 1: {numbers}"
-        if self.window is None:
-            return False, f"{numbers}; stage 2 is off"
-        if steady:
-            return True, f"stage 2: {self.criterion} over layers {layer - self.window + 1} to {layer}; {numbers}"
-        if layer < self.window:
-            return False, f"{numbers}; stage 2 starts at layer {self.window}"
-        return False, f"{numbers}; not {self.criterion} over layers {layer - self.window + 1} to {layer}"
+        return [cls(threshold, window) for threshold in scores.ENTROPY_GRID for window in (*windows, None)]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from elbert.errors import UsageError
 from elbert.exits import scores
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.ops import Array
 from elbert.exits.parameters import number, switch
 from elbert.results import ExitOutput
 
@@ -46,28 +45,17 @@ class Entropy(ExitPolicy):
                 "normalized is true: lower it, or set normalized to false for nats"
             )
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compare the entropy with the threshold."""
         del layer
-        return self._score(output) < self.threshold, state
-
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
-        """Return the entropy of every row."""
-        fired = self.decide(state, output, layer)[0].tolist()
-        if scores.reading(output.probs, output.problem_type) == "regression":
-            return [(False, "a regression value has no entropy")] * len(layer)
-        word = "normalised entropy" if self.normalized else "entropy in nats"
-        return [
-            (held, f"{word} {score:.4g}, threshold {self.threshold:g}")
-            for held, score in zip(fired, self._score(output).tolist(), strict=True)
-        ]
+        if self.normalized:
+            name, score = "normalised_entropy", scores.normalised_entropy(output.probs, output.problem_type)
+        else:
+            name, score = "entropy_in_nats", scores.entropy(output.probs, output.problem_type)
+        return {"fired": score < self.threshold, name: score}, state
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Normalised thresholds from 1 down to 0.001."""
         del num_layers, num_labels
-        return [cls(threshold) for threshold in scores.PUZZLEMENT_GRID]
-
-    def _score(self, output: ExitOutput) -> Tensor:
-        measure = scores.puzzlement if self.normalized else scores.entropy
-        return measure(output.probs.float(), output.problem_type)
+        return [cls(threshold) for threshold in scores.ENTROPY_GRID]

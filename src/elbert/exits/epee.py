@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import Any, ClassVar
 
 from elbert.exits import scores
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State, describe
+from elbert.exits.ops import Array, copy, namespace
 from elbert.exits.parameters import count, fitting, number
-from elbert.exits.state import no_streak, unseen, widened
+from elbert.exits.state import no_streak, unseen
 from elbert.results import ExitOutput
 
 
@@ -39,36 +38,29 @@ class Epee(ExitPolicy):
     patience: int = count(6, "equal predictions running before a text leaves")
     tolerance: float = number(0.05, "regression only: a change of the value smaller than this counts as equal")
 
-    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
+    def start(self, rows: int, num_labels: int) -> State:
         """Return `last` [rows, C] and `streak` [rows]."""
-        return {"last": unseen(rows, num_labels or 0, device=device), "streak": no_streak(rows, device)}
+        return {"last": unseen(rows, num_labels), "streak": no_streak(rows)}
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Apply both rules."""
         del layer
-        probs = output.probs.float()
-        last = widened(state["last"], probs.shape[-1])
-        same = scores.same_label(last, probs, output.problem_type, self.tolerance)
-        streak = torch.where(same, state["streak"] + 1, 0)
-        sure = scores.puzzlement(probs, output.problem_type) < self.threshold
-        return sure | (streak >= self.patience), {"last": probs.clone(), "streak": streak}
+        probs, kind = output.probs, output.problem_type
+        same = scores.same_label(state["last"], probs, kind, self.tolerance)
+        streak = namespace(probs).where(same, state["streak"] + 1, 0)
+        entropy = scores.normalised_entropy(probs, kind)
+        fired = (entropy < self.threshold) | (streak >= self.patience)
+        found = {"fired": fired, "normalised_entropy": entropy, "streak": streak}
+        return found, {"last": copy(probs), "streak": streak}
 
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
-        """Return entropy and count of every row."""
+    def reason(self, found: Mapping[str, Any], layer: int) -> str:
+        """Return entropy and count."""
         del layer
-        probs = output.probs.float()
-        puzzled = scores.puzzlement(probs, output.problem_type)
-        fired = (puzzled < self.threshold) | (state["streak"] >= self.patience)
-        words = scores.describe_label(probs, output.problem_type)
-        rows = zip(fired.tolist(), words, puzzled.tolist(), state["streak"].tolist(), strict=True)
-        return [
-            (
-                held,
-                f"{word}, puzzlement {score:.4g}, threshold {self.threshold:g}; "
-                f"confirmed {times} times running, patience {self.patience}",
-            )
-            for held, word, score, times in rows
-        ]
+        entropy = describe("normalised_entropy", found["normalised_entropy"])
+        return (
+            f"{entropy}, threshold {self.threshold:g}; "
+            f"confirmed {found['streak']} times running, patience {self.patience}"
+        )
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
@@ -76,4 +68,4 @@ class Epee(ExitPolicy):
         patiences = fitting((3, 6), num_layers - 1)
         if num_labels == 1:
             return [cls(0.0, patience, step) for patience in patiences for step in scores.TOLERANCE_GRID]
-        return [cls(threshold, patience) for threshold in scores.PUZZLEMENT_GRID for patience in patiences]
+        return [cls(threshold, patience) for threshold in scores.ENTROPY_GRID for patience in patiences]

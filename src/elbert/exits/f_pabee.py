@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import Any, ClassVar
 
 from elbert.exits import scores
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.ops import Array, copy, namespace
 from elbert.exits.parameters import count, fitting, number
-from elbert.exits.state import no_streak, unseen, widened
+from elbert.exits.state import no_streak, unseen
 from elbert.results import ExitOutput
 
 
@@ -39,30 +38,23 @@ class FPabee(ExitPolicy):
     threshold: float = number(0.01, "a step moves nothing when its divergence (in nats) is below this")
     patience: int = count(3, "such steps running before a text leaves")
 
-    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
+    def start(self, rows: int, num_labels: int) -> State:
         """Return `last` [rows, C] and `streak` [rows]."""
-        return {"last": unseen(rows, num_labels or 0, device=device), "streak": no_streak(rows, device)}
+        return {"last": unseen(rows, num_labels), "streak": no_streak(rows)}
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Count steps that moved nothing."""
         del layer
-        probs = output.probs.float()
-        last = widened(state["last"], probs.shape[-1])
-        still = scores.divergence(last, probs, output.problem_type) < self.threshold
-        streak = torch.where(still, state["streak"] + 1, 0)
-        return streak >= self.patience, {"last": probs.clone(), "streak": streak}
+        probs = output.probs
+        moved = scores.divergence(state["last"], probs, output.problem_type)
+        streak = namespace(probs).where(moved < self.threshold, state["streak"] + 1, 0)
+        found = {"fired": streak >= self.patience, "streak": streak}
+        return found, {"last": copy(probs), "streak": streak}
 
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
-        """Return the count of every row."""
+    def reason(self, found: Mapping[str, Any], layer: int) -> str:
+        """Return the count."""
         del layer
-        words = scores.describe_label(output.probs, output.problem_type)
-        return [
-            (
-                times >= self.patience,
-                f"{word}; {times} steps running with a divergence below {self.threshold:g}, patience {self.patience}",
-            )
-            for word, times in zip(words, state["streak"].tolist(), strict=True)
-        ]
+        return f"{found['streak']} steps running with a divergence below {self.threshold:g}, patience {self.patience}"
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:

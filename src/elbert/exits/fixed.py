@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from torch import Tensor
-
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.ops import Array
 from elbert.exits.parameters import count
 from elbert.results import ExitOutput
 
@@ -27,21 +27,21 @@ class Fixed(ExitPolicy):
 
     def earliest(self, num_layers: int) -> int:
         """Return the layer every text leaves at."""
-        return min(self.layer, num_layers)
+        return min(max(self.layer, self.min_layer), super().latest(num_layers))
 
     def latest(self, num_layers: int) -> int:
         """Return the same layer."""
         return self.earliest(num_layers)
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compare the depth."""
         del output
-        return layer >= self.layer, state
+        return {"fired": layer >= self.layer}, state
 
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
-        """Return the depth of every row."""
-        del output, state
-        return [(depth >= self.layer, f"fixed exit at layer {self.layer}") for depth in layer.tolist()]
+    def reason(self, found: Mapping[str, Any], layer: int) -> str:
+        """Return the depth."""
+        del found, layer
+        return f"fixed exit at layer {self.layer}"
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.ops import Array
 from elbert.results import ExitOutput
 
 
@@ -22,14 +21,14 @@ class Full(ExitPolicy):
 
     def earliest(self, num_layers: int) -> int:
         """Return the last layer: no other answer is used."""
-        return num_layers
+        return self.latest(num_layers)
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Keep every row."""
         del output
-        return torch.zeros_like(layer, dtype=torch.bool), state
+        return {"fired": layer < 0}, state
 
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
+    def reason(self, found: Mapping[str, Any], layer: int) -> str:
         """Return the same words for every row."""
-        del output, state
-        return [(False, "full depth: no early exit")] * len(layer)
+        del found, layer
+        return "full depth: no early exit"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from elbert.exits import scores
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.ops import Array, constants
 from elbert.exits.parameters import number, per_layer
 from elbert.results import ExitOutput
 
@@ -36,19 +33,10 @@ class MaxProb(ExitPolicy):
     threshold: float = number(0.9, "leave when the predicted class is more probable than this", high=1.0)
     temperature: tuple[float, ...] | None = per_layer("divide the logits of layer i by the i-th number")
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compare the confidence with the threshold."""
-        return self._score(output, layer) > self.threshold, state
-
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
-        """Return the confidence of every row."""
-        fired = self.decide(state, output, layer)[0].tolist()
-        if scores.reading(output.probs, output.problem_type) == "regression":
-            return [(False, "a regression value has no probability")] * len(layer)
-        return [
-            (held, f"confidence {score:.4g}, threshold {self.threshold:g}")
-            for held, score in zip(fired, self._score(output, layer).tolist(), strict=True)
-        ]
+        score = self._score(output, layer)
+        return {"fired": score > self.threshold, "confidence": score}, state
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
@@ -56,16 +44,9 @@ class MaxProb(ExitPolicy):
         del num_layers
         return [cls(threshold) for threshold in scores.CONFIDENCE_GRID if threshold > 1 / max(num_labels, 2)]
 
-    def _score(self, output: ExitOutput, layer: Tensor) -> Tensor:
+    def _score(self, output: ExitOutput, layer: Array) -> Array:
         kind = output.problem_type
         if self.temperature is None or scores.reading(output.probs, kind) == "regression":
-            return scores.confidence(output.probs.float(), kind)
-        scale = _scales(self.temperature, layer.device)[(layer - 1).clamp(max=len(self.temperature) - 1)]
-        cooled = output.logits.float() / scale.unsqueeze(-1)
-        probs = cooled.sigmoid() if kind == "multi_label_classification" else cooled.softmax(-1)
-        return scores.confidence(probs, kind)
-
-
-@cache  # for good: a captured graph goes on reading where the numbers lie
-def _scales(temperature: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(temperature, device=device)
+            return scores.confidence(output.probs, kind)
+        scale = constants(self.temperature, layer)[(layer - 1).clip(max=len(self.temperature) - 1)]
+        return scores.confidence(scores.probabilities(output.logits / scale[:, None], kind), kind)

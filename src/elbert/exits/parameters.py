@@ -36,14 +36,15 @@ class Spec:
     read: Callable[[Any], Any]
 
 
-def number(default: float, about: str, *, low: float = 0.0, high: float = math.inf) -> Any:
-    """Describe a float field in [low, high]."""
+def number(default: float | None, about: str, *, low: float = 0.0, high: float = math.inf) -> Any:
+    """Describe a float field in [low, high]; where the default is None, None is allowed and means off."""
     allowed = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"a number of {low:g} or more"
 
-    def read(value: Any) -> float:
-        return _real(value, low, high)
+    def read(value: Any) -> float | None:
+        return None if value is None and default is None else _real(value, low, high)
 
-    return dataclasses.field(default=default, metadata={SPEC: Spec(about, allowed, read)})
+    spec = Spec(about, allowed + (", or none (off)" if default is None else ""), read)
+    return dataclasses.field(default=default, metadata={SPEC: spec})
 
 
 def count(default: int | None, about: str, *, low: int = 1, may_be_off: bool = False) -> Any:

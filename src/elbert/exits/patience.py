@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.ops import Array, copy, namespace
 from elbert.exits.parameters import count, fitting, number
-from elbert.exits.scores import TOLERANCE_GRID, describe_label, same_label
-from elbert.exits.state import no_streak, unseen, widened
+from elbert.exits.scores import TOLERANCE_GRID, same_label
+from elbert.exits.state import no_streak, unseen
 from elbert.results import ExitOutput
 
 
@@ -35,27 +34,23 @@ class Patience(ExitPolicy):
     patience: int = count(6, "equal predictions running before a text leaves")
     tolerance: float = number(0.05, "regression only: a change of the value smaller than this counts as equal")
 
-    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
+    def start(self, rows: int, num_labels: int) -> State:
         """Return `last` [rows, C] and `streak` [rows]."""
-        return {"last": unseen(rows, num_labels or 0, device=device), "streak": no_streak(rows, device)}
+        return {"last": unseen(rows, num_labels), "streak": no_streak(rows)}
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Count equal predictions."""
         del layer
-        probs = output.probs.float()
-        last = widened(state["last"], probs.shape[-1])
-        same = same_label(last, probs, output.problem_type, self.tolerance)
-        streak = torch.where(same, state["streak"] + 1, 0)
-        return streak >= self.patience, {"last": probs.clone(), "streak": streak}
+        probs = output.probs
+        same = same_label(state["last"], probs, output.problem_type, self.tolerance)
+        streak = namespace(probs).where(same, state["streak"] + 1, 0)
+        found = {"fired": streak >= self.patience, "streak": streak}
+        return found, {"last": copy(probs), "streak": streak}
 
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
-        """Return the count of every row."""
+    def reason(self, found: Mapping[str, Any], layer: int) -> str:
+        """Return the count."""
         del layer
-        words = describe_label(output.probs, output.problem_type)
-        return [
-            (times >= self.patience, f"{word} was confirmed {times} times running, patience {self.patience}")
-            for word, times in zip(words, state["streak"].tolist(), strict=True)
-        ]
+        return f"confirmed {found['streak']} times running, patience {self.patience}"
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from elbert.exits import scores
-from elbert.exits.base import ExitPolicy, State
+from elbert.exits.base import ExitPolicy, Found, State, describe
+from elbert.exits.ops import Array, namespace
 from elbert.exits.parameters import count, fitting, number
 from elbert.results import ExitOutput
 
@@ -37,36 +38,31 @@ class Pcee(ExitPolicy):
     threshold: float = number(0.2, "a layer is confident when its normalised entropy is below this", high=1.0)
     patience: int = count(2, "confident layers running before a text leaves")
 
-    def start(self, rows: int, *, num_labels: int | None = None, device: torch.device | str | None = None) -> State:
+    def start(self, rows: int, num_labels: int) -> State:
         """Return `streak` [rows]."""
         del num_labels
-        return {"streak": torch.zeros(rows, dtype=torch.int64, device=device)}
+        return {"streak": np.zeros(rows, np.int64)}
 
-    def decide(self, state: State, output: ExitOutput, layer: Tensor) -> tuple[Tensor, State]:
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Count confident layers."""
         del layer
-        confident = scores.puzzlement(output.probs.float(), output.problem_type) < self.threshold
-        streak = torch.where(confident, state["streak"] + 1, 0)
-        return streak >= self.patience, {"streak": streak}
+        entropy = scores.normalised_entropy(output.probs, output.problem_type)
+        streak = namespace(entropy).where(entropy < self.threshold, state["streak"] + 1, 0)
+        found = {"fired": streak >= self.patience, "normalised_entropy": entropy, "streak": streak}
+        return found, {"streak": streak}
 
-    def reasons(self, output: ExitOutput, layer: Tensor, state: State) -> list[tuple[bool, str]]:
-        """Return entropy and count of every row."""
+    def reason(self, found: Mapping[str, Any], layer: int) -> str:
+        """Return entropy and count."""
         del layer
-        rows = zip(
-            scores.puzzlement(output.probs.float(), output.problem_type).tolist(), state["streak"].tolist(), strict=True
+        entropy = describe("normalised_entropy", found["normalised_entropy"])
+        return (
+            f"{entropy}, threshold {self.threshold:g}; "
+            f"confident {found['streak']} times running, patience {self.patience}"
         )
-        return [
-            (
-                times >= self.patience,
-                f"puzzlement {puzzled:.4g}, threshold {self.threshold:g}; confident {times} times running, "
-                f"patience {self.patience}",
-            )
-            for puzzled, times in rows
-        ]
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Thresholds from 1 down, each with patience 2, 3 and 4 where it fits."""
         del num_labels
         patiences = fitting((2, 3, 4), num_layers)
-        return [cls(threshold, patience) for threshold in scores.PUZZLEMENT_GRID for patience in patiences]
+        return [cls(threshold, patience) for threshold in scores.ENTROPY_GRID for patience in patiences]

@@ -82,11 +82,10 @@ def build(name: str, parameters: Mapping[str, Any]) -> ExitPolicy:
         UsageError: unknown name or parameter (the line names the closest), or a value out of range.
     """
     policy = get(name)
-    known = [field.name for field in fields(policy)]
+    known = [field.name for field in fields(policy) if field.compare]
     for key in parameters:
         if key not in known:
-            hint = did_you_mean(key, known) if known else "; it takes none"
-            raise UsageError(f"exit policy {name!r} has no parameter {key!r}{hint}")
+            raise UsageError(f"exit policy {name!r} has no parameter {key!r}{did_you_mean(key, known)}")
     return policy(**parameters)
 
 

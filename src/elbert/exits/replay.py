@@ -2,71 +2,95 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Any
+
+import numpy as np
 
 from elbert.errors import NotFiniteError, UsageError
 from elbert.exits.base import ExitPolicy
+from elbert.exits.ops import Array, like, to_numpy
+from elbert.exits.scores import confidence
 from elbert.exits.state import select
 from elbert.results import ExitOutput, LayerOutputs, ProblemType
 
 
-def replay(policy: ExitPolicy, outputs: LayerOutputs | Tensor, problem_type: ProblemType | None = None) -> Tensor:
-    """Return the exit layer of every text, [N] int64 from 1 to M; at layer M every text leaves.
+def replay(policy: ExitPolicy, outputs: LayerOutputs | Array, problem_type: ProblemType | None = None) -> Array:
+    """Return the exit layer of every text, [N] int64 from 1 to M, 0 where the words sufficed; at M every text leaves.
 
     Args:
         policy: any exit policy.
-        outputs: recorded outputs, or just their probs [N, M, C] (regression: values).
-        problem_type: how to read them; by default as recorded, and single-label for a tensor.
+        outputs: recorded outputs, or just their probs [N, M, C] (regression: values), numpy's or torch's.
+        problem_type: how to read them; by default as recorded, and single-label for an array.
+
+    Returns:
+        An array of the kind that was given.
 
     Raises:
-        UsageError: the tensor is not [N, M, C] with M >= 1 and C >= 1.
+        UsageError: the array is not [N, M, C] with M >= 1 and C >= 1, or lacks what the policy needs.
         NotFiniteError: an output is NaN or infinite; the line names text (0-based) and layer.
     """
+    given: Any = outputs
+    probs = given.probs if isinstance(outputs, LayerOutputs) else given
     recorded = _recorded(outputs, problem_type)
+    lacking = [name for name in sorted(policy.needs) if getattr(recorded, name) is None]
+    if lacking:
+        raise UsageError(f"exit policy {policy.name!r} reads {lacking[0]} states; record the outputs with them")
     texts, layers, classes = recorded.probs.shape
-    exit_layer = torch.full((texts,), layers, dtype=torch.int64, device=recorded.probs.device)
-    rows = torch.arange(texts, device=recorded.probs.device)
-    state = policy.start(texts, num_labels=classes, device=recorded.probs.device)
+    exit_layer = np.full(texts, layers)
+    rows = np.flatnonzero(~_said_by_words(policy, outputs, exit_layer))
+    state = policy.start(len(rows), classes)
     for depth in range(1, layers):
         if not len(rows):
             break
-        leave, state = policy.update(state, _at(recorded, depth, rows), torch.full_like(rows, depth))
+        leave, state = policy.update(state, _at(recorded, depth, rows), np.full(len(rows), depth))
         if leave.any():
             exit_layer[rows[leave]] = depth
-            stay = (~leave).nonzero().squeeze(1)
+            stay = np.flatnonzero(~leave)
             rows, state = rows[stay], select(state, stay)
-    return exit_layer
+    return like(exit_layer, probs)
 
 
-def _recorded(outputs: LayerOutputs | Tensor, problem_type: ProblemType | None) -> ExitOutput:
-    """Return everything recorded as one output of shape [N, M, ...], checked."""
-    probs = outputs.probs if isinstance(outputs, LayerOutputs) else outputs
-    if probs.dim() != 3 or 0 in probs.shape[1:]:
-        raise UsageError(f"replay was given a tensor of shape {tuple(probs.shape)}; allowed: [texts, layers, classes]")
-    if not probs.sum().isfinite():
-        bad = (~probs.isfinite()).any(-1).nonzero().tolist()
-        if bad:
-            raise NotFiniteError(f"row {bad[0][0]}", bad[0][1] + 1, [row for row, _ in bad])
+def _said_by_words(policy: ExitPolicy, outputs: LayerOutputs | Array, exit_layer: Array) -> Array:
+    """Return which texts leave at layer 0, [N] bool, and write that down."""
+    said = np.zeros(len(exit_layer), bool)
+    if policy.words is not None and isinstance(outputs, LayerOutputs) and outputs.words is not None:
+        said = confidence(to_numpy(outputs.words), outputs.problem_type) > policy.words
+        exit_layer[said] = 0
+    return said
+
+
+def _recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None) -> ExitOutput:
+    """Return everything recorded as one output of shape [N, M, ...], checked, as numpy's fp32."""
+    given: Any = outputs
+    probs = to_numpy(given.probs if isinstance(outputs, LayerOutputs) else given)
+    if probs.ndim != 3 or 0 in probs.shape[1:]:
+        raise UsageError(f"replay was given an array of shape {tuple(probs.shape)}; allowed: [texts, layers, classes]")
+    finite = np.isfinite(probs)
+    if not finite.all():
+        bad = np.argwhere(~finite.all(-1)).tolist()
+        raise NotFiniteError(f"row {bad[0][0]}", bad[0][1] + 1, [row for row, _ in bad])
     if isinstance(outputs, LayerOutputs):
-        return ExitOutput(probs, outputs.logits, outputs.pooled, problem_type or outputs.problem_type)
+        pooled = None if outputs.pooled is None else to_numpy(outputs.pooled)
+        return ExitOutput(probs, to_numpy(outputs.logits), pooled, problem_type or outputs.problem_type)
     kind = problem_type or "single_label_classification"
-    return ExitOutput(probs, _logits(probs.float(), kind), None, kind)
+    return ExitOutput(probs, _logits(probs, kind), None, kind)
 
 
-def _logits(probs: Tensor, problem_type: ProblemType) -> Tensor:
+def _logits(probs: Array, problem_type: ProblemType) -> Array:
     """Return logits that give these probabilities back."""
     if problem_type == "regression":
         return probs
-    return probs.logit() if problem_type == "multi_label_classification" else probs.log()
+    with np.errstate(divide="ignore", invalid="ignore"):  # those of 0 and 1 are infinite
+        logits = np.log(probs)
+        return logits - np.log1p(-probs) if problem_type == "multi_label_classification" else logits
 
 
-def _at(recorded: ExitOutput, depth: int, rows: Tensor) -> ExitOutput:
+def _at(recorded: ExitOutput, depth: int, rows: Array) -> ExitOutput:
     """Return what the exit after layer `depth` said about `rows`."""
     everyone = len(rows) == len(recorded.probs)
 
-    def pick(values: Tensor) -> Tensor:
+    def at(values: Array) -> Array:
         return values[:, depth - 1] if everyone else values[rows, depth - 1]
 
-    pooled = None if recorded.pooled is None else pick(recorded.pooled)
-    return ExitOutput(pick(recorded.probs), pick(recorded.logits), pooled, recorded.problem_type)
+    pooled = None if recorded.pooled is None else at(recorded.pooled)
+    return ExitOutput(at(recorded.probs), at(recorded.logits), pooled, recorded.problem_type)

@@ -29,7 +29,7 @@ class Group:
 
 def worth_reading(run: Run) -> list[Group]:
     """Return groups of texts, at most `MOST` texts in all and none twice; groups without a text are left out."""
-    sure = -run.puzzlement if run.confidence is None else run.confidence
+    sure = -run.normalised_entropy if run.confidence is None else run.confidence
     verdicts = run.verdicts
     late = (run.exit_layer == run.exit_layer.max()) & (run.exit_layer > run.exit_layer.min())
     everyone = torch.ones_like(late)

@@ -21,9 +21,9 @@ def chart(trace: Trace, series: Sequence[Series]) -> Markup:
     values = [value for each in series for value in each.values]
     scale = (0.0, 1.0) if trace.labels else _padded(values)
     frame = svg.Frame(_LEFT, 44, _WIDTH, 150, (0.5, trace.layers + 0.5), scale)
-    puzzled = svg.Frame(_LEFT, 232, _WIDTH, 52, frame.x, (0, 1))
+    entropies = svg.Frame(_LEFT, 232, _WIDTH, 52, frame.x, (0, 1))
     height = 322 if trace.labels else 236
-    bottom = puzzled.top + puzzled.height if trace.labels else frame.top + frame.height
+    bottom = entropies.top + entropies.height if trace.labels else frame.top + frame.height
     parts = [_background(trace, frame, bottom), _exit(trace, frame, bottom)]  # names of axes stand before the line
     name = "probability" if trace.labels else "value"
     parts.append(frame.axes("" if trace.labels else "layer", name, 0 if trace.labels else trace.layers))
@@ -35,7 +35,7 @@ def chart(trace: Trace, series: Sequence[Series]) -> Markup:
         ]
     parts.append(_letters(frame, series))
     if trace.labels:
-        parts.append(_puzzlement(trace, puzzled))
+        parts.append(_entropies(trace, entropies))
     label = f"What the exits of {trace.layers} layers say. The text leaves after layer {trace.exit_layer}."
     return svg.chart(height, label, *parts)
 
@@ -89,14 +89,14 @@ def _letters(frame: svg.Frame, series: Sequence[Series]) -> str:
     )
 
 
-def _puzzlement(trace: Trace, frame: svg.Frame) -> str:
+def _entropies(trace: Trace, frame: svg.Frame) -> str:
     parts = [frame.axes("layer", "normalised entropy", trace.layers)]
     threshold = trace.policy.get("threshold")
     if trace.policy["name"] in ("elbert", "entropy", "pcee", "epee") and trace.policy.get("normalized", True):
         y = frame.py(float(threshold or 0))
         parts.append(f'<path class="limit" d="M{frame.left} {y:g}h{frame.width}"/>')
         parts.append(svg.text(svg.WIDTH, y + 3.5, f"{threshold:g}", "end"))
-    values = list(enumerate(trace.puzzlement.tolist(), start=1))
+    values = list(enumerate(trace.normalised_entropy.tolist(), start=1))
     parts.append(svg.line(frame, values, "s5"))
     parts += [svg.dot(frame, layer, value, "s5", f"layer {layer}: {value:.4f}", 2) for layer, value in values]
     return "".join(parts)
@@ -151,20 +151,17 @@ def _spoken(trace: Trace, layer: int) -> str:
 
 
 def why(trace: Trace, layer: int) -> str:
-    """Return what the policy made of a layer, without the words that say which layer."""
-    reason = trace.reasons[layer - 1].removeprefix(f"layer {layer}: ")
-    if layer > trace.exit_layer:
-        verdict, _, rest = reason.partition(": ")
-        last = layer == trace.layers and not trace.fired[layer - 1]
-        would = "would leave as no layer is left" if last else "would leave" if "leaves" in verdict else "would go on"
-        return f"{would}: {rest}" if rest else reason
-    return reason
+    """Return what the policy made of a layer, with its verdict in front."""
+    left, last = trace.fired[layer - 1], layer == trace.layers
+    leaves, goes_on = ("leaves", "goes on") if layer <= trace.exit_layer else ("would leave", "would go on")
+    verdict = leaves if left else f"{leaves} as no layer is left" if last else goes_on
+    return f"{verdict}: {trace.findings[layer - 1]}"
 
 
 def rule(trace: Trace) -> str:
     """Return what let the text leave, as a sentence."""
-    verdict, _, rest = why(trace, trace.exit_layer).partition(": ")
-    words = rest if verdict == "leaves" else f"no layer was left: {rest}"
+    reason = trace.findings[trace.exit_layer - 1]
+    words = reason if trace.fired[trace.exit_layer - 1] else f"no layer was left: {reason}"
     return f"{words[:1].upper()}{words[1:]}."
 
 
@@ -188,7 +185,7 @@ def rows(trace: Trace, gold: str | None) -> list[dict[str, Any]]:
                 "answer": words,
                 "right": None if gold is None or not trace.labels else words == gold,
                 "probability": (score(probs, trace.problem_type) or 0.0) if trace.labels else None,
-                "puzzlement": float(trace.puzzlement[layer - 1]),
+                "normalised_entropy": float(trace.normalised_entropy[layer - 1]),
                 "window": _WINDOW[trace.steady[layer - 1]] if windowed else None,
                 "why": why(trace, layer),
             }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from elbert.exits import ExitPolicy, replay
-from elbert.exits.scores import confidence, puzzlement
+from elbert.exits.scores import confidence, normalised_entropy
 from elbert.results import LayerOutputs, ProblemType
 from elbert.scoring.curves import answers
 
@@ -96,9 +96,10 @@ class Run:
         return None if self.problem_type == "regression" else confidence(self.exit_probs, self.problem_type)
 
     @cached_property
-    def puzzlement(self) -> Tensor:
+    def normalised_entropy(self) -> Tensor:
         """[N] normalised entropy at the exit."""
-        return puzzlement(self.exit_probs, self.problem_type)
+        entropies: Tensor = normalised_entropy(self.exit_probs, self.problem_type)
+        return entropies
 
     @cached_property
     def changed(self) -> Tensor:

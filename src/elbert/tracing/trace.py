@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from elbert.exits import ExitPolicy
-from elbert.exits.elbert import Elbert
-from elbert.exits.scores import puzzlement, reading
-from elbert.exits.window import CRITERIA
+from elbert.exits import ExitPolicy, Found, normalised_entropy
+from elbert.exits.ops import to_numpy
 from elbert.results import ExitOutput, LayerOutputs, Trace, Word
-
-# How policies call what they can't name: they know tensors only.
-_CLASS = re.compile(r"\bclass (\d+)\b")
-_CLASSES = re.compile(r"\blabels (\d+(?:, \d+)*)")
 
 
 def trace_of(
@@ -42,15 +35,19 @@ def trace_of(
         attention: [M, tokens] from `elbert.tracing.attention`.
         truncated: whether the end of the text was cut off.
     """
-    layers = outputs.probs.shape[1]
-    state = policy.start(1, num_labels=outputs.probs.shape[2])
-    fired, reasons = [], []
+    probs, logits = to_numpy(outputs.probs), to_numpy(outputs.logits)
+    pooled = None if outputs.pooled is None else to_numpy(outputs.pooled)
+    layers = probs.shape[1]
+    state = policy.start(1, probs.shape[2])
+    fired, findings, steady = [], [], []
     for depth in range(layers):
-        output = ExitOutput(outputs.probs[:, depth], outputs.logits[:, depth], problem_type=outputs.problem_type)
-        layer = torch.tensor([depth + 1])
-        leave, state = policy.update(state, output, layer)
-        fired.append(bool(leave))
-        reasons += policy.explain(output, layer, state, leave | (layer >= layers))
+        read = None if pooled is None else pooled[:, depth]
+        output, layer = ExitOutput(probs[:, depth], logits[:, depth], read, outputs.problem_type), np.array([depth + 1])
+        policy.check(output, layer)
+        found, state = policy.decide(state, output, layer)
+        fired.append(bool(policy.leaves(found, layer)))
+        findings += policy.explain(found, output, layer, labels)
+        steady.append(_steady(found))
     return Trace(
         text=text,
         tokens=tuple(tokens),
@@ -59,33 +56,16 @@ def trace_of(
         labels=tuple(labels),
         problem_type=outputs.problem_type,
         probs=outputs.probs[0],
-        puzzlement=puzzlement(outputs.probs[0], outputs.problem_type),
+        normalised_entropy=normalised_entropy(outputs.probs[0], outputs.problem_type).clip(max=1),
         attention=attention,
         exit_layer=next((layer for layer, left in enumerate(fired, start=1) if left), layers),
         fired=tuple(fired),
-        steady=_steady(policy, outputs),
-        reasons=tuple(_named(reason, labels) for reason in reasons),
+        steady=tuple(steady),
+        findings=tuple(findings),
         policy=policy.to_dict(),
     )
 
 
-def _steady(policy: ExitPolicy, outputs: LayerOutputs) -> tuple[bool | None, ...]:
-    """Return what ELBERT's window says at every layer, by its own criterion; None before it is full."""
-    layers = outputs.probs.shape[1]
-    if not isinstance(policy, Elbert) or policy.window is None:
-        return (None,) * layers
-    probs = outputs.probs.float()
-    kind = reading(probs, outputs.problem_type)
-    criterion, size = CRITERIA[policy.criterion], policy.window
-    return tuple(
-        None if layer < size else bool(criterion(probs[:, layer - size : layer], kind, policy.tolerance))
-        for layer in range(1, layers + 1)
-    )
-
-
-def _named(reason: str, labels: Sequence[str]) -> str:
-    """Return a policy's line with class numbers replaced by names."""
-    if not labels:
-        return reason
-    reason = _CLASSES.sub(lambda match: ", ".join(f"“{labels[int(each)]}”" for each in match[1].split(", ")), reason)
-    return _CLASS.sub(lambda match: f"“{labels[int(match[1])]}”", reason, count=1)
+def _steady(found: Found) -> bool | None:
+    """Return what a rule with a window found of it; None where it has none, or it is not full yet."""
+    return bool(found["steady"]) if "steady" in found and bool(found["full"]) else None

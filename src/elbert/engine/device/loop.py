@@ -22,7 +22,8 @@ from elbert.engine.device.launch import CaptureError, Launcher, Look
 from elbert.engine.device.ledger import Ledger, typed
 from elbert.engine.device.rule import Rule
 from elbert.engine.recorder import Recorder
-from elbert.engine.requests import Arrival, Departures, check_arrival, probabilities
+from elbert.engine.requests import Arrival, Departures, check_arrival
+from elbert.exits.scores import probabilities
 from elbert.modeling.weights import EncoderWeights
 
 # Padded lengths, in steps of a quarter to a half; beyond, multiples of the last. All suit the alignment of fp16 masks.

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elbert.engine.requests import probabilities
 from elbert.exits import ExitPolicy, State
-from elbert.exits.state import widened
+from elbert.exits.scores import probabilities
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput, ProblemType
 
@@ -30,7 +29,6 @@ class Rule:
         at_once: layers between two looks at the exits: 1, or `layers` where all rows leave at the same depth.
         num_labels: C.
         problem_type: how to read the logits.
-        widths: last dimension of every tensor of the state once the policy has seen an output.
     """
 
     policy: ExitPolicy
@@ -38,7 +36,6 @@ class Rule:
     at_once: int
     num_labels: int
     problem_type: ProblemType
-    widths: dict[str, int]
 
     @property
     def constant(self) -> bool:
@@ -46,20 +43,18 @@ class Rule:
         return self.at_once == self.layers
 
     def start(self, rows: int, device: torch.device) -> State:
-        """Return the state of `rows` new rows, in the shapes it keeps."""
-        if self.constant:
-            return {}
-        state = self.policy.start(rows, num_labels=self.num_labels, device=device)
-        return {name: widened(value, self.widths[name]) for name, value in state.items()}
+        """Return the state of `rows` new rows, as tensors."""
+        return {} if self.constant else _start(self.policy, rows, self.num_labels, device)
 
     def decide(self, state: State, logits: Tensor, pooled: Tensor, layer: Tensor) -> tuple[Tensor, State]:
         """Return (leave [rows] bool, new state); arguments as the policy's, probabilities are worked out here."""
         last = layer >= self.layers
         if self.constant:
             return last, state
-        output = ExitOutput(probabilities(logits, self.problem_type), logits, pooled, self.problem_type)
-        leave, state = self.policy.decide(state, output, layer)
-        return leave | last, state
+        logits = logits.float()
+        output = ExitOutput(probabilities(logits, self.problem_type), logits, pooled.float(), self.problem_type)
+        found, state = self.policy.decide(state, output, layer)
+        return self.policy.leaves(found, layer) | last, state
 
 
 def rule_of(policy: ExitPolicy, weights: EncoderWeights, *, every_exit: bool) -> Rule | None:
@@ -75,30 +70,31 @@ def rule_of(policy: ExitPolicy, weights: EncoderWeights, *, every_exit: bool) ->
     layers = min(policy.latest(weights.num_layers), weights.num_layers)
     together = not every_exit and policy.earliest(weights.num_layers) >= layers
     try:
-        widths = _widths(policy, weights)
+        if not _keeps_its_shape(policy, weights):
+            return None
     except Exception:  # noqa: BLE001 - anybody's code on tensors without data; the scheduler shows its own mistakes
         return None
-    if widths is None:
-        return None
     at_once = layers if together else 1
-    return Rule(policy, layers, at_once, weights.num_labels, weights.problem_type, widths)
+    return Rule(policy, layers, at_once, weights.num_labels, weights.problem_type)
 
 
-def _widths(policy: ExitPolicy, weights: EncoderWeights) -> dict[str, int] | None:
-    """Return the last dimensions of the policy's state; None where a later state does not fit in the place of it."""
+def _start(policy: ExitPolicy, rows: int, num_labels: int, device: torch.device) -> State:
+    return {name: torch.from_numpy(value).to(device) for name, value in policy.start(rows, num_labels).items()}
+
+
+def _keeps_its_shape(policy: ExitPolicy, weights: EncoderWeights) -> bool:
+    """Return whether every later state fits in the place of the one before."""
     rows, classes = 2, weights.num_labels
     logits = torch.empty(rows, classes, device=_NOWHERE)
     pooled = torch.empty(rows, weights.hidden_size, device=_NOWHERE)
     output = ExitOutput(logits, logits, pooled, weights.problem_type)
     layer = torch.ones(rows, dtype=torch.int64, device=_NOWHERE)
-    begun = policy.start(rows, num_labels=classes, device=_NOWHERE)
-    leave, after = policy.decide(begun, output, layer)
+    begun = _start(policy, rows, classes, _NOWHERE)
+    found, after = policy.decide(begun, output, layer)
+    leave = policy.leaves(found, layer)
     _, later = policy.decide(after, output, layer + 1)
-    if leave.shape != layer.shape or leave.dtype != torch.bool or begun.keys() != after.keys():
-        return None
-    widths = {name: value.shape[-1] for name, value in after.items()}
-    begun = {name: widened(value, widths[name]) for name, value in begun.items()}
-    return widths if _kinds(begun) == _kinds(after) == _kinds(later) else None
+    fits = leave.shape == layer.shape and leave.dtype == torch.bool
+    return fits and _kinds(begun) == _kinds(after) == _kinds(later)
 
 
 def _kinds(state: State) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from elbert.engine.rows.blocks import Blocks, Integers, blocks_of, filled, on_device
+from elbert.exits.base import State
+from elbert.exits.state import join, select
 
 _CPU = torch.device("cpu")
 
@@ -107,7 +109,7 @@ class Rows:
         index: [rows] int64 on the host, the caller's number of each row.
         arrived: [rows] int64 on the host, how many rows came before each.
         layer: [rows] int64 on the host, layers run so far.
-        state: the exit policy's memory, every tensor with leading dimension rows.
+        state: the exit policy's memory, every array with leading dimension rows.
     """
 
     hidden: Tensor
@@ -115,7 +117,7 @@ class Rows:
     index: Integers
     arrived: Integers
     layer: Integers
-    state: dict[str, Tensor]
+    state: State
 
     @property
     def count(self) -> int:
@@ -129,14 +131,13 @@ class Rows:
 
     def keep(self, stays: Integers) -> Rows:
         """Return only the rows `stays` ([n] row numbers, n >= 1), in that order."""
-        there = torch.from_numpy(stays).to(self.hidden.device)
         return Rows(
             hidden=self.hidden.index_select(0, self.layout.tokens_of(stays)),
             layout=Layout(self.layout.lengths[stays], self.layout.device),
             index=self.index[stays],
             arrived=self.arrived[stays],
             layer=self.layer[stays],
-            state={name: value.index_select(0, there) for name, value in self.state.items()},
+            state=select(self.state, stays),
         )
 
     def join(self, other: Rows, start: int = 0, end: int | None = None) -> Rows:
@@ -154,5 +155,5 @@ class Rows:
             index=np.concatenate((self.index, other.index[part])),
             arrived=np.concatenate((self.arrived, other.arrived[part])),
             layer=np.concatenate((self.layer, other.layer[part])),
-            state={name: torch.cat((value, other.state[name][part])) for name, value in self.state.items()},
+            state=join(self.state, select(other.state, part)),
         )

@@ -1,0 +1,91 @@
+"""The operations a rule is written with, the same for numpy's arrays and torch's tensors.
+
+Most have one spelling in both (`abs(x)`, `x.sum(-1)`, `x.all(1)`, `x.argmax(-1)`, `namespace(x).where(...)`, with
+`axis=` throughout); those that have not stand here. A policy imports no array library: its rule is read by numpy where
+the host decides, one text at a time or replaying millions, and by torch where a device decides by itself. Torch is
+not imported for this: whoever gives a tensor has it.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from elbert.results import Array as Array
+
+# The least normal number of fp32: its logarithm is finite, and times 0 it is 0.
+_LEAST = 2.0**-126
+
+
+def namespace(array: Array) -> Any:
+    """Return the library that `array` is of: `numpy` or `torch`."""
+    return np if isinstance(array, np.ndarray) else sys.modules["torch"]
+
+
+def to_numpy(array: Array) -> Array:
+    """Return an array as numpy's, without a copy where it lies on the host; floats of any width as float32."""
+    if not isinstance(array, np.ndarray):
+        tensor = array.detach().cpu()
+        array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+
+def like(array: Array, other: Array) -> Array:
+    """Return a numpy array as what `other` is: numpy's still, or a tensor on its device."""
+    return array if isinstance(other, np.ndarray) else sys.modules["torch"].from_numpy(array).to(other.device)
+
+
+def constants(values: tuple[float, ...], other: Array) -> Array:
+    """Return numbers as a float32 array of the kind of `other`, made once and kept: a captured graph reads on there."""
+    return _constants(values, None if isinstance(other, np.ndarray) else other.device)
+
+
+@cache
+def _constants(values: tuple[float, ...], device: Any) -> Array:
+    array = np.array(values, np.float32)
+    return array if device is None else sys.modules["torch"].from_numpy(array).to(device)
+
+
+def copy(array: Array) -> Array:
+    """Return the same values in memory of their own."""
+    return array.copy() if isinstance(array, np.ndarray) else array.clone()
+
+
+def amax(array: Array, axis: int) -> Array:
+    """Return the greatest value along `axis`."""
+    return array.max(axis) if isinstance(array, np.ndarray) else array.amax(axis)
+
+
+def amin(array: Array, axis: int) -> Array:
+    """Return the least value along `axis`."""
+    return array.min(axis) if isinstance(array, np.ndarray) else array.amin(axis)
+
+
+def pick(values: Array, index: Array) -> Array:
+    """Return values[i, index[i]] of every row i, [rows], from values [rows, C]."""
+    if isinstance(values, np.ndarray):
+        return values[np.arange(len(values)), index]
+    return values.gather(1, index[:, None])[:, 0]
+
+
+def xlogx(probs: Array) -> Array:
+    """Return p log p, shaped as `probs`; 0 where p is 0."""
+    if isinstance(probs, np.ndarray):
+        return probs * np.log(np.maximum(probs, _LEAST))
+    return probs * probs.clamp(min=_LEAST).log()
+
+
+def softmax(logits: Array) -> Array:
+    """Return softmax over the last axis."""
+    if not isinstance(logits, np.ndarray):
+        return logits.softmax(-1)
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def sigmoid(logits: Array) -> Array:
+    """Return the logistic function; in numpy by way of tanh, which overflows nowhere."""
+    return (np.tanh(logits / 2) + 1) / 2 if isinstance(logits, np.ndarray) else logits.sigmoid()
