@@ -239,12 +239,23 @@ def test_a_model_folder_that_cannot_be_written_is_read_and_left_as_it_is(
     assert {path.name: path.stat().st_mtime_ns for path in model_folder.iterdir()} == before
 
 
-def test_of_a_folder_the_train_part_is_read(run: Run, model_folder: Path, tmp_path: Path) -> None:
-    for part, text in {"train": "good", "dev": "bad"}.items():
+def test_of_a_folder_the_test_part_is_classified_and_told(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    for part, text in {"train": "good", "dev": "so so", "test": "bad"}.items():
         (tmp_path / f"{part}.csv").write_text(f"text\n{text}\n")
-    status, out, _ = run("predict", model_folder, "--input", tmp_path, "--output-format", "csv")
+    status, out, err = run("predict", model_folder, "--input", tmp_path, "--output-format", "csv")
     assert status == 0
-    assert out.splitlines()[1].startswith("good,")
+    assert out.splitlines()[1].startswith("bad,")
+    assert "test.csv is classified; --split names another" in err
+    status, out, err = run("predict", model_folder, "--input", tmp_path, "--split", "dev", "--output-format", "csv")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1].startswith("so so,")
+
+
+def test_a_folder_without_a_test_part_is_not_classified_by_its_train_part(
+    refused: Callable[..., str], model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "train.csv").write_text("text,label\ngood,pos\n")
+    assert "no 'test' split" in refused("predict", model_folder, "--input", tmp_path)
 
 
 def test_a_folder_called_csv_is_refused_as_a_folder(

@@ -35,7 +35,8 @@ def test_train_json_is_one_line_alone_on_stdout(words, tmp_path, capsys):
     summary = json.loads(line)
     assert (summary["scheme"], summary["metric"], summary["train_rows"]) == ("elbert_balanced", "f1_macro", 24)
     assert len(summary["layer_scores"]) == len(summary["scheme_weights"]) == 4
-    assert f"elbert evaluate {tmp_path / 'out'} {dev}" in printed.err
+    assert f"elbert evaluate {tmp_path / 'out'} TEST_DATA" in printed.err  # the dev texts chose the epoch
+    assert "24 of the 24 texts of" in printed.err  # and here they were learnt from, too
     saved = json.loads((tmp_path / "out" / "elbert.json").read_text())
     assert saved["scheme"]["options"]["pull"] == 2
 

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from elbert import __version__
+from elbert.cli.options import unbundle
 from elbert.errors import UsageError, did_you_mean
 
 # Help pages are as wide as the terminal up to this many columns.
@@ -114,7 +115,7 @@ def build_command(name: str, verb: Verb) -> Any:
     """Return the command of one verb, its help page taken from its function's docstring."""
     function = getattr(importlib.import_module(verb.module), name)
     app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT)
-    app.command(name, cls=VerbCommand, help=help_page(function))(function)
+    app.command(name, cls=VerbCommand, help=help_page(function))(unbundle(function))
     return typer.main.get_command(app)
 
 

@@ -31,7 +31,7 @@ def bench(
     tolerance: options.Tolerance = None,
     patience: options.Patience = None,
     settings: options.Set = None,
-    metric: Annotated[str | None, typer.Option(help="accuracy, f1_micro, f1_macro, matthews, pearson, …")] = None,
+    metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
     batch_size: Annotated[str, typer.Option(metavar="N[,N…]", help="Texts in flight, one or several.")] = "8,32,128",
     backend: Annotated[str, typer.Option(help="Of ours, one or several: torch, openvino, onnxruntime.")] = "torch",
     dtype: Annotated[
@@ -42,9 +42,7 @@ def bench(
     limit: Annotated[int, typer.Option(min=1, help="Texts at most, taken evenly from all of DATA.")] = 1000,
     latency_texts: Annotated[int, typer.Option(min=0, help="Texts run one by one; 0 leaves latency out.")] = 100,
     threads: Annotated[int | None, typer.Option(min=1, help="Of everyone.  [default: torch's]")] = None,
-    text_column: options.TextColumn = None,
-    text_pair_column: options.TextPairColumn = None,
-    label_column: options.LabelColumn = None,
+    columns: options.ColumnFlags = options.COLUMNS,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the result here too, as a PNG.")] = None,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
@@ -79,7 +77,6 @@ def bench(
         classifier.policy.to_dict(), against=names, backends=_list(backend), dtypes=_list(dtype), device=device
     )
     metric = metric_name(classifier.problem_type, metric)
-    columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
     dataset = _load(data, split, classifier, columns, limit)
     result = _run(model, classifier, dataset, specs, plan, metric, threads, device, progress=progress)
     about = _about(model, classifier, dataset, metric, plan)
@@ -131,12 +128,12 @@ def _check_picture(plot: Path | None, *, overwrite: bool) -> None:
     check_installed()
 
 
-def _load(data: str, split: str, classifier: Classifier, columns: dict[str, Any], limit: int) -> TextDataset:
+def _load(data: str, split: str, classifier: Classifier, columns: options.ColumnFlags, limit: int) -> TextDataset:
     """Read the data and keep at most `limit` texts, at equal distances: files are often ordered by label."""
     from elbert.data import load_data
     from elbert.errors import DataError
 
-    dataset = load_data(data, split=split, labels=classifier.labels, **columns)
+    dataset = load_data(data, split=split, labels=classifier.labels, **columns.to_dict())
     if not len(dataset):
         raise DataError(f"{dataset.name}: there are no texts to run; give at least one")
     count = min(limit, len(dataset))

@@ -60,9 +60,7 @@ def calibrate(
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    text_column: options.TextColumn = None,
-    text_pair_column: options.TextPairColumn = None,
-    label_column: options.LabelColumn = None,
+    columns: options.ColumnFlags = options.COLUMNS,
     progress: options.Progress = False,
     json: options.JsonLine = False,
 ) -> None:
@@ -87,12 +85,7 @@ def calibrate(
     promises(max_drop, name)
     get(policy)
     loaded = options.load_classifier(model, full_depth=True, backend=backend, device=device, dtype=dtype)
-    columns: dict[str, Any] = {
-        "text_column": text_column,
-        "text_pair_column": text_pair_column,
-        "label_column": label_column,
-    }
-    dataset = _load(data, split, loaded, agreement=agreement, **columns)
+    dataset = _load(data, split, loaded, columns, agreement=agreement)
     asked: dict[str, Any] = {
         "max_drop": max_drop,
         "confidence": confidence,
@@ -131,13 +124,14 @@ def _target(model: str, out: Path | None, *, overwrite: bool) -> Path:
     return out
 
 
-def _load(data: str, split: str, classifier: Classifier, *, agreement: bool, **columns: Any) -> TextDataset:
-    from elbert.data import TextDataset, load_data
+def _load(
+    data: str, split: str, classifier: Classifier, columns: options.ColumnFlags, *, agreement: bool
+) -> TextDataset:
+    from elbert.data import load_data, load_texts
 
     if not agreement:
-        return load_data(data, split=split, labels=classifier.labels, **columns)
-    given = load_data(data, split=split, require_labels=False, **columns)
-    return TextDataset(given.texts, name=given.name)
+        return load_data(data, split=split, labels=classifier.labels, **columns.to_dict())
+    return load_texts(data, split=split, **columns.texts())
 
 
 @contextmanager

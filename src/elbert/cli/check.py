@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,8 +33,7 @@ def check(
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    text_column: options.TextColumn = None,
-    text_pair_column: options.TextPairColumn = None,
+    columns: options.TextFlags = options.TEXTS,
     progress: options.Progress = False,
     json: options.JsonLine = False,
 ) -> None:
@@ -49,10 +48,9 @@ def check(
         elbert check runs/mine today.csv --fail-below 0.001 || mail -s "calibrate again" me
     """
     loaded = options.load_classifier(model, full_depth=True, backend=backend, device=device, dtype=dtype)
-    from elbert.data import load_data
+    from elbert.data import load_texts
 
-    columns: dict[str, Any] = {"text_column": text_column, "text_pair_column": text_pair_column}
-    texts = load_data(data, split=split, require_labels=False, **columns).texts
+    texts = load_texts(data, split=split, **columns.to_dict()).texts
     with progress_bar(len(texts), "texts", forced=progress) as bar:
         drift = loaded.check(texts, policy, batch_size=batch_size, on_texts=bar.update)
     _show(drift, as_json=json)

@@ -27,15 +27,13 @@ def evaluate(
     tolerance: options.Tolerance = None,
     patience: options.Patience = None,
     settings: options.Set = None,
-    metric: Annotated[str | None, typer.Option(help="accuracy, f1_micro, f1_macro, matthews, pearson, …")] = None,
+    metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Rounds to time.  [default: 3, fewer if slow]")] = None,
     batch_size: options.BatchSize = 32,
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    text_column: options.TextColumn = None,
-    text_pair_column: options.TextPairColumn = None,
-    label_column: options.LabelColumn = None,
+    columns: options.ColumnFlags = options.COLUMNS,
     report: Annotated[Path | None, typer.Option(help="Write a page about the run here too.")] = None,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
@@ -69,7 +67,6 @@ def evaluate(
         device=device,
         dtype=dtype,
     )
-    columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
     dataset = _load(data, split, classifier, columns)
     result = _run(classifier, dataset, progress=progress, batch_size=batch_size, metric=metric, repeats=repeats)
     if report is not None:
@@ -77,10 +74,10 @@ def evaluate(
     _show(result, report, as_json=json)
 
 
-def _load(data: str, split: str, classifier: Classifier, columns: dict[str, Any]) -> TextDataset:
+def _load(data: str, split: str, classifier: Classifier, columns: options.ColumnFlags) -> TextDataset:
     from elbert.data import load_data
 
-    return load_data(data, split=split, labels=classifier.labels, **columns)
+    return load_data(data, split=split, labels=classifier.labels, **columns.to_dict())
 
 
 def _run(classifier: Classifier, dataset: TextDataset, *, progress: bool, **settings: Any) -> Evaluation:

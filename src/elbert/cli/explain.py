@@ -42,9 +42,7 @@ def explain(
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    text_column: options.TextColumn = None,
-    text_pair_column: options.TextPairColumn = None,
-    label_column: options.LabelColumn = None,
+    columns: options.ColumnFlags = options.COLUMNS,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
     json: Annotated[bool, typer.Option("--json", help="Write the trace as one JSON line on stdout.")] = False,
@@ -83,7 +81,6 @@ def explain(
         if data is None:
             page, answer = _of_text(classifier, _read(text, text_pair), label, facts)
     if data is not None:
-        columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
         with progress_bar(None, "texts", forced=progress) as bar:
             page, answer = _of_data(classifier, data, split, columns, batch_size, [*facts, ("data", data)], bar.update)
     if out is not None:
@@ -122,7 +119,7 @@ def _read(text: str | None, text_pair: str | None) -> str | tuple[str, str]:
     Raises:
         DataError: it holds what no tokenizer takes: broken UTF-8, NUL.
     """
-    from elbert.data import load_data
+    from elbert.data import load_texts
 
     if text == STANDARD:
         try:
@@ -130,7 +127,7 @@ def _read(text: str | None, text_pair: str | None) -> str | tuple[str, str]:
         except UnicodeDecodeError as error:
             raise DataError(f"standard input: byte {error.start} is not UTF-8; send the text as UTF-8") from None
     given = (text or "") if text_pair is None else (text or "", text_pair)
-    return load_data([given], require_labels=False).texts[0]
+    return load_texts([given]).texts[0]
 
 
 def _of_text(
@@ -164,7 +161,7 @@ def _of_data(
     classifier: Classifier,
     data: str,
     split: str,
-    columns: dict[str, Any],
+    columns: options.ColumnFlags,
     batch_size: int,
     facts: list[tuple[str, str]],
     on_texts: Callable[[int], object],
@@ -173,7 +170,7 @@ def _of_data(
     from elbert.data import load_data
     from elbert.reports.run_page import report_of, run_page
 
-    dataset = load_data(data, split=split, labels=classifier.labels, require_labels=False, **columns)
+    dataset = load_data(data, split=split, labels=classifier.labels, require_labels=False, **columns.to_dict())
     report = report_of(
         classifier,
         dataset,

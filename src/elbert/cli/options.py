@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -36,11 +39,76 @@ Dtype = Annotated[str, typer.Option(help="In which precision: auto, float32, bfl
 TextColumn = Annotated[str | None, typer.Option(help="Column of the text, where it is not found by name.")]
 TextPairColumn = Annotated[str | None, typer.Option(help="Column of the second text of a pair.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the label, where it is not found by name.")]
+InputFormat = Annotated[
+    str | None,
+    typer.Option(help="Where a name does not say it: csv, tsv, tsv-quoted (pandas', R's), jsonl, parquet or txt."),
+]
+SkipBrokenRows = Annotated[
+    bool, typer.Option("--skip-broken-rows", help="Leave out, and count, rows that cannot be read.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Progress = Annotated[
     bool, typer.Option("--progress", help="Show a progress bar on stderr even where it is no terminal.")
 ]
 JsonLine = Annotated[bool, typer.Option("--json", help="Write one JSON line on stdout; the table goes to stderr.")]
+
+
+@dataclass(frozen=True)
+class TextFlags:
+    """How texts are read from a source; a bundle of flags, which `unbundle` sets beside a verb's own."""
+
+    text_column: TextColumn = None
+    text_pair_column: TextPairColumn = None
+    input_format: InputFormat = None
+    skip_broken_rows: SkipBrokenRows = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the arguments of `load_data` that say the same."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ColumnFlags(TextFlags):
+    """How texts and their labels are read from a source."""
+
+    label_column: LabelColumn = None
+
+    def texts(self) -> dict[str, Any]:
+        """Return the arguments of `load_texts`."""
+        return {name: value for name, value in self.to_dict().items() if name != "label_column"}
+
+
+TEXTS, COLUMNS = TextFlags(), ColumnFlags()  # what stands in a signature where no flag was given
+
+
+def unbundle(verb: Callable[..., None]) -> Callable[..., None]:
+    """Return a verb whose signature has, instead of each bundle of flags, the flags in it.
+
+    Args:
+        verb: a function; its parameters of a dataclass's type are bundles.
+    """
+    hints = get_type_hints(verb, include_extras=True)
+    bundles: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(verb).parameters.values():
+        if parameter.name not in bundles:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            continue
+        kind = bundles[parameter.name]
+        types = get_type_hints(kind, include_extras=True)
+        parameters += [
+            inspect.Parameter(flag.name, parameter.kind, default=flag.default, annotation=types[flag.name])
+            for flag in fields(kind)
+        ]
+
+    def call(**given: Any) -> None:
+        packed = {
+            name: kind(**{flag.name: given.pop(flag.name) for flag in fields(kind)}) for name, kind in bundles.items()
+        }
+        verb(**given, **packed)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return call
 
 
 def load_classifier(

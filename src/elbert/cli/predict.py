@@ -32,17 +32,16 @@ def predict(
     input: Annotated[
         str | None,
         typer.Option(
-            help="A CSV, TSV, JSONL, Parquet or text file (also .gz), or -; of a folder or hub:NAME the train part."
+            help="A CSV, TSV, JSONL, Parquet or text file (also .gz), or -; a folder or hub:NAME, of which --split."
         ),
     ] = None,
-    input_format: Annotated[str | None, typer.Option(help="Where the name does not say it: csv, jsonl, …")] = None,
+    split: Annotated[str | None, typer.Option(help="Which part, where the input has several.  [default: test]")] = None,
     output: Annotated[str, typer.Option(help="A .jsonl or .csv file, or - for standard output.")] = STANDARD,
     output_format: Annotated[str | None, typer.Option(help="jsonl, or csv: the input's rows plus the answer.")] = None,
     pair: Annotated[
         bool, typer.Option("--pair", help="Texts are pairs: two arguments, or two tab-separated halves.")
     ] = False,
-    text_column: options.TextColumn = None,
-    text_pair_column: options.TextPairColumn = None,
+    columns: options.TextFlags = options.TEXTS,
     policy: options.Policy = None,
     threshold: options.Threshold = None,
     window: options.Window = None,
@@ -87,7 +86,7 @@ def predict(
         device=device,
         dtype=dtype,
     )
-    rows = Rows(source, input_format, text_column, text_pair_column, pair=pair)
+    rows = Rows(source, split, columns, pair=pair)
     if output == STANDARD:
         _classify(classifier, rows, FORMATS[kind](sys.stdout), batch_size, progress)
         return
@@ -125,28 +124,19 @@ class Rows:
     """The input's rows, read as they are asked for; keeps the cells of those whose answer is still to come.
 
     Args:
-        source: a file's name, `-`, or a list of texts or pairs.
-        input_format: where the name does not say it.
-        text_column: where the text is not found by name.
-        text_pair_column: the same for its pair.
+        source: a file's or a folder's name, `hub:NAME`, `-`, or a list of texts or pairs.
+        split: which part of a folder or a hub's data set; None takes `test`, and says so.
+        flags: how texts are read.
         pair: insist on pairs; plain lines are split at their tab.
 
     Attributes:
         columns: of the input, known once the first text is read.
     """
 
-    def __init__(
-        self,
-        source: Any,
-        input_format: str | None = None,
-        text_column: str | None = None,
-        text_pair_column: str | None = None,
-        *,
-        pair: bool = False,
-    ) -> None:
+    def __init__(self, source: Any, split: str | None, flags: options.TextFlags, *, pair: bool = False) -> None:
         self._source = source
-        self._format = input_format
-        self._named = (text_column, text_pair_column)
+        self._split = split
+        self._flags = flags
         self._pair = pair
         self._waiting: deque[Any] = deque()
         self.columns: tuple[str, ...] = ()
@@ -157,14 +147,22 @@ class Rows:
         Raises:
             DataError: there is no text at all, a row cannot be read, or a line has no tab where pairs were asked for.
         """
-        from elbert.data.columns import find_columns, read_text
+        from elbert.data.columns import find_texts, read_text
         from elbert.data.readers import open_table
+        from elbert.data.table import BrokenRows
 
-        with open_table(self._source, input_format=self._format) as table:
-            columns = None
+        broken = BrokenRows(skip=self._flags.skip_broken_rows)
+        with open_table(self._source, self._split or "test", self._flags.input_format) as table:
+            self._tell_part(table.name)
+            columns, number = None, 0
             for row in table.rows:
-                columns = columns or find_columns(table, *self._named)
-                text = read_text(table, row, columns)
+                number = row.number
+                columns = columns or find_texts(table, self._flags.text_column, self._flags.text_pair_column)
+                try:
+                    text = read_text(table, row, columns)
+                except DataError as error:
+                    broken.meet(error)
+                    continue
                 if self._pair and isinstance(text, str):
                     text = _halves(text, table.columns, f"{table.name}: row {row.number}")
                 self.columns = table.columns
@@ -172,6 +170,15 @@ class Rows:
                 yield text
             if columns is None:
                 raise DataError(f"{table.name}: no texts; give at least one")
+            broken.tell(table.name, number)
+
+    def _tell_part(self, name: str) -> None:
+        """Say which part of a source is classified, where nobody has named it."""
+        if self._split is not None or not isinstance(self._source, str):
+            return
+        if self._source.startswith("hub:") or Path(self._source).expanduser().is_dir():
+            told = f"{self._source} has parts, of which {name} is classified; --split names another"
+            warnings.warn(told, DataWarning, stacklevel=2)
 
     def cells(self) -> Any:
         """Return the cells of the oldest row without an answer, by column."""

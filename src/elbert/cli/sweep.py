@@ -34,7 +34,7 @@ def sweep(
     also: Annotated[list[str] | None, typer.Option("--also", metavar="MODEL", help=f"{_ALSO_HELP} Repeatable.")] = None,
     policies: Annotated[str, typer.Option(help="all, or names with commas between (see elbert policies).")] = "all",
     split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
-    metric: Annotated[str | None, typer.Option(help="accuracy, f1_micro, f1_macro, matthews, pearson, …")] = None,
+    metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind every band.")] = 1000,
     seed: Annotated[int, typer.Option(callback=check_seed, help="Of the resamples.")] = 0,
     timed: Annotated[
@@ -47,9 +47,7 @@ def sweep(
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    text_column: options.TextColumn = None,
-    text_pair_column: options.TextPairColumn = None,
-    label_column: options.LabelColumn = None,
+    columns: options.ColumnFlags = options.COLUMNS,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier sweep at DIR.")] = False,
     progress: options.Progress = False,
     json: options.JsonLine = False,
@@ -72,7 +70,6 @@ def sweep(
     check_installed()
     chosen = _names(policies)
     loading = {"backend": backend, "device": device, "dtype": dtype}
-    columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
     first, dataset, replays = _record(
         [model, *(also or [])], data, split, chosen, loading, columns, batch_size, progress=progress
     )
@@ -117,7 +114,7 @@ def _record(
     split: str,
     names: list[str] | None,
     loading: dict[str, str],
-    columns: dict[str, Any],
+    columns: options.ColumnFlags,
     batch_size: int,
     *,
     progress: bool,
@@ -129,7 +126,7 @@ def _record(
     from elbert.scoring.curves import replay_all
 
     first = Classifier.from_pretrained(models[0], **loading)
-    dataset = load_data(data, split=split, labels=first.labels, **columns)
+    dataset = load_data(data, split=split, labels=first.labels, **columns.to_dict())
     settings: list[ExitPolicy] = grids(names, first.num_layers, first.labels.num_labels)
     replays = []
     for name in models:

@@ -47,7 +47,7 @@ def train(
     max_length: Annotated[int, typer.Option(help="Tokens read of a text; the rest is cut off.")] = 128,
     seed: Annotated[int, typer.Option(help="Of every random choice: the same seed gives the same model.")] = 0,
     dtype: Annotated[str, typer.Option(help="Of the matrix products: auto, float32 or bfloat16.")] = "auto",
-    metric: Annotated[str | None, typer.Option(help="accuracy, f1_micro, f1_macro, matthews, pearson, …")] = None,
+    metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
     metric_for_best: Annotated[str, typer.Option(help="What the best epoch is best by: final or mean-exit.")] = "final",
     early_stopping: Annotated[int | None, typer.Option(metavar="N", help="Stop after N epochs without a best.")] = None,
     teacher: Annotated[
@@ -59,9 +59,7 @@ def train(
     teacher_weight: Annotated[float, typer.Option(help="The teacher's part of every loss, 0 to 1.")] = 0.5,
     temperature: Annotated[float, typer.Option(help="At which the teacher's answers are learnt.")] = 2.0,
     leap: Annotated[float, typer.Option(help="How strongly every depth is pulled to the last one's state.")] = 0.0,
-    text_column: options.TextColumn = None,
-    text_pair_column: options.TextPairColumn = None,
-    label_column: options.LabelColumn = None,
+    columns: options.ColumnFlags = options.COLUMNS,
     problem_type: Annotated[
         str | None,
         typer.Option(help="single_label_classification, multi_label_classification or regression, if guessed wrong."),
@@ -103,12 +101,11 @@ def train(
         leap=leap,
     )
     lesson = (teacher, unlabelled)
-    columns = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
     with _log_on_stderr():
         summary = _run(
             data, eval, model, lesson, settings, out, columns, problem_type, resume=resume, overwrite=overwrite
         )
-    _show(summary, eval, as_json=json)
+    _show(summary, as_json=json)
 
 
 def _run(
@@ -118,26 +115,27 @@ def _run(
     lesson: tuple[str | None, str | None],
     settings: TrainSettings,
     out: Path,
-    columns: dict[str, Any],
+    columns: options.ColumnFlags,
     problem_type: Any,
     *,
     resume: bool,
     overwrite: bool,
 ) -> TrainSummary:
     """Load data and model, and train."""
-    from elbert.data import load_data
+    from elbert.data import load_data, load_texts
     from elbert.runs.folder import check_free, run_folder
     from elbert.training import default_model, start_model
     from elbert.training import train as run
 
     check_free(run_folder(out), resume=resume, overwrite=overwrite)  # before anything slow
-    rows = load_data(data, split="train", problem_type=problem_type, **columns)
-    dev = None if evaluation is None else load_data(evaluation, split="dev", labels=rows.label_space, **columns)
+    rows = load_data(data, split="train", problem_type=problem_type, **columns.to_dict())
+    dev = (
+        None if evaluation is None else load_data(evaluation, split="dev", labels=rows.label_space, **columns.to_dict())
+    )
     name = model or default_model()
     loaded, tokenizer = start_model(name, rows, settings)
     teacher, more = lesson
-    texts = {key: column for key, column in columns.items() if key != "label_column"}
-    unlabelled = None if more is None else load_data(more, require_labels=False, **texts)
+    unlabelled = None if more is None else load_texts(more, **{**columns.texts(), "input_format": None})
     return run(
         loaded,
         tokenizer,
@@ -153,7 +151,7 @@ def _run(
     )
 
 
-def _show(summary: TrainSummary, evaluation: str | None, *, as_json: bool) -> None:
+def _show(summary: TrainSummary, *, as_json: bool) -> None:
     """Print the scores of every layer and what to do next; for programs one JSON line alone on stdout."""
     lines = [f"layer  {summary.metric:>10}  loss weight"]
     rows = enumerate(zip(summary.layer_scores, summary.scheme_weights, strict=True), start=1)
@@ -163,7 +161,7 @@ def _show(summary: TrainSummary, evaluation: str | None, *, as_json: bool) -> No
         f"on {summary.dev_rows} dev texts, after step {summary.best_step} of {summary.steps}; {summary.seconds:.0f} s",
         "",
         "next:",
-        f"  elbert evaluate {place} {shlex.quote(evaluation) if evaluation else 'TEST_DATA'}",
+        f"  elbert evaluate {place} TEST_DATA  # other texts than those: they chose the epoch",
         f'  elbert predict {place} "a text"',
     ]
     typer.echo("\n".join(lines), err=as_json)

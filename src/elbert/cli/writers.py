@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from elbert.cli.console import json_line
-from elbert.errors import UsageError, did_you_mean
+from elbert.data.columns import half_surrogate
+from elbert.data.table import shorten
+from elbert.data.values import SEPARATOR
+from elbert.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from elbert.results import Prediction
 
-# Between the labels, and the scores, of one multi-label answer; as in the data files.
-_SEPARATOR = ";"
+_LINE_END = "\r\n"
 
 
 class Writer(Protocol):
@@ -42,19 +45,42 @@ class CsvRows:
     """The input's columns as they are, then the answer's, each under a name that is still free."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._rows = csv.writer(stream, lineterminator="\n")
-        self._begun = False
+        self._stream = stream
+        self._row = io.StringIO(newline="")
+        # Older Pythons quote a cell with a carriage return only where the line end has one.
+        self._cells = csv.writer(self._row, lineterminator=_LINE_END)
+        self._written = 0
 
     def write(self, columns: tuple[str, ...], cells: Mapping[str, Any], prediction: Prediction) -> None:
         """Write one row, the header before the first."""
         answer = prediction.to_dict()
-        if not self._begun:
+        if not self._written:
             header = list(columns)
             for name in answer:
                 header.append(_free(name, header))
-            self._rows.writerow(header)
-            self._begun = True
-        self._rows.writerow([*(cells.get(column) for column in columns), *map(_cell, answer.values())])
+            self._write(header)
+        self._written += 1
+        self._write([*(self._checked(cells.get(column), column) for column in columns), *map(_answer, answer.values())])
+
+    def _write(self, cells: Sequence[Any]) -> None:
+        self._cells.writerow(cells)
+        self._stream.write(self._row.getvalue().removesuffix(_LINE_END) + "\n")
+        self._row.seek(0)
+        self._row.truncate()
+
+    def _checked(self, value: Any, column: str) -> Any:
+        """Return a cell of the input as CSV has it.
+
+        Raises:
+            DataError: it holds what no CSV file does.
+        """
+        cell = _cell(value)
+        if isinstance(cell, str) and ("\0" in cell or half_surrogate(cell)):
+            raise DataError(
+                f"answer {self._written}, column {column!r}: {shorten(cell)} holds NUL or half a surrogate pair, which "
+                "CSV can't; write JSON lines with --output-format jsonl, or drop the column"
+            )
+        return cell
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
@@ -64,9 +90,16 @@ def _free(name: str, taken: Sequence[str]) -> str:
 
 
 def _cell(value: Any) -> Any:
+    """Return a value of the input as CSV has it: lists and objects as JSON, bytes as the text they hold."""
+    if isinstance(value, (list, tuple, dict)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return bytes(value).decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else value
+
+
+def _answer(value: Any) -> Any:
     """Return an answer's value as CSV has it: lists joined, booleans as in JSON, nothing for None."""
     if isinstance(value, list):
-        return _SEPARATOR.join(map(str, value))
+        return _cell(value) if any(SEPARATOR in str(each) for each in value) else SEPARATOR.join(map(str, value))
     return json.dumps(value) if isinstance(value, bool) else value
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from elbert.data.table import Row, Table, Where, quote_names, shorten
-from elbert.errors import DataError, UsageError, did_you_mean
+from elbert.data.values import is_null
+from elbert.errors import DataError, DataWarning, UsageError, did_you_mean
 
 # Best first; compared without regard to case.
 PAIR_COLUMNS = (
@@ -62,7 +64,7 @@ def find_columns(
     *,
     require_labels: bool = False,
 ) -> Columns:
-    """Find the columns to read.
+    """Find the columns of the text and of the label.
 
     Args:
         table: where to look.
@@ -72,38 +74,87 @@ def find_columns(
         require_labels: whether to insist on a label column.
 
     Raises:
-        UsageError: a named column is missing, none is found by name, or half a pair is missing.
+        UsageError: a named column is missing, none is found by name, half a pair is missing, or several columns could
+            be the label and none of them is called `label` or `labels`.
+
+    Warns:
+        DataWarning: other columns could be the text or the label too.
     """
-    text, pair = _find_texts(table, text_column, text_pair_column)
+    texts = find_texts(table, text_column, text_pair_column)
     if label_column is not None:
-        return Columns(text, pair, _named(table, label_column, "--label-column"))
-    names = {column.strip().casefold(): column for column in reversed(table.columns)}
-    label = next((names[name] for name in LABEL_COLUMNS if name in names and names[name] not in (text, pair)), None)
-    if label is None and require_labels:
+        return replace(texts, label=_named(table, label_column, "--label-column"))
+    found = [column for column in _known(table, LABEL_COLUMNS) if column not in (texts.text, texts.text_pair)]
+    if not found and require_labels:
         raise UsageError(
             f"{table.name}: no label column among {quote_names(table.columns)}; name it with --label-column, "
-            f"or call it one of {quote_names(LABEL_COLUMNS[:3])}"
+            f"or call it one of {quote_names(LABEL_COLUMNS[:3])}{_separator_hint(table.columns)}"
         )
-    return Columns(text, pair, label)
+    if len(found) > 1 and (_fold(found[0]) not in LABEL_COLUMNS[:2] or _fold(found[0]) == _fold(found[1])):
+        raise UsageError(
+            f"{table.name}: several columns could be the label: {quote_names(found)}; say which with --label-column"
+        )
+    _tell_others(table, "the label", found, "--label-column")
+    return replace(texts, label=found[0] if found else None)
+
+
+def find_texts(table: Table, text_column: str | None = None, text_pair_column: str | None = None) -> Columns:
+    """Find the columns of the text and its pair, and leave labels alone.
+
+    Args:
+        table: where to look.
+        text_column: the text's column; where it is given, a pair must be named too.
+        text_pair_column: the second text's column.
+
+    Raises:
+        UsageError: a named column is missing, none is found by name, or half a pair is missing.
+
+    Warns:
+        DataWarning: other columns could be the text too.
+    """
+    return Columns(*_find_texts(table, text_column, text_pair_column), None)
+
+
+def _fold(column: str) -> str:
+    return column.strip().casefold()
+
+
+def _known(table: Table, names: Sequence[str]) -> list[str]:
+    """Return the columns that have one of these names, in the order of the names."""
+    return sorted(
+        (column for column in table.columns if _fold(column) in names), key=lambda each: names.index(_fold(each))
+    )
+
+
+def _tell_others(table: Table, what: str, found: Sequence[str], option: str) -> None:
+    """Warn where the first of several columns is taken."""
+    if len(found) > 1:
+        told = (
+            f"{table.name}: column {found[0]!r} is taken for {what}, not {quote_names(found[1:])}; {option} overrules"
+        )
+        warnings.warn(told, DataWarning, stacklevel=4)
 
 
 def _find_texts(table: Table, text_column: str | None, text_pair_column: str | None) -> tuple[str, str | None]:
     pair = _named(table, text_pair_column, "--text-pair-column") if text_pair_column is not None else None
     if text_column is not None:
         return _named(table, text_column, "--text-column"), pair
-    names = {column.strip().casefold(): column for column in reversed(table.columns)}
+    names = {_fold(column): column for column in reversed(table.columns)}
+    found = [column for column in _known(table, TEXT_COLUMNS) if column != pair]
     if pair is None:
         for first, second in PAIR_COLUMNS:
             if first in names and second in names:
-                return names[first], names[second]
+                halves = (names[first], names[second])
+                others = [column for column in found if column not in halves]
+                _tell_others(table, "the first text of a pair", [halves[0], *others], "--text-column")
+                return halves
         _check_halves(table, names)
-    text = next((names[name] for name in TEXT_COLUMNS if name in names and names[name] != pair), None)
-    if text is None:
+    if not found:
         raise UsageError(
             f"{table.name}: no text column among {quote_names(table.columns)}; name it with --text-column, "
             f"or call it one of {quote_names(TEXT_COLUMNS[:4])}{_separator_hint(table.columns)}"
         )
-    return text, pair
+    _tell_others(table, "the text", found, "--text-column")
+    return found[0], pair
 
 
 def _check_halves(table: Table, names: dict[str, str]) -> None:
@@ -123,17 +174,35 @@ def _named(table: Table, column: str, option: str) -> str:
 
 
 def _separator_hint(columns: Sequence[str]) -> str:
-    if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
-        return "; a .csv file separates its columns with commas"
-    return ""
+    """Return how to read a table whose header was taken for one name, or nothing."""
+    if len(columns) != 1 or "," in columns[0]:
+        return ""
+    if "\t" in columns[0]:
+        return "; it looks tab-separated: read it with --input-format tsv"
+    mark = next((mark for mark in ";|" if mark in columns[0]), None)
+    return f"; a .csv file separates its columns with commas, unless its first line is sep={mark}" if mark else ""
+
+
+def names_columns(line: str) -> str | None:
+    """Return what separates the cells of a line that is the header of a table with a text column, else None."""
+    for mark in "\t,;|":
+        cells = {_fold(cell.strip('"')) for cell in line.split(mark)}
+        pair = any(first in cells and second in cells for first, second in PAIR_COLUMNS)
+        if pair or (
+            len(cells) > 1 and cells & {*TEXT_COLUMNS, *HALVES} and cells & {*LABEL_COLUMNS, "id", "index", "idx"}
+        ):
+            return mark
+    return None
 
 
 def read_text(table: Table, row: Row, columns: Columns) -> str | tuple[str, str]:
     """Return a row's text, or its pair of texts. A text of no characters is a text.
 
     Raises:
-        DataError: a text is missing, is no string, or holds characters that no tokenizer takes.
+        DataError: the row is broken; a text is missing, is no string, or holds characters that no tokenizer takes.
     """
+    if row.problem is not None:
+        raise DataError(f"{Where(table.name, row.number, row.line)}: {row.problem}")
     text = _read_cell(table, row, columns.text)
     if columns.text_pair is not None:
         return text, _read_cell(table, row, columns.text_pair)
@@ -144,17 +213,28 @@ def read_text(table: Table, row: Row, columns: Columns) -> str | tuple[str, str]
 
 def _read_cell(table: Table, row: Row, column: str) -> str:
     value = row.cells.get(column)
+    if isinstance(value, (bytes, bytearray)):
+        value = _decode(value, Where(table.name, row.number, row.line), column)
     if isinstance(value, str):
         if value.isascii() and "\0" not in value:
             return value
         problem = _bad_character(value)
         if problem is None:
             return value
-    elif value is None or (isinstance(value, float) and value != value):
+    elif is_null(value):
         problem = "the text is missing; give a text (an empty one is allowed), or drop the row"
     else:
         problem = f"{shorten(value)} is of type {type(value).__name__}, not a text; give a string"
     raise DataError(f"{Where(table.name, row.number, row.line)}, column {column!r}: {problem}")
+
+
+def _decode(value: bytes | bytearray, where: Where, column: str) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where}, column {column!r}: the text is not UTF-8 (byte offset {error.start} of it); write it as UTF-8"
+        ) from None
 
 
 def _bad_character(value: str) -> str | None:

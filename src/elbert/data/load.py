@@ -1,24 +1,41 @@
 """`load_data` reads any source of rows into a `TextDataset`; `read_texts` streams their texts, without labels.
 
-Both go through `open_table`, `find_columns` and `read_text`; one keeps what the other hands on.
+Both go through `open_table`, the columns' finder and `read_text`; one keeps what the other hands on.
 """
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elbert.data.columns import Columns, find_columns, read_text
+from elbert.data.columns import Columns, find_columns, find_texts, read_text
 from elbert.data.dataset import Text, TextDataset
-from elbert.data.labels import Labels, check_shapes, infer_labels, is_missing
+from elbert.data.infer import Guess, check_shapes, describe, guess_problem, name_classes
+from elbert.data.label_sets import read_lists, refuse_vectors
+from elbert.data.labels import MULTI, PROBLEM_TYPES, Labels
 from elbert.data.readers import open_table
-from elbert.data.table import Table, Where, quote_names
-from elbert.errors import DataError, DataWarning, UsageError
+from elbert.data.table import BrokenRows, Table, Where, quote_names
+from elbert.data.values import check_present, is_missing, is_null, plain
+from elbert.errors import DataError, DataWarning, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from elbert.results import ProblemType
+
+logger = logging.getLogger(__name__)
+
+
+class _Rows(NamedTuple):
+    """What was read of each row that could be read: its text, its label as it stands there, and its place."""
+
+    texts: list[Text]
+    values: list[Any]
+    places: list[Where]
+
+    def keep(self, rows: Sequence[int]) -> _Rows:
+        chosen = [(self.texts[row], self.values[row], self.places[row]) for row in rows]
+        return _Rows(*map(list, zip(*chosen, strict=True))) if chosen else _Rows([], [], [])
 
 
 def load_data(
@@ -31,66 +48,112 @@ def load_data(
     labels: Labels | None = None,
     require_labels: bool = True,
     problem_type: ProblemType | None = None,
+    input_format: str | None = None,
+    skip_broken_rows: bool = False,
 ) -> TextDataset:
     """Read a whole data set.
 
     Args:
         source: a CSV, TSV, JSONL, Parquet or text file (also .gz), a folder with train/dev/test files,
-            `hub:NAME[:CONFIG[:SPLIT]]`, `-`, a DataFrame, a datasets.Dataset, or a list of texts, pairs or dicts.
+            `hub:NAME[:CONFIG[:SPLIT]]`, `-`, a DataFrame, a datasets.Dataset, a list of texts, pairs or dicts, or a
+            dict of columns.
         split: which part to take where the source has several; `dev` also takes validation, else test.
         text_column: where the text is not found by name.
         text_pair_column: the same for its pair.
         label_column: the same for the label.
-        labels: a trained model's labels, to encode with; without, the label space is made from the data.
+        labels: a trained model's labels, to encode with; without, the label space is made from the data, and a line
+            says how it was read: a log line, or a warning where it could be meant otherwise.
         require_labels: whether a source without a label column, or with nothing in it, is an error.
         problem_type: overrules the guess from the label values.
+        input_format: `csv`, `tsv`, `tsv-quoted`, `jsonl`, `parquet` or `txt`, where a file's name does not say it.
+        skip_broken_rows: leave out, and count in a warning, rows of another width than the header, lines that are no
+            JSON object, and rows whose text or label is missing.
 
     Raises:
-        UsageError: an unknown source, format, split, column or problem type.
+        UsageError: an unknown source, format, split, column or problem type; several columns could be the label.
         DataError: a row that cannot be read, a missing text or label, a label never seen in training; names the row.
         MissingExtraError: reading this needs a package that is not installed.
 
     Warns:
-        DataWarning: numbers were read as the ids of classes that have names of words.
+        DataWarning: something may be meant otherwise than it was read, rows were skipped, or one text has two labels.
     """
-    if labels is not None and problem_type not in (None, labels.problem_type):
-        raise UsageError(
-            f"problem_type {problem_type!r} but the model's labels are for {labels.problem_type!r}; leave it"
-        )
-    with open_table(source, split) as table:
+    _check_problem(problem_type, labels)
+    broken = BrokenRows(skip=skip_broken_rows)
+    with open_table(source, split, input_format) as table:
         named = (text_column, text_pair_column, label_column)
         columns = find_columns(_not_empty(table), *named, require_labels=require_labels)
-        texts, values, lines = _read_rows(table, columns)
-    if not texts:
-        raise DataError(f"{table.name}: no rows under the header; give at least one")
-    if columns.label is None or (not require_labels and all(is_missing(value) for value in values)):
-        return TextDataset(texts, None, None, table.name)
-    places = [Where(table.name, number, line) for number, line in enumerate(lines, start=1)]
-    check_shapes(values, places)
+        rows = _read_rows(table, columns, broken)
+    if columns.label is None or (not require_labels and all(is_missing(value) for value in rows.values)):
+        broken.tell(table.name, len(rows.texts) + broken.count)
+        return TextDataset(rows.texts, None, None, table.name)
     declared = table.class_names.get(columns.label, ())
-    space = labels or infer_labels(values, columns.label, places, problem_type, declared)
-    encoded: Any = [space.encode(value, place) for value, place in zip(values, places, strict=True)]
-    if labels is not None and declared != labels.names and (ids := labels.read_as_ids(values)):
-        numbers = ", ".join(map(str, ids[:12])) + (" …" if len(ids) > 12 else "")
-        meant = quote_names([labels.decode(each) for each in ids])
-        warnings.warn(f"{table.name}: labels {numbers} are read as class numbers: {meant}", DataWarning, stacklevel=2)
-    return TextDataset(texts, encoded, space, table.name)
+    given = labels.problem_type if labels is not None else problem_type
+    if not declared and given in (None, MULTI):
+        rows = rows._replace(values=list(read_lists(rows.values, rows.places)))
+    check_shapes(rows.values, rows.places)
+    guess = Guess(given) if given else guess_problem(rows.values, columns.label, rows.places, declared=bool(declared))
+    rows = _settle_missing(rows, guess.problem_type, broken)
+    broken.tell(table.name, len(rows.texts) + broken.count)
+    if labels is None:
+        labels = Labels(guess.problem_type, declared) if declared else None
+        labels = labels or name_classes(rows.values, guess.problem_type, rows.places, guessed=problem_type is None)
+        _tell_reading(table.name, columns, labels, guess if problem_type is None else None)
+    encoded: Any = [labels.encode(value, place) for value, place in zip(rows.values, rows.places, strict=True)]
+    if declared != labels.names:
+        _tell_ids(table.name, labels, rows.values)
+    _tell_contradictions(rows.texts, encoded, rows)
+    return TextDataset(rows.texts, encoded, labels, table.name)
 
 
-def read_texts(
-    source: str | Path,
+def load_texts(
+    source: Any,
     *,
+    split: str = "train",
     text_column: str | None = None,
     text_pair_column: str | None = None,
     input_format: str | None = None,
-) -> Iterator[tuple[int, Text]]:
-    """Stream the texts of a file, holding a row at a time.
+    skip_broken_rows: bool = False,
+) -> TextDataset:
+    """Read the texts of a whole data set and leave its labels alone, whatever they look like.
 
     Args:
-        source: a file, or `-` for standard input.
+        source: as for `load_data`, and so are the other arguments.
+        split: which part to take where the source has several.
         text_column: where the text is not found by name.
         text_pair_column: the same for its pair.
-        input_format: `csv`, `tsv`, `jsonl`, `parquet` or `txt`, where the name does not say; standard input is `txt`.
+        input_format: where a file's name does not say it.
+        skip_broken_rows: leave out and count in a warning what cannot be read.
+
+    Raises:
+        UsageError: an unknown source, format, split or column.
+        DataError: a row that cannot be read; names the row.
+        MissingExtraError: reading this needs a package that is not installed.
+    """
+    broken = BrokenRows(skip=skip_broken_rows)
+    with open_table(source, split, input_format) as table:
+        rows = _read_rows(table, find_texts(_not_empty(table), text_column, text_pair_column), broken)
+    broken.tell(table.name, len(rows.texts) + broken.count)
+    return TextDataset(rows.texts, name=table.name)
+
+
+def read_texts(
+    source: Any,
+    *,
+    split: str = "train",
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    input_format: str | None = None,
+    skip_broken_rows: bool = False,
+) -> Iterator[tuple[int, Text]]:
+    """Stream the texts of a source, holding a row at a time; labels are not looked at.
+
+    Args:
+        source: as for `load_data`; of a file or `-`, no more than a row is held.
+        split: which part to take where the source has several.
+        text_column: where the text is not found by name.
+        text_pair_column: the same for its pair.
+        input_format: as for `load_data`; standard input is `txt` without.
+        skip_broken_rows: leave out and count in a warning what cannot be read.
 
     Yields:
         `(row number from 1, text or pair)`, in order.
@@ -99,12 +162,29 @@ def read_texts(
         UsageError: an unknown file, format or column.
         DataError: a row that cannot be read; names the row.
     """
-    with open_table(source, input_format=input_format) as table:
+    broken, number = BrokenRows(skip=skip_broken_rows), 0
+    with open_table(source, split, input_format) as table:
         if not table.columns:
             return
-        columns = find_columns(table, text_column, text_pair_column)
+        columns = find_texts(table, text_column, text_pair_column)
         for row in table.rows:
-            yield row.number, read_text(table, row, columns)
+            number = row.number
+            try:
+                text = read_text(table, row, columns)
+            except DataError as error:
+                broken.meet(error)
+                continue
+            yield number, text
+    broken.tell(table.name, number)
+
+
+def _check_problem(problem_type: str | None, labels: Labels | None) -> None:
+    if problem_type is not None and problem_type not in PROBLEM_TYPES:
+        raise UsageError(f"unknown problem_type {problem_type!r}{did_you_mean(problem_type, PROBLEM_TYPES)}")
+    if labels is not None and problem_type not in (None, labels.problem_type):
+        raise UsageError(
+            f"problem_type {problem_type!r} but the model's labels are for {labels.problem_type!r}; leave it"
+        )
 
 
 def _not_empty(table: Table) -> Table:
@@ -113,19 +193,84 @@ def _not_empty(table: Table) -> Table:
     return table
 
 
-def _read_rows(table: Table, columns: Columns) -> tuple[list[Text], list[Any], list[int | None]]:
-    """Return every row's text, label value as read, and file line."""
-    texts: list[Text] = []
-    values: list[Any] = []
-    lines: list[int | None] = []
+def _read_rows(table: Table, columns: Columns, broken: BrokenRows) -> _Rows:
+    """Return every row's text, label value and place; those that can't be read are skipped where that was asked for."""
+    rows = _Rows([], [], [])
     for row in table.rows:
-        texts.append(read_text(table, row, columns))
-        lines.append(row.line)
-        if columns.label is not None:
-            values.append(_plain(row.cells.get(columns.label)))
-    return texts, values, lines
+        place = Where(table.name, row.number, row.line)
+        try:
+            text = read_text(table, row, columns)
+            value = None if columns.label is None else _read_label(row.cells.get(columns.label), place)
+        except DataError as error:
+            broken.meet(error)
+            continue
+        rows.texts.append(text)
+        rows.values.append(value)
+        rows.places.append(place)
+    if not rows.texts:
+        broken.tell(table.name, broken.count)
+        raise DataError(f"{table.name}: no rows under the header; give at least one")
+    return rows
 
 
-def _plain(value: Any) -> Any:
-    """Return a NumPy scalar or array as Python's own number or list."""
-    return value.tolist() if hasattr(value, "tolist") else value
+def _read_label(value: Any, place: Where) -> Any:
+    try:
+        return plain(value)
+    except UnicodeDecodeError:
+        raise DataError(f"{place}: the label is not UTF-8; write it as UTF-8") from None
+
+
+def _settle_missing(rows: _Rows, kind: ProblemType, broken: BrokenRows) -> _Rows:
+    """Give every row a label, or leave it out where that was asked for.
+
+    Among label sets that are written as text an absent cell is the empty set in every format, as CSV can't tell nothing
+    from no characters.
+    """
+    if kind == MULTI and not any(isinstance(value, list) for value in rows.values):
+        return rows._replace(values=["" if is_null(value) else value for value in rows.values])
+    kept: list[int] = []
+    for row, (value, place) in enumerate(zip(rows.values, rows.places, strict=True)):
+        try:
+            check_present(value, place)
+            kept.append(row)
+        except DataError as error:
+            broken.meet(error)
+    if kind == MULTI:
+        refuse_vectors(rows.values, rows.places)
+    return rows if len(kept) == len(rows.texts) else rows.keep(kept)
+
+
+def _tell_reading(source: str, columns: Columns, space: Labels, guess: Guess | None) -> None:
+    """Say which columns are read and as what: a warning where that could be wrong."""
+    texts = " and ".join(repr(column) for column in (columns.text, columns.text_pair) if column is not None)
+    reason = f", because {guess.reason}" if guess is not None and guess.reason else ""
+    flags = "--text-column, --label-column" + (" and --problem-type" if guess is not None else "")
+    read = f"text from {texts}, label from {columns.label!r}, read as {describe(space)}{reason}"
+    told = f"{source}: {read}; {flags} overrule"
+    if reason:
+        warnings.warn(told, DataWarning, stacklevel=3)
+    else:
+        logger.info("%s", told)
+
+
+def _tell_ids(source: str, labels: Labels, values: Sequence[Any]) -> None:
+    """Warn where numbers in the data are taken for the ids of classes that have names of words."""
+    if ids := labels.read_as_ids(values):
+        numbers = ", ".join(map(str, ids[:12])) + (" …" if len(ids) > 12 else "")
+        meant = quote_names([labels.decode(each) for each in ids])
+        warnings.warn(f"{source}: labels {numbers} are read as class numbers: {meant}", DataWarning, stacklevel=3)
+
+
+def _tell_contradictions(texts: Sequence[Text], labels: Sequence[Any], rows: _Rows) -> None:
+    """Warn of texts that stand there twice with different labels."""
+    first: dict[Text, int] = {}
+    twice: dict[Text, tuple[int, int]] = {}
+    for row, text in enumerate(texts):
+        before = first.setdefault(text, row)
+        if labels[before] != labels[row]:
+            twice.setdefault(text, (before, row))
+    if twice:
+        before, row = next(iter(twice.values()))
+        told = f"{rows.places[before]} and row {rows.places[row].row} have one text and different labels"
+        more = f", and so {'has' if len(twice) == 2 else 'have'} {len(twice) - 1:,} more" if len(twice) > 1 else ""
+        warnings.warn(f"{told}{more}; no model can be right about both", DataWarning, stacklevel=3)

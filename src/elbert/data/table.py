@@ -6,21 +6,31 @@ from 1 with it, and every `DataError` about a row is worded here or through `Whe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from elbert.errors import DataError
+from elbert.errors import DataError, DataWarning
 
+SKIP = "or --skip-broken-rows leaves such rows out"  # ends the line about a row whose neighbours may be whole
 LONGEST_QUOTE = 60  # characters of a value that an error line shows
 
 
 class Row(NamedTuple):
-    """One data row: its 1-based number, the 1-based file line it starts on (None without), its cells by column."""
+    """One data row.
+
+    Attributes:
+        number: from 1.
+        line: of the file, from 1, where the row starts; None where the source has no lines.
+        cells: by column; none where the row is broken.
+        problem: why a reader can make nothing of this one row; None where it can.
+    """
 
     number: int
     line: int | None
     cells: Mapping[str, Any]
+    problem: str | None = None
 
 
 class Where(NamedTuple):
@@ -53,26 +63,77 @@ class Table:
 
 
 class BrokenRowError(ValueError):
-    """A row a reader cannot make sense of; `number_rows` adds the source and the row number."""
+    """What a reader can make nothing of; `number_rows` adds the source and the row number.
+
+    Raised, it ends the reading. Given in the place of a row's cells, it says that this row is broken and the next may
+    be whole.
+    """
 
     def __init__(self, line: int | None, problem: str) -> None:
         super().__init__(problem)
         self.line = line
 
 
-def number_rows(source: str, records: Iterable[tuple[int | None, Mapping[str, Any]]]) -> Iterator[Row]:
+Record = tuple[int | None, Mapping[str, Any] | BrokenRowError]
+
+
+def number_rows(source: str, records: Iterable[Record]) -> Iterator[Row]:
     """Number `(line, cells)` records from 1.
 
     Raises:
-        DataError: the reader met a row it cannot read; the message names source, row and line.
+        DataError: the reader can't go on; the message names source, row and line.
     """
     number = 1
     try:
         for number, (line, cells) in enumerate(records, start=1):
-            yield Row(number, line, cells)
+            yield Row(number, line, {}, str(cells)) if isinstance(cells, BrokenRowError) else Row(number, line, cells)
             number += 1
     except BrokenRowError as error:
         raise DataError(f"{Where(source, number, error.line)}: {error}") from None
+
+
+class BrokenRows:
+    """What happens to rows that can't be read: the first one is an error, or all are skipped and counted.
+
+    Args:
+        skip: which of the two.
+
+    Attributes:
+        count: rows skipped so far.
+    """
+
+    def __init__(self, *, skip: bool) -> None:
+        self._skip = skip
+        self._first: DataError | None = None
+        self.count = 0
+
+    def meet(self, error: DataError) -> None:
+        """Count a broken row, or raise its error.
+
+        Raises:
+            DataError: rows are not to be skipped.
+        """
+        if not self._skip:
+            raise error
+        self._first = self._first or error
+        self.count += 1
+
+    def tell(self, source: str, rows: int) -> None:
+        """Warn of what was skipped, if anything.
+
+        Args:
+            source: as errors name it.
+            rows: how many there were in all.
+
+        Raises:
+            DataError: nothing else was there.
+        """
+        if self._first is None:
+            return
+        if self.count == rows:
+            raise self._first
+        told = f"{source}: {self.count:,} of {rows:,} rows skipped; the first: {self._first}"
+        warnings.warn(told, DataWarning, stacklevel=3)
 
 
 def check_columns(source: str, columns: Sequence[str]) -> None:

@@ -27,7 +27,13 @@ DEFAULT_METRIC: dict[str, str] = {
 }
 
 # Short names people use.
-_ALIASES = {"f1": "f1_macro", "mcc": "matthews", "f1-micro": "f1_micro", "f1-macro": "f1_macro"}
+_ALIASES = {
+    "f1": "f1_macro",
+    "mcc": "matthews",
+    "f1-micro": "f1_micro",
+    "f1-macro": "f1_macro",
+    "f1-binary": "f1_binary",
+}
 
 
 def accuracy(predictions: ArrayLike, labels: ArrayLike) -> float:
@@ -44,6 +50,20 @@ def f1_micro(predictions: ArrayLike, labels: ArrayLike) -> float:
 def f1_macro(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Return the mean F1 over classes: 0/1 matrices [N, C], or class indices [N]."""
     return _f1(predictions, labels, "macro")
+
+
+def f1_binary(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """Return F1 of class 1 alone, of class indices [N] of two classes; the metric of MRPC and QQP in GLUE.
+
+    Raises:
+        UsageError: there are more than two classes.
+    """
+    most = max(int(np.max(predictions)), int(np.max(labels)))
+    if most > 1:
+        raise UsageError(
+            f"f1_binary is of class 1 of two, but class {most} occurs; f1_macro and f1_micro take any number"
+        )
+    return _f1(predictions, labels, "binary")
 
 
 def matthews(predictions: ArrayLike, labels: ArrayLike) -> float:
@@ -72,6 +92,7 @@ METRICS: dict[str, tuple[Callable[[ArrayLike, ArrayLike], float], tuple[str, ...
     "accuracy": (accuracy, _CLASSES),
     "f1_micro": (f1_micro, _CLASSES),
     "f1_macro": (f1_macro, _CLASSES),
+    "f1_binary": (f1_binary, ("single_label_classification",)),
     "matthews": (matthews, ("single_label_classification",)),
     "pearson": (pearson, ("regression",)),
     "spearman": (spearman, ("regression",)),

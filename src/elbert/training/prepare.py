@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+import warnings
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,8 @@ from transformers.trainer_callback import PrinterCallback
 
 from elbert.data import Labels, TextDataset, check_trainable, split
 from elbert.data.source import fingerprint
-from elbert.errors import MissingExtraError, UsageError
+from elbert.data.splits import same_text
+from elbert.errors import DataWarning, MissingExtraError, UsageError
 from elbert.modeling import MultiExitModel
 from elbert.runs.folder import RunFolder
 from elbert.training import schemes
@@ -41,12 +43,15 @@ def check_datasets(
     if evaluation is None:
         train, evaluation = split(train, DEV_FRACTION, DEV_SEED)
         logger.info(
-            "no --eval: %d of %d rows, drawn class by class with seed %d, are kept aside as dev split",
+            "no --eval: %d of %d rows, drawn class by class with seed %d, are kept aside as dev split; "
+            "rows of one text stay together",
             len(evaluation),
             len(train) + len(evaluation),
             DEV_SEED,
         )
         check_trainable(train)
+    else:
+        _tell_shared(train, evaluation)
     space = Labels.from_id2label(model.config.id2label, model.problem_type)
     for dataset in (train, evaluation):
         if dataset.label_space is None or dataset.labels is None:
@@ -57,6 +62,15 @@ def check_datasets(
                 f"the model {space.problem_type} with {space.num_labels}; load the model for this data"
             )
     return train, evaluation
+
+
+def _tell_shared(train: TextDataset, evaluation: TextDataset) -> None:
+    """Warn where texts are scored on that were learnt from: the best epoch would be the one with the best memory."""
+    known = set(map(same_text, train.texts))
+    shared = sum(same_text(text) in known for text in evaluation.texts)
+    if shared:
+        told = f"{shared:,} of the {len(evaluation):,} texts of {evaluation.name} stand in {train.name} too"
+        warnings.warn(f"{told}; drop them from one, or scores will be too good", DataWarning, stacklevel=2)
 
 
 def run_record(

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from elbert.data.lines import open_stream
+from elbert.data.columns import names_columns
+from elbert.data.lines import check_unpacked, open_stream
 from elbert.data.readers.csv import read_csv
 from elbert.data.readers.dataset import is_dataset, read_dataset
 from elbert.data.readers.folder import find_file
@@ -21,8 +24,8 @@ from elbert.data.readers.frame import is_frame, read_frame
 from elbert.data.readers.hub import HUB_PREFIX, read_hub
 from elbert.data.readers.jsonl import read_jsonl
 from elbert.data.readers.parquet import read_parquet
-from elbert.data.readers.rows import read_rows
-from elbert.data.readers.tsv import read_tsv
+from elbert.data.readers.rows import read_columns, read_rows
+from elbert.data.readers.tsv import read_quoted_tsv, read_tsv
 from elbert.data.readers.txt import read_txt
 from elbert.data.table import Table, shorten
 from elbert.errors import UsageError, did_you_mean
@@ -30,6 +33,7 @@ from elbert.errors import UsageError, did_you_mean
 FORMATS: dict[str, Callable[[str, BinaryIO], Table]] = {
     "csv": read_csv,
     "tsv": read_tsv,
+    "tsv-quoted": read_quoted_tsv,
     "jsonl": read_jsonl,
     "parquet": read_parquet,
     "txt": read_txt,
@@ -52,7 +56,7 @@ def open_table(source: Any, split: str = "train", input_format: str | None = Non
 
     Args:
         source: a path, `-` (standard input), `hub:NAME[:CONFIG[:SPLIT]]`, a pandas DataFrame, a datasets.Dataset or
-            DatasetDict, or a list of texts, pairs or dicts.
+            DatasetDict, a list of texts, pairs or dicts, or a dict of columns.
         split: which part, where the source has several.
         input_format: one of `FORMATS`, where the file's extension does not say it; standard input is `txt` without.
 
@@ -67,20 +71,43 @@ def open_table(source: Any, split: str = "train", input_format: str | None = Non
         yield read_dataset(source, split)
     elif isinstance(source, (list, tuple)):
         yield read_rows(source)
+    elif isinstance(source, Mapping):
+        yield read_columns(source)
     elif not isinstance(source, (str, Path)):
         kind = type(source).__name__
         raise UsageError(
             f"cannot read data from type {kind}; allowed: {ALLOWED}, a list, a DataFrame, a datasets.Dataset"
         )
     elif str(source) == "-":
-        yield _reader(input_format or "txt")("standard input", sys.stdin.buffer)
+        table = _reader(input_format or "txt")("standard input", sys.stdin.buffer)
+        yield table if input_format else _no_table(table)
     elif str(source).startswith(HUB_PREFIX):
         yield read_hub(str(source), split)
     else:
         path = _find_path(Path(source).expanduser(), split)
-        reader = _reader(input_format or format_of(path))
+        kind = input_format or format_of(path)
+        reader = _reader(kind)
         with open_stream(path) as stream:
-            yield reader(str(path), stream)
+            table = reader(str(path), stream)
+            yield _no_table(table) if kind == "txt" and not input_format else table
+
+
+def _no_table(table: Table) -> Table:
+    """Refuse plain text whose first line is the header of a table: its rows would be classified as they stand."""
+    first = next(table.rows, None)
+    if first is None:
+        return table
+    line = first.cells["text"]
+    mark = names_columns(line)
+    kind = {"\t": "tsv", ",": "csv"}.get(mark or "", "csv" if mark else None)
+    if kind is None and line.startswith("{") and '"text"' in line:
+        kind = "jsonl"
+    if kind is not None:
+        raise UsageError(
+            f"{table.name}: its first line {shorten(line)} names columns, so it is no plain text; "
+            f"read it with --input-format {kind}, or with txt where every line is a text"
+        )
+    return replace(table, rows=chain([first], table.rows))
 
 
 def format_of(path: Path) -> str:
@@ -88,7 +115,9 @@ def format_of(path: Path) -> str:
 
     Raises:
         UsageError: the extension is unknown.
+        DataError: it stands for a way of packing that nothing here unpacks.
     """
+    check_unpacked(path)
     extension = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
     if extension.lower() not in EXTENSIONS:
         raise UsageError(f"unknown extension {extension!r} of {str(path)!r}{did_you_mean(extension, EXTENSIONS)}")

@@ -7,15 +7,18 @@ header is an error, and so is a quote that never closes: both would otherwise sh
 from __future__ import annotations
 
 import csv
+import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from elbert.data.lines import read_lines
-from elbert.data.table import BrokenRowError, Table, check_columns, number_rows
+from elbert.data.table import SKIP, BrokenRowError, Record, Table, check_columns, number_rows
 from elbert.errors import DataError
 
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
 # What Python's csv says of the two commonest mistakes, in words about the file.
 PROBLEMS = {
     "unexpected end of data": "a quote opened here never closes",
@@ -51,13 +54,18 @@ class _LongCells:
 _long_cells = _LongCells()
 
 
-def read_csv(name: str, stream: BinaryIO) -> Table:
+def read_csv(name: str, stream: BinaryIO, delimiter: str = ",") -> Table:
     """Read the header line, then rows as they are asked for.
+
+    Args:
+        name: what errors call the source.
+        stream: its bytes.
+        delimiter: what separates cells; a first line `sep=;`, as spreadsheets write it, overrules.
 
     Raises:
         DataError: an empty file, a header that is broken or names a column twice; later, a broken row.
     """
-    lines = _records(stream)
+    lines = _records(stream, delimiter)
     try:
         _, columns = next(lines)
     except StopIteration:
@@ -65,30 +73,37 @@ def read_csv(name: str, stream: BinaryIO) -> Table:
     except BrokenRowError as error:
         raise DataError(f"{name}: header (line {error.line}): {error}") from None
     check_columns(name, columns)
-    return Table(name, tuple(columns), number_rows(name, to_cells(columns, lines)))
+    remedy = "a text that holds the separator or a line end needs quotes in a CSV file"
+    return Table(name, tuple(columns), number_rows(name, to_cells(columns, lines, remedy)))
 
 
-def to_cells(columns: Sequence[str], records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Pair every record's cells with the column names.
+def to_cells(columns: Sequence[str], records: Iterable[tuple[int, list[str]]], remedy: str) -> Iterator[Record]:
+    """Pair every record's cells with the column names; one with more or fewer cells is a broken row.
 
-    Raises:
-        BrokenRowError: a record has more or fewer cells than there are columns.
+    Args:
+        columns: names from the header.
+        records: `(line, cells)`.
+        remedy: what to do where the widths differ.
     """
     for line, cells in records:
-        if len(cells) != len(columns):
-            raise BrokenRowError(
-                line,
-                f"cells: {len(cells)}, where the header names {len(columns)}; "
-                "a text that holds the separator or a line end needs quotes in a CSV file",
-            )
-        yield line, dict(zip(columns, cells, strict=True))
+        if len(cells) == len(columns):
+            yield line, dict(zip(columns, cells, strict=True))
+        else:
+            problem = f"cells: {len(cells)}, where the header names {len(columns)}; {remedy}; {SKIP}"
+            yield line, BrokenRowError(line, problem)
 
 
-def _records(stream: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield `(first line, cells)`, blank lines skipped."""
-    reader = csv.reader(read_lines(stream), strict=True)
+def _records(stream: BinaryIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield `(first line, cells)`, blank lines skipped, and so is a first line that only names the delimiter."""
+    lines = read_lines(stream)
+    first = next(lines, "")
+    named = _SEPARATOR_LINE.fullmatch(first)
+    skipped = 1 if named else 0
+    reader = csv.reader(
+        lines if named else chain([first], lines), strict=True, delimiter=named[1] if named else delimiter
+    )
     while True:
-        line = reader.line_num + 1
+        line = reader.line_num + 1 + skipped
         try:
             with _long_cells:
                 cells = next(reader)

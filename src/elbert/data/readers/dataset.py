@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from elbert.data.readers.folder import pick_split
-from elbert.data.table import BrokenRowError, Table, check_columns, number_rows, quote_names
+from elbert.data.table import SKIP, BrokenRowError, Record, Table, check_columns, number_rows, quote_names
 from elbert.errors import UsageError
 
 
 def is_dataset(source: object) -> bool:
-    """Say whether `source` is a Dataset or DatasetDict, without importing datasets."""
+    """Say whether `source` is a Dataset, a stream of one, or a dict of either, without importing datasets."""
     datasets = sys.modules.get("datasets")
-    return datasets is not None and isinstance(source, (datasets.Dataset, datasets.DatasetDict))
+    kinds = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
+    return datasets is not None and isinstance(source, tuple(getattr(datasets, kind) for kind in kinds))
 
 
 def read_dataset(source: Any, split: str, name: str | None = None) -> Table:
     """Turn a Dataset into a table.
 
     Args:
-        source: a `datasets.Dataset`, or a `datasets.DatasetDict` to pick `split` from.
+        source: a `datasets.Dataset` or `IterableDataset`, in any format, or a dict of them to pick `split` from.
         split: `train`, `dev`, `test`, or a split's own name; ignored for a Dataset.
         name: what errors call it.
 
@@ -34,11 +36,21 @@ def read_dataset(source: Any, split: str, name: str | None = None) -> Table:
         if picked is None:
             raise UsageError(f"no {split!r} split in {name or 'DatasetDict'}, only {quote_names(sorted(source))}")
         return read_dataset(source[picked], split, f"{name or 'DatasetDict'}:{picked}")
-    title = name or "Dataset"
-    columns = tuple(source.column_names)
+    title = name or type(source).__name__
+    source = source.with_format(None)  # a format, or a transform, is how rows look and not what they are
+    rows, columns = source, tuple(source.column_names or ())
+    if not columns:  # a stream that has not been looked into
+        rows, columns = _peek(iter(source))
     check_columns(title, columns)
-    class_names = {column: names for column in columns if (names := _class_names(source.features[column]))}
-    return Table(title, columns, number_rows(title, _records(source, class_names)), class_names)
+    features = source.features or {}
+    class_names = {column: names for column in columns if (names := _class_names(features.get(column)))}
+    return Table(title, columns, number_rows(title, _records(rows, class_names)), class_names)
+
+
+def _peek(rows: Iterator[dict[str, Any]]) -> tuple[Iterator[dict[str, Any]], tuple[str, ...]]:
+    """Return rows, with the names of the first one's columns."""
+    first = next(rows, None)
+    return (iter(()), ()) if first is None else (chain([first], rows), tuple(first))
 
 
 def _class_names(feature: Any) -> tuple[str, ...]:
@@ -47,9 +59,12 @@ def _class_names(feature: Any) -> tuple[str, ...]:
     return tuple(name.strip() for name in getattr(inner, "names", None) or ())
 
 
-def _records(source: Any, class_names: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[None, dict[str, Any]]]:
-    for row in source:
-        yield None, {**row, **{column: _named(row[column], names) for column, names in class_names.items()}}
+def _records(rows: Iterable[dict[str, Any]], class_names: Mapping[str, tuple[str, ...]]) -> Iterator[Record]:
+    for row in rows:
+        try:
+            yield None, {**row, **{column: _named(row[column], names) for column, names in class_names.items()}}
+        except BrokenRowError as error:
+            yield None, error
 
 
 def _named(value: Any, names: tuple[str, ...]) -> Any:
@@ -59,5 +74,5 @@ def _named(value: Any, names: tuple[str, ...]) -> Any:
     if not isinstance(value, int) or value == -1:
         return None
     if not 0 <= value < len(names):
-        raise BrokenRowError(None, f"class id {value}; the feature declares ids 0 to {len(names) - 1}")
+        raise BrokenRowError(None, f"class id {value}; the feature declares ids 0 to {len(names) - 1}; {SKIP}")
     return names[value]

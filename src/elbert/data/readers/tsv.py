@@ -1,19 +1,25 @@
 """Reads tab-separated files as GLUE writes them: one row a line, no quoting, so a stray quote is just a character.
 
+pandas, R and spreadsheets quote. A file that looks so is told, and read with quotes as the format `tsv-quoted`.
+
 Also knows CoLA's files, the one GLUE task without a header: source, label, mark, sentence.
 """
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
 
 from elbert.data.lines import read_lines
-from elbert.data.readers.csv import to_cells
-from elbert.data.table import BrokenRowError, Table, check_columns, number_rows
-from elbert.errors import DataError
+from elbert.data.readers.csv import read_csv, to_cells
+from elbert.data.table import BrokenRowError, Table, check_columns, number_rows, shorten
+from elbert.errors import DataError, DataWarning, UsageError
 
+_QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
+_READ_QUOTED = "if its cells are quoted, read it with --input-format tsv-quoted"
 COLA_COLUMNS = ("source", "label", "mark", "sentence")
 
 
@@ -30,10 +36,39 @@ def read_tsv(name: str, stream: BinaryIO) -> Table:
         raise DataError(f"{name}: the file is empty; it needs a header line with column names, then rows") from None
     except BrokenRowError as error:
         raise DataError(f"{name}: header (line {error.line}): {error}") from None
+    if all(_QUOTED.fullmatch(column) for column in columns):
+        raise UsageError(f"{name}: the header's cells are quoted, so it is no .tsv as GLUE writes it; {_READ_QUOTED}")
     if _is_cola(columns):
         records, columns = chain([(line, columns)], records), list(COLA_COLUMNS)
     check_columns(name, columns)
-    return Table(name, tuple(columns), number_rows(name, to_cells(columns, records)))
+    remedy = f"a text in a .tsv holds no tab and no line end; {_READ_QUOTED}"
+    return Table(name, tuple(columns), number_rows(name, to_cells(columns, _tell_quoted(name, records), remedy)))
+
+
+def read_quoted_tsv(name: str, stream: BinaryIO) -> Table:
+    """Read a tab-separated file whose cells are quoted as in CSV, as pandas, R and spreadsheets write it.
+
+    Raises:
+        DataError: as `read_csv`.
+    """
+    return read_csv(name, stream, delimiter="\t")
+
+
+def _tell_quoted(name: str, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    """Hand records on, and warn at the first cell that some writer seems to have quoted."""
+    told = False
+    for line, cells in records:
+        cell = None if told else next((cell for cell in cells if _looks_quoted(cell)), None)
+        if cell is not None:
+            told = True
+            read = f"{name}: line {line} looks quoted ({shorten(cell)}), and is read as it stands, as GLUE writes it"
+            warnings.warn(f"{read}; {_READ_QUOTED}", DataWarning, stacklevel=2)
+        yield line, cells
+
+
+def _looks_quoted(cell: str) -> bool:
+    """Say whether a cell is in quotes and holds what needs them: doubled ones, or a carriage return."""
+    return cell.startswith('"') and ('""' in cell or "\r" in cell) and len(cell) > 3 and bool(_QUOTED.fullmatch(cell))
 
 
 def _is_cola(cells: list[str]) -> bool:
