@@ -60,13 +60,29 @@ class CsvRows:
                 header.append(_free(name, header))
             self._write(header)
         self._written += 1
-        self._write([*(self._checked(cells.get(column), column) for column in columns), *map(_answer, answer.values())])
+        self._write(
+            [*(self._checked(cells.get(column), column) for column in columns), *map(self._answer, answer.values())]
+        )
 
     def _write(self, cells: Sequence[Any]) -> None:
         self._cells.writerow(cells)
         self._stream.write(self._row.getvalue().removesuffix(_LINE_END) + "\n")
         self._row.seek(0)
         self._row.truncate()
+
+    def _answer(self, value: Any) -> Any:
+        """Return an answer's value as CSV has it: lists joined, booleans as in JSON, nothing for None.
+
+        Raises:
+            DataError: a label holds the mark that joins labels.
+        """
+        if not isinstance(value, list):
+            return json.dumps(value) if isinstance(value, bool) else value
+        odd = next((each for each in value if SEPARATOR in str(each)), None)
+        if odd is not None:
+            problem = f"label {shorten(odd)} holds {SEPARATOR!r}, which stands between labels in a CSV file"
+            raise DataError(f"answer {self._written}: {problem}; write JSON lines with --output-format jsonl")
+        return SEPARATOR.join(map(str, value))
 
     def _checked(self, value: Any, column: str) -> Any:
         """Return a cell of the input as CSV has it.
@@ -94,13 +110,6 @@ def _cell(value: Any) -> Any:
     if isinstance(value, (list, tuple, dict)):
         return json.dumps(value, ensure_ascii=False, default=str)
     return bytes(value).decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else value
-
-
-def _answer(value: Any) -> Any:
-    """Return an answer's value as CSV has it: lists joined, booleans as in JSON, nothing for None."""
-    if isinstance(value, list):
-        return _cell(value) if any(SEPARATOR in str(each) for each in value) else SEPARATOR.join(map(str, value))
-    return json.dumps(value) if isinstance(value, bool) else value
 
 
 FORMATS: dict[str, Callable[[TextIO], Writer]] = {"jsonl": JsonLines, "csv": CsvRows}

@@ -271,6 +271,6 @@ def _tell_contradictions(texts: Sequence[Text], labels: Sequence[Any], rows: _Ro
             twice.setdefault(text, (before, row))
     if twice:
         before, row = next(iter(twice.values()))
-        told = f"{rows.places[before]} and row {rows.places[row].row} have one text and different labels"
-        more = f", and so {'has' if len(twice) == 2 else 'have'} {len(twice) - 1:,} more" if len(twice) > 1 else ""
-        warnings.warn(f"{told}{more}; no model can be right about both", DataWarning, stacklevel=3)
+        where = f"the first in rows {rows.places[before].row} and {rows.places[row].row}"
+        told = f"{len(twice):,} texts have one label here and another there, {where}; no model can be right about both"
+        warnings.warn(f"{rows.places[before].source}: {told}", DataWarning, stacklevel=3)
