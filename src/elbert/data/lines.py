@@ -25,7 +25,8 @@ _SIGNATURES = {
     b"\x1f\x8b": "gzip: call it {name}.gz",
     b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save the sheet as CSV",
     b"PK\x05\x06": "an empty zip archive: give the file itself",
-    b"BZh": "bzip2: unpack it, or pack it as .gz",
+    b"BZh91AY&SY": "bzip2: unpack it, or pack it as .gz",
+    b"7z\xbc\xaf": "7-Zip: unpack it, or pack it as .gz",
     b"\xfd7zXZ\x00": "xz: unpack it, or pack it as .gz",
     b"\x28\xb5\x2f\xfd": "zstd: unpack it, or pack it as .gz",
     b"PAR1": "Parquet: call it {stem}.parquet",
@@ -33,7 +34,7 @@ _SIGNATURES = {
     b"\xd0\xcf\x11\xe0": "an old spreadsheet: save it as CSV",
     b"SQLite format 3": "a database: save the table as CSV",
 }
-_PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
+_PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -65,7 +66,7 @@ def _check_start(path: Path, start: bytes) -> None:
     if extension == ".gz":
         if start and signature != b"\x1f\x8b":
             raise DataError(f"{path} is not gzip, despite its name: {_remedy(path, start, signature)}")
-    elif signature is not None and (extension, signature) not in ((".parquet", b"PAR1"), (".txt", b"BZh")):
+    elif signature is not None and (extension, signature) != (".parquet", b"PAR1"):
         raise DataError(f"{path} is {_SIGNATURES[signature].format(name=path.name, stem=path.stem)}")
 
 
