@@ -128,7 +128,7 @@ def main() -> None:
     rows = []
     print(f"{'dtype':<10}{'in flight':>10}  {'policy':<12}{'gain':>7}{'from':>7}{'to':>7}{'differing':>11}")
     for dtype in options.dtypes:
-        pair = engines(classifier.engine.weights, dtype, torch.device("cuda"))
+        pair = engines(classifier.model.weights(), dtype, torch.device("cuda"))
         for batch_size in options.batch_sizes:
             for policy in POLICIES:
                 row = {"dtype": dtype, **beside(pair, texts, policy, batch_size, options.rounds)}

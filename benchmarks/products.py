@@ -14,6 +14,7 @@ from elbert.engine.layers.linear import Linear
 from elbert.engine.placement import DTYPES
 from elbert.engine.requests import Arrival
 from elbert.exits.full import Full
+from elbert.modeling.weights import Matrix
 from grounds import model_folder
 
 
@@ -25,7 +26,7 @@ def product(options: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     for dtype in options.dtypes:
         reached = product_rate(DTYPES[dtype], options.size)
         for shape in options.shapes:
-            weights = Classifier.from_pretrained(model_folder(shape, options.cache)).engine.weights
+            weights = Classifier.from_pretrained(model_folder(shape, options.cache)).model.weights()
             products, attention, seconds = engine_work(weights, DTYPES[dtype], options.rounds)
             row = {"shape": shape, "dtype": dtype, "size": options.size, "rows": 32, "tokens": 128}
             row |= {"product_gflops": reached / 1e9, "engine_gflops": products / seconds / 1e9}
@@ -46,7 +47,7 @@ def product_rate(dtype: torch.dtype, size: int) -> float:
     """Return FLOP/s of the engine's own product at [size, size] × [size, size], the best of ten."""
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(size, size, generator=generator).to(dtype) for _ in range(2))
-    linear = Linear(weight, torch.zeros(size, dtype=dtype))
+    linear = Linear(Matrix(weight, torch.zeros(size, dtype=dtype)))
     best = float("inf")
     with torch.inference_mode():
         for _ in range(10):
@@ -68,7 +69,7 @@ def engine_work(weights: Any, dtype: torch.dtype, rounds: int) -> tuple[float, f
         for _ in engine.run(arrivals, Full(), batch_size=32):
             pass
         seconds.append(time.perf_counter() - start)
-    hidden, inner = weights.hidden_size, len(weights.layers[0][0].up_weight)
+    hidden, inner = weights.hidden_size, len(weights.layers[0][0].up.weight)
     tokens = 32 * 128 * weights.num_layers
     products, attention = 2.0 * tokens * (4 * hidden**2 + 2 * hidden * inner), 4.0 * tokens * 128 * hidden
     return products, attention, float(np.median(seconds[1:]))

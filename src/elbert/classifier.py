@@ -100,6 +100,8 @@ class Classifier:
             backend=self.backend,
             graphs=exported.graphs if exported else None,
         )
+        if isinstance(model, PlainModel):
+            self._model = replace(model, encoder=self.engine.weights)  # the engine has laid the matrices out anew
         self._policy(chosen)  # warns: only now that nothing is refused any more
 
     @classmethod
@@ -238,7 +240,7 @@ class Classifier:
             tokens=encoding.tokens,
             words=words_of(text, encoding),
             labels=self.labels.names,
-            attention=cls_attention(self.engine.weights, arrival),
+            attention=cls_attention(self.engine.layers(), arrival),
             truncated=truncated[0],
         )
 

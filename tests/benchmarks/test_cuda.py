@@ -46,7 +46,7 @@ def test_only_what_is_right_and_faster_in_every_round_is_switched_on(
 
 def test_both_roads_are_run_on_the_same_texts_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = cuda.Classifier.from_pretrained("mini-sentiment", device="cpu")
-    pair = cuda.engines(classifier.engine.weights, "float32", torch.device("cpu"))
+    pair = cuda.engines(classifier.model.weights(), "float32", torch.device("cpu"))
     options = cuda.argparse.Namespace(data=None, count=12)
     texts = cuda.texts_of(classifier, options)
     found = cuda.beside(pair, texts, cuda.make("elbert"), 4, rounds=2)

@@ -82,6 +82,7 @@ def engine_of(shape: str, launcher: Any = None, dtype: torch.dtype = torch.float
     """Return an engine whose runs go by the loop; it stands in for one on a CUDA device."""
     engine = Engine(weights_of(shape), dtype=dtype)
     assert isinstance(engine.backend, TorchBackend)
+    engine.weights = weights_of(shape)  # not its shapes only, so that others can be made of it
     engine.device_loops = DeviceLoops(engine.weights, engine.backend, launcher or Direct())
     return engine
 
@@ -459,12 +460,16 @@ def test_a_lane_grows_with_its_places_and_not_with_their_square() -> None:
     assert sizes[64] <= 2 * sizes[32]
 
 
-def test_a_layer_that_blocks_cannot_run_is_not_left_out() -> None:
-    engine = engine_of("inner-layers")
-    assert isinstance(engine.backend, TorchBackend)
-    engine.backend.layers[0][1] = object()  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match="object can't run on padded blocks"):
-        DenseModel(engine.weights, engine.backend)
+@pytest.mark.parametrize("changes", [{"window": 5}, {"rotary_base": 100.0}])
+def test_a_layer_that_blocks_cannot_run_is_not_left_out(changes: dict[str, Any]) -> None:
+    weights = weights_of("plain")
+    (layer,) = weights.layers[0]
+    other = replace(layer, spec=replace(layer.spec, **changes))
+    weights = replace(weights, layers=((other,),) * weights.num_layers)
+    backend = Engine(weights).layers()
+    assert not fits(weights, backend)
+    with pytest.raises(TypeError, match="can't run on padded blocks"):
+        DenseModel(weights, backend)
 
 
 def test_nan_in_the_weights_is_the_same_error_as_under_the_scheduler() -> None:
@@ -474,9 +479,10 @@ def test_nan_in_the_weights_is_the_same_error_as_under_the_scheduler() -> None:
     model = MultiExitModel(AlbertForSequenceClassification(config).eval()).eval()
     with torch.no_grad():
         model.backbone.classifier.bias[0] = float("nan")
-    engine = Engine(model.weights())
+    weights = model.weights()
+    engine = Engine(weights)
     assert isinstance(engine.backend, TorchBackend)
-    engine.device_loops = DeviceLoops(engine.weights, engine.backend, Direct())
+    engine.device_loops = DeviceLoops(weights, engine.backend, Direct())
     with pytest.raises(ElbertError, match="layer 1"):
         list(engine.run(texts_of(1, 3), make("elbert")))
 

@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from elbert.engine.layers import linear
-from elbert.engine.layers.attention import attend
+from elbert.engine.layers.attention import Attention
 from elbert.engine.layers.linear import Linear
+from elbert.engine.layers.places import Places
 from elbert.engine.rows.blocks import SHORT
 from elbert.engine.rows.packed import Layout
 from elbert.modeling.activations import activation
+from elbert.modeling.spec import LayerSpec
+from elbert.modeling.weights import Layer, LayerWeights, Matrix, Norm, PositionWeights
 
 ACTS = [None, "gelu", "gelu_new", "relu", "tanh", "silu"]
 
@@ -27,7 +30,7 @@ def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def product(dtype: torch.dtype, act: str | None = None) -> tuple[torch.Tensor, torch.Tensor, Linear]:
     torch.manual_seed(0)
     weight, bias = torch.randn(24, 16).to(dtype), torch.randn(24).to(dtype)
-    return weight, bias, Linear(weight, bias, act=act)
+    return weight, bias, Linear(Matrix(weight, bias), act=act)
 
 
 @pytest.mark.parametrize("act", ACTS)
@@ -55,6 +58,15 @@ def test_plus_adds_the_residual_and_leaves_it_as_it_was(dtype: torch.dtype, clos
     assert torch.equal(residual, kept)
 
 
+def plain_layer(size: int, heads: int) -> LayerWeights:
+    def matrix(out: int) -> Matrix:
+        return Matrix(torch.zeros(out, size), None)
+
+    norm = Norm(torch.ones(size), None, 1e-5)
+    spec = LayerSpec(heads, "gelu")
+    return Layer(spec, matrix(3 * size), PositionWeights(), matrix(size), norm, matrix(size), matrix(size), norm)
+
+
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("lengths", [[4, 4, 4], [1, 9, 3], [140, 2], [80, 80, 65, 20, 20], [200], [300, 290]], ids=str)
 def test_attention_of_packed_rows_is_attention_of_each_row_alone(lengths: list[int], half: bool) -> None:
@@ -63,7 +75,7 @@ def test_attention_of_packed_rows_is_attention_of_each_row_alone(lengths: list[i
     qkv = torch.randn(sum(lengths), 3 * size)
     layout = Layout(np.array(lengths))
     filler = torch.full((layout.size - layout.tokens, 3 * size), 1e9)
-    packed = attend(torch.cat((qkv, filler)), layout, heads, half=half)
+    packed = Attention(plain_layer(size, heads), Places(qkv.device), half=half)(torch.cat((qkv, filler)), layout)
     assert len(packed) == layout.size
     for row, mine in zip(qkv.split(lengths), packed[: layout.tokens].split(lengths), strict=True):
         q, k, v = row.view(len(row), 3, heads, -1).permute(1, 2, 0, 3)

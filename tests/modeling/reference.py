@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from elbert.modeling.weights import EncoderWeights, HeadWeights, LayerWeights
+from elbert.modeling.weights import EncoderWeights, HeadWeights, LayerWeights, Matrix, Norm
 
 ACTIVATIONS = {
     "gelu": lambda x: 0.5 * x * (1 + torch.erf(x / math.sqrt(2))),
@@ -28,7 +28,7 @@ def naive_logits(
     logits = []
     for step, head in zip(weights.layers, weights.heads, strict=True):
         for layer in step:
-            hidden = naive_layer(layer, hidden, weights.num_attention_heads, weights.activation, weights.norm_eps)
+            hidden = naive_layer(layer, hidden)
         logits.append(naive_head(head, hidden[0]))
     return torch.stack(logits)
 
@@ -38,41 +38,97 @@ def naive_embed(weights: EncoderWeights, input_ids: Sequence[int], token_type_id
     types = token_type_ids or [0] * len(input_ids)
     rows = []
     for place, (token, kind) in enumerate(zip(input_ids, types, strict=True)):
-        row = table.word[token] + table.position[place + table.position_offset]
+        row = table.word[token]
+        if table.position is not None:
+            row = row + table.position[place + table.position_offset]
         if table.token_type is not None:
             row = row + table.token_type[kind]
-        rows.append(naive_norm(row, table.norm_weight, table.norm_bias, weights.embedding_norm_eps))
+        rows.append(row)
     hidden = torch.stack(rows)
-    if table.projection_weight is not None:
-        hidden = hidden @ table.projection_weight.T + table.projection_bias
-    return hidden
+    if not table.norm_last:
+        hidden = naive_norm(hidden, table.norm)
+    if table.projection is not None:
+        hidden = naive_product(hidden, table.projection)
+    return naive_norm(hidden, table.norm) if table.norm_last else hidden
 
 
-def naive_layer(layer: LayerWeights, hidden: Tensor, num_heads: int, activation: str, eps: float) -> Tensor:
-    size = hidden.shape[1]
-    width = size // num_heads
-    query, key, value = (hidden @ layer.qkv_weight.T + layer.qkv_bias).split(size, dim=1)
+def naive_layer(layer: LayerWeights, hidden: Tensor) -> Tensor:
+    """One layer of one text [S, H], pre-norm or post-norm, gated or not."""
+    spec = layer.spec
+    given = hidden if not spec.norm_first or layer.attention_norm is None else naive_norm(hidden, layer.attention_norm)
+    hidden = hidden + naive_product(naive_attention(layer, naive_product(given, layer.qkv)), layer.out)
+    if not spec.norm_first and layer.attention_norm is not None:
+        hidden = naive_norm(hidden, layer.attention_norm)
+    given = naive_norm(hidden, layer.output_norm) if spec.norm_first else hidden
+    inner = naive_product(given, layer.up)
+    if spec.gated:
+        half = inner.shape[1] // 2
+        inner = ACTIVATIONS[spec.activation](inner[:, :half]) * inner[:, half:]
+    else:
+        inner = ACTIVATIONS[spec.activation](inner)
+    hidden = hidden + naive_product(inner, layer.down)
+    return hidden if spec.norm_first else naive_norm(hidden, layer.output_norm)
+
+
+def naive_attention(layer: LayerWeights, qkv: Tensor) -> Tensor:
+    """Every query against every key, one head, one pair of places at a time where places matter."""
+    spec, positions = layer.spec, layer.attention
+    query, key, value = qkv.chunk(3, dim=1)
+    tokens, width = len(qkv), query.shape[1] // spec.heads
     contexts = []
-    for head in range(num_heads):
+    for head in range(spec.heads):
         columns = slice(head * width, (head + 1) * width)
-        scores = query[:, columns] @ key[:, columns].T / math.sqrt(width)  # [S, S]
-        contexts.append(torch.softmax(scores, dim=1) @ value[:, columns])
-    attended = torch.cat(contexts, dim=1) @ layer.out_weight.T + layer.out_bias
-    hidden = naive_norm(hidden + attended, layer.attention_norm_weight, layer.attention_norm_bias, eps)
-    inner = ACTIVATIONS[activation](hidden @ layer.up_weight.T + layer.up_bias)
-    outer = inner @ layer.down_weight.T + layer.down_bias
-    return naive_norm(hidden + outer, layer.output_norm_weight, layer.output_norm_bias, eps)
+        queries, keys = query[:, columns], key[:, columns]
+        if spec.rotary_base is not None:
+            queries, keys = (naive_rotation(part, spec.rotary_base) for part in (queries, keys))
+        scores = queries @ keys.T  # [S, S]
+        extra = torch.zeros_like(scores)
+        for i in range(tokens):
+            for j in range(tokens):
+                if positions.disentangled is not None:
+                    terms = positions.disentangled
+                    row = int(terms.index[len(terms.index) // 2 + j - i])
+                    if terms.key is not None:
+                        scores[i, j] += queries[i] @ terms.key[row, columns]
+                    if terms.query is not None:
+                        scores[i, j] += keys[j] @ terms.query[row, columns]
+                if positions.relative_bias is not None:
+                    extra[i, j] += positions.relative_bias[head, positions.relative_bias.shape[1] // 2 + j - i]
+                if spec.window is not None and abs(i - j) > spec.window:
+                    extra[i, j] = -math.inf
+        weights = torch.softmax(scores / math.sqrt(spec.score_terms * width) + extra, dim=1)
+        contexts.append(weights @ value[:, columns])
+    return torch.cat(contexts, dim=1)
+
+
+def naive_rotation(part: Tensor, base: float) -> Tensor:
+    """Turn each pair (x, x + width / 2) of [S, width] by place / base^(2 x / width)."""
+    half = part.shape[1] // 2
+    turned = part.clone()
+    for place in range(len(part)):
+        for unit in range(half):
+            angle = torch.tensor(place / base ** (2 * unit / part.shape[1]))
+            first, second = part[place, unit], part[place, unit + half]
+            turned[place, unit] = first * angle.cos() - second * angle.sin()
+            turned[place, unit + half] = second * angle.cos() + first * angle.sin()
+    return turned
 
 
 def naive_head(head: HeadWeights, cls: Tensor) -> Tensor:
-    pooled = ACTIVATIONS[head.dense_activation](head.dense_weight @ cls + head.dense_bias)
-    return head.out_weight @ pooled + head.out_bias
+    cls = cls if head.final_norm is None else naive_norm(cls, head.final_norm)
+    pooled = ACTIVATIONS[head.activation](naive_product(cls, head.dense))
+    return naive_product(pooled if head.norm is None else naive_norm(pooled, head.norm), head.out)
 
 
-def naive_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+def naive_product(x: Tensor, matrix: Matrix) -> Tensor:
+    return x @ matrix.weight.T if matrix.bias is None else x @ matrix.weight.T + matrix.bias
+
+
+def naive_norm(x: Tensor, norm: Norm) -> Tensor:
     mean = x.mean(-1, keepdim=True)
     variance = ((x - mean) ** 2).mean(-1, keepdim=True)
-    return (x - mean) / torch.sqrt(variance + eps) * weight + bias
+    y = (x - mean) / torch.sqrt(variance + norm.eps) * norm.weight
+    return y if norm.bias is None else y + norm.bias
 
 
 def assert_same_logits(given: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:

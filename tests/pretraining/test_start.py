@@ -71,7 +71,7 @@ def test_with_a_group_for_each_of_its_layers_the_student_starts_as_the_teacher(
     states = teacher.hidden_states(IDS, TYPES)
     layers, act = len(states) - 1, "gelu_new" if family == "albert" else "gelu"
     width = teacher.embedding.word.shape[1]
-    inner = teacher.layers[0].up_weight.shape[0]
+    inner = teacher.layers[0].up.weight.shape[0]
     shape = settings(embedding_size=width, layers=layers, hidden_groups=layers, intermediate_size=inner, hidden_act=act)
     student = fresh(shape, teacher).albert
     start_student(student, teacher, layer=1)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from elbert.engine import Engine
 from elbert.engine.requests import Arrival
 from elbert.tracing.attention import cls_attention
 from tests.conftest import FAMILIES
@@ -27,6 +28,10 @@ def eager_rows(model: Any, arrival: Arrival) -> Tensor:
     return torch.stack([layer[0, :, 0].mean(0) for layer in attentions])
 
 
+def attention_of(model: Any, arrival: Arrival) -> Tensor:
+    return cls_attention(Engine(model.weights()).layers(), arrival)
+
+
 def encoded(tokenizer: Any, *texts: str, types: bool = True) -> Arrival:
     row = tokenizer(*texts)
     return Arrival(0, row["input_ids"], row["token_type_ids"] if types and len(texts) > 1 else None)
@@ -38,7 +43,7 @@ def test_it_equals_the_eager_attention_of_transformers(
 ) -> None:
     arrival = encoded(tiny_tokenizer, tiny_texts[4])
     model = tiny_model(family)
-    ours = cls_attention(model.weights(), arrival)
+    ours = attention_of(model, arrival)
     assert ours.shape == (model.num_layers, len(arrival.ids))
     torch.testing.assert_close(ours, eager_rows(model, arrival), atol=1e-5, rtol=0)
 
@@ -49,21 +54,21 @@ def test_it_reads_the_halves_of_a_pair_as_the_model_does(
 ) -> None:
     arrival = encoded(tiny_tokenizer, tiny_texts[0], tiny_texts[5])
     model = tiny_model(family, type_vocab_size=2)
-    torch.testing.assert_close(cls_attention(model.weights(), arrival), eager_rows(model, arrival), atol=1e-5, rtol=0)
+    torch.testing.assert_close(attention_of(model, arrival), eager_rows(model, arrival), atol=1e-5, rtol=0)
     alone = encoded(tiny_tokenizer, tiny_texts[0], tiny_texts[5], types=False)
-    assert not torch.allclose(cls_attention(model.weights(), alone), cls_attention(model.weights(), arrival))
+    assert not torch.allclose(attention_of(model, alone), attention_of(model, arrival))
 
 
 def test_inner_layers_of_an_albert_are_averaged(tiny_model: Model, tiny_tokenizer: Any, tiny_texts: list[str]) -> None:
     model = tiny_model("albert", inner_group_num=2, num_hidden_layers=3)
     arrival = encoded(tiny_tokenizer, tiny_texts[2])
     every = eager_rows(model, arrival).view(3, 2, -1)
-    torch.testing.assert_close(cls_attention(model.weights(), arrival), every.mean(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(attention_of(model, arrival), every.mean(1), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_row_adds_up_to_one(tiny_model: Model, tiny_tokenizer: Any, family: str) -> None:
-    rows = cls_attention(tiny_model(family).weights(), encoded(tiny_tokenizer, "a warm film " * 15))
+    rows = attention_of(tiny_model(family), encoded(tiny_tokenizer, "a warm film " * 15))
     assert rows.dtype == torch.float32
     assert (rows >= 0).all()
     torch.testing.assert_close(rows.sum(1), torch.ones(len(rows)), atol=1e-5, rtol=0)
@@ -74,5 +79,5 @@ def test_looking_changes_no_answer(tiny_model: Model, tiny_tokenizer: Any, tiny_
     arrival = encoded(tiny_tokenizer, tiny_texts[1])
     ids = torch.tensor([arrival.ids])
     before = model(ids).logits
-    cls_attention(model.weights(), arrival)
+    attention_of(model, arrival)
     assert torch.equal(model(ids).logits, before)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from elbert.engine.backends.backend import Backend, make_backend
+from elbert.engine.backends.torch import TorchBackend
 from elbert.engine.device.loops import DeviceLoops, device_loops
 from elbert.engine.forks import check_process
 from elbert.engine.placement import most_tokens
@@ -40,7 +41,7 @@ class Engine:
         graphs: the exported graphs of a model whose `weights` are shapes only.
 
     Attributes:
-        weights: the model.
+        weights: the model; its shapes only where the backend has laid the matrices out anew.
         backend: what runs the layers.
         device_loops: what lets a CUDA device run by itself; None where every run goes by the scheduler.
     """
@@ -55,9 +56,16 @@ class Engine:
         graphs: Graphs | None = None,
     ) -> None:
         check_process()
-        self.weights = weights
         self.backend: Backend = make_backend(backend, weights, dtype, torch.device(device), graphs)
+        # Torch has its own layout of every matrix by now: whoever holds the other one too holds the model twice.
+        self.weights = weights.shapes() if isinstance(self.backend, TorchBackend) else weights
         self.device_loops: DeviceLoops | None = device_loops(weights, self.backend)
+
+    def layers(self) -> TorchBackend:
+        """Return the layers that answer, or where another runtime has them in its graphs the same ones in torch."""
+        if isinstance(self.backend, TorchBackend):
+            return self.backend
+        return TorchBackend(self.weights, torch.float32, torch.device("cpu"))
 
     def run(
         self,

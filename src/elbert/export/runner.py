@@ -102,6 +102,7 @@ class Model:
             self.labels: list[str] = export["labels"]
             self.problem: str = export["problem_type"]
             self.token_types, self.pair_types = export["token_types"], export["pair_token_types"]
+            self.positions: bool = export.get("positions", True)
             runtime, dtype, side = RUNTIMES[export["backend"]], export["dtype"], export["truncation_side"]
             embed, layers = export["embed"], list(zip(export["steps"], export["heads"], strict=True))
         if unknown:
@@ -149,10 +150,9 @@ class Model:
         return [answers[index] for index in range(len(texts))]
 
     def _embed(self, texts: list[Any], encodings: list[Encoding], lengths: Array) -> Array:
-        feeds = {
-            "ids": np.concatenate([np.array(encoding.ids, np.int64) for encoding in encodings]),
-            "positions": np.concatenate([np.arange(length) for length in lengths]),
-        }
+        feeds = {"ids": np.concatenate([np.array(encoding.ids, np.int64) for encoding in encodings])}
+        if self.positions:
+            feeds["positions"] = np.concatenate([np.arange(length) for length in lengths])
         if self.token_types:
             # A single text is of type 0 throughout, whatever its tokenizer says.
             typed = [self.pair_types and isinstance(text, tuple) for text in texts]

@@ -187,6 +187,7 @@ def _write_graphs(classifier: Classifier, chosen: Format, folder: Path) -> dict[
         "steps": write_each(graphs.steps, "step"),
         "heads": write_each(graphs.heads, "head"),
         "token_types": graphs.token_types,
+        "positions": graphs.positions,
     }
 
 

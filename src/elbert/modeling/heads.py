@@ -11,14 +11,16 @@ The last exit is always the backbone's own head, so the backbone stays a plain c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from elbert.metadata import HeadKind
 from elbert.modeling.activations import activation
 from elbert.modeling.families import Family
-from elbert.modeling.families.base import Tensors, linear
-from elbert.modeling.weights import HeadWeights
+from elbert.modeling.families.base import Tensors
+from elbert.modeling.weights import HeadWeights, Matrix
 
 
 class ExitHeads(nn.Module):
@@ -82,15 +84,14 @@ def head_weights(
         exit_heads: those of the exits before the last, by name, see `ExitHeads`; None where the last head serves all.
         num_layers: M.
     """
-    dense, out = linear(tensors, family.dense), linear(tensors, family.out)
-    last = HeadWeights(*dense, family.head_activation, *out)
+    last = family.head_weights(tensors)
     if exit_heads is None:
         return (last,) * num_layers
     heads = []
     for exit in range(num_layers - 1):
         own = {name: tensor.detach()[exit] for name, tensor in exit_heads.items()}
-        dense_weight, dense_bias = own.get("dense_weight", dense[0]), own.get("dense_bias", dense[1])
-        heads.append(HeadWeights(dense_weight, dense_bias, family.head_activation, own["out_weight"], own["out_bias"]))
+        dense = Matrix(own["dense_weight"], own["dense_bias"]) if "dense_weight" in own else last.dense
+        heads.append(replace(last, dense=dense, out=Matrix(own["out_weight"], own["out_bias"])))
     return (*heads, last)
 
 

@@ -10,88 +10,149 @@ Every matrix is stored `[out, in]` as in `torch.nn.Linear`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from torch import Tensor
 
+from elbert.modeling.spec import LayerSpec
 from elbert.results import ProblemType
+
+ProductT = TypeVar("ProductT")
+NormT = TypeVar("NormT")
+AttentionT = TypeVar("AttentionT")
+_Weights = TypeVar("_Weights")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LayerWeights:
-    """One post-norm transformer layer: attention, add and norm, feed-forward, add and norm.
+class Matrix:
+    """`y = x weightᵀ + bias`.
 
     Attributes:
-        qkv_weight: [3H, H], rows of query, then key, then value.
-        qkv_bias: [3H].
-        out_weight: [H, H] of the attention's output.
-        out_bias: [H].
-        attention_norm_weight: [H] of the norm after attention.
-        attention_norm_bias: [H].
-        up_weight: [F, H].
-        up_bias: [F].
-        down_weight: [H, F].
-        down_bias: [H].
-        output_norm_weight: [H] of the norm after the feed-forward part.
-        output_norm_bias: [H].
+        weight: [out, in].
+        bias: [out], or None for none.
     """
 
-    qkv_weight: Tensor
-    qkv_bias: Tensor
-    out_weight: Tensor
-    out_bias: Tensor
-    attention_norm_weight: Tensor
-    attention_norm_bias: Tensor
-    up_weight: Tensor
-    up_bias: Tensor
-    down_weight: Tensor
-    down_bias: Tensor
-    output_norm_weight: Tensor
-    output_norm_bias: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """Layer norm over the last dimension, n wide.
+
+    Attributes:
+        weight: [n].
+        bias: [n], or None for none.
+        eps: added to the variance.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    eps: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Disentangled:
+    """Terms of a score that know how far apart two tokens are (DeBERTa). R relative positions, near ones each its own.
+
+    A score of query q at place i and key k at place j grows by `q key[r]` and by `k query[r]`, with r the relative
+    position of i - j.
+
+    Attributes:
+        key: [R, H], what queries are multiplied by (content to position); None for no such term.
+        query: [R, H], what keys are multiplied by (position to content); None for no such term.
+        index: [2P - 1] int64, r by the distance j - i, from -(P - 1) to P - 1; never grows.
+    """
+
+    key: Tensor | None
+    query: Tensor | None
+    index: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PositionWeights:
+    """What attention adds to its scores by position; layers that share a tensor hold the same one.
+
+    Attributes:
+        relative_bias: [heads, 2P - 1] by the distance of the key from the query, from -(P - 1) to P - 1 (T5, MPNet).
+        disentangled: DeBERTa's terms.
+    """
+
+    relative_bias: Tensor | None = None
+    disentangled: Disentangled | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer(Generic[ProductT, AttentionT]):
+    """One transformer layer, its parts as matrices or prepared for a machine; `spec` says how they go together.
+
+    Attributes:
+        spec: what the layer computes.
+        qkv: H to 3H, rows of query, then key, then value.
+        attention: what it knows of places, or all of it prepared.
+        out: H to H, of the attention's output.
+        attention_norm: [H] before attention or behind it, see `spec`; None where what arrives is normed already.
+        up: H to F; where `spec` says gated H to 2F, rows of the activated half, then of its multiplier.
+        down: F to H.
+        output_norm: [H] before the feed-forward part or behind it.
+    """
+
+    spec: LayerSpec
+    qkv: ProductT
+    attention: AttentionT
+    out: ProductT
+    attention_norm: Norm | None
+    up: ProductT
+    down: ProductT
+    output_norm: Norm
+
+
+LayerWeights: TypeAlias = Layer[Matrix, PositionWeights]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingWeights:
-    """Token to vector: word + token type + position, norm, then an optional projection from E to H.
+    """Token to vector: word + position + token type, norm, then an optional projection from E to H.
 
     Attributes:
         word: [V, E].
-        position: [P, E]; the token at 0-based place k takes row `k + position_offset`.
-        token_type: [T, E], or None where the family has no token types (DistilBERT).
-        norm_weight: [E].
-        norm_bias: [E].
-        projection_weight: [H, E], or None where the family has none (then E = H).
-        projection_bias: [H] or None.
+        position: [P, E]; the token at 0-based place k takes row `k + position_offset`. None where layers alone know
+            places.
+        token_type: [T, E], or None where the family has no token types.
+        norm: [E], or [H] where `norm_last`.
+        projection: E to H, or None where E = H and the family has none.
         position_offset: 0; for RoBERTa the padding id + 1.
+        norm_last: True norms behind the projection and not before it.
     """
 
     word: Tensor
-    position: Tensor
+    position: Tensor | None
     token_type: Tensor | None
-    norm_weight: Tensor
-    norm_bias: Tensor
-    projection_weight: Tensor | None = None
-    projection_bias: Tensor | None = None
+    norm: Norm
+    projection: Matrix | None = None
     position_offset: int = 0
+    norm_last: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadWeights:
-    """One exit: `logits = out(activation(dense([CLS])))`.
+    """One exit: `logits = out(norm(activation(dense(final_norm([CLS])))))`, without the norms a family has not.
 
     Attributes:
-        dense_weight: [H, H].
-        dense_bias: [H].
-        dense_activation: `tanh`, `relu` or `gelu` (the exact one).
-        out_weight: [C, H].
-        out_bias: [C].
+        dense: H to H.
+        activation: transformers' name of it.
+        out: H to C.
+        final_norm: [H] of a pre-norm encoder, whose layers leave their sums as they are.
+        norm: [H] behind the activation.
     """
 
-    dense_weight: Tensor
-    dense_bias: Tensor
-    dense_activation: str
-    out_weight: Tensor
-    out_bias: Tensor
+    dense: Matrix
+    activation: str
+    out: Matrix
+    final_norm: Norm | None = None
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,10 +164,6 @@ class EncoderWeights:
         layers: one tuple per exit, holding the layers run between the exit before and this one: one layer, or several
             for an ALBERT with inner layers. A shared layer is the same object everywhere.
         heads: one per exit; a shared head is the same object everywhere.
-        num_attention_heads: attention heads per layer; each is H / num_attention_heads wide.
-        activation: transformers' name of the feed-forward activation, see `activations.activation`.
-        norm_eps: epsilon of the layers' norms.
-        embedding_norm_eps: epsilon of the embedding's norm.
         max_length: tokens a text may have, special tokens included.
         problem_type: how to read the logits.
         id2label: class names by index, 0 to C - 1.
@@ -115,10 +172,6 @@ class EncoderWeights:
     embedding: EmbeddingWeights
     layers: tuple[tuple[LayerWeights, ...], ...]
     heads: tuple[HeadWeights, ...]
-    num_attention_heads: int
-    activation: str
-    norm_eps: float
-    embedding_norm_eps: float
     max_length: int
     problem_type: ProblemType
     id2label: dict[int, str]
@@ -131,12 +184,12 @@ class EncoderWeights:
     @property
     def num_labels(self) -> int:
         """C, the count of classes (1 for regression)."""
-        return self.heads[-1].out_weight.shape[0]
+        return self.heads[-1].out.weight.shape[0]
 
     @property
     def hidden_size(self) -> int:
         """H."""
-        return self.heads[-1].dense_weight.shape[0]
+        return self.heads[-1].dense.weight.shape[0]
 
     @property
     def shared_layers(self) -> bool:
@@ -145,3 +198,32 @@ class EncoderWeights:
         return all(
             len(step) == len(first) and all(a is b for a, b in zip(step, first, strict=True)) for step in self.layers
         )
+
+    def shapes(self) -> EncoderWeights:
+        """Return the same without any memory: tensors on the meta device, shared parts shared as before."""
+        seen: dict[int, Any] = {}
+
+        def once(part: _Weights) -> _Weights:
+            if id(part) not in seen:
+                seen[id(part)] = converted(part, lambda tensor: tensor.to("meta"))
+            found: _Weights = seen[id(part)]
+            return found
+
+        return replace(
+            self,
+            embedding=once(self.embedding),
+            layers=tuple(tuple(once(layer) for layer in step) for step in self.layers),
+            heads=tuple(once(head) for head in self.heads),
+        )
+
+
+def converted(weights: _Weights, convert: Callable[[Tensor], Tensor]) -> _Weights:
+    """Return a copy of one of the dataclasses above with every floating-point tensor in it converted."""
+    changes: dict[str, Any] = {}
+    for field in fields(weights):  # type: ignore[arg-type]
+        value = getattr(weights, field.name)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            changes[field.name] = convert(value.detach())
+        elif is_dataclass(value) and not isinstance(value, LayerSpec):
+            changes[field.name] = converted(value, convert)
+    return replace(weights, **changes)  # type: ignore[type-var]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from elbert.errors import UsageError
-from elbert.modeling.weights import EmbeddingWeights, LayerWeights
+from elbert.modeling.weights import EmbeddingWeights, LayerWeights, Matrix, Norm
 from elbert.pretraining.teacher import Teacher
 
 # Places over which the mean length of an embedding is taken: most texts are no longer.
@@ -58,11 +58,11 @@ def factorise(embedding: EmbeddingWeights, size: int, word_weights: Tensor | Non
     directions = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, : size - 1]  # [W, at most E - 1], strongest first
     basis = directions @ _mean_free(size)[:, : directions.shape[1]].T  # [W, E]
     word, position, token_type = (table @ basis for table in tables)
-    weight = embedding.norm_weight.cpu().double()[:, None] * basis * _gain(tables, [word, position], len(basis) / size)
-    bias = embedding.norm_bias.cpu().double()
-    if embedding.projection_weight is not None and embedding.projection_bias is not None:
-        outer = embedding.projection_weight.cpu().double()
-        weight, bias = outer @ weight, outer @ bias + embedding.projection_bias.cpu().double()
+    weight = embedding.norm.weight.cpu().double()[:, None] * basis * _gain(tables, [word, position], len(basis) / size)
+    bias = _bias_of(embedding.norm).cpu().double()
+    if embedding.projection is not None:
+        outer = embedding.projection.weight.cpu().double()
+        weight, bias = outer @ weight, outer @ bias + _bias_of(embedding.projection).cpu().double()
     return Factors(word.float(), position.float(), token_type.float(), weight.float(), bias.float())
 
 
@@ -112,20 +112,26 @@ def _copy_layer(target: Any, source: LayerWeights) -> None:
     attention = target.attention
     query, key, value = (attention.query, attention.key, attention.value)
     for linear, weight, bias in zip(
-        (query, key, value), source.qkv_weight.chunk(3), source.qkv_bias.chunk(3), strict=True
+        (query, key, value), source.qkv.weight.chunk(3), _bias_of(source.qkv).chunk(3), strict=True
     ):
-        _copy(linear, weight, bias)
-    _copy(attention.dense, source.out_weight, source.out_bias)
-    _copy(attention.LayerNorm, source.attention_norm_weight, source.attention_norm_bias)
-    _copy(target.ffn, source.up_weight, source.up_bias)
-    _copy(target.ffn_output, source.down_weight, source.down_bias)
-    _copy(target.full_layer_layer_norm, source.output_norm_weight, source.output_norm_bias)
+        _copy(linear, Matrix(weight, bias))
+    _copy(attention.dense, source.out)
+    if source.attention_norm is not None:
+        _copy(attention.LayerNorm, source.attention_norm)
+    _copy(target.ffn, source.up)
+    _copy(target.ffn_output, source.down)
+    _copy(target.full_layer_layer_norm, source.output_norm)
 
 
-def _copy(module: Any, weight: Tensor, bias: Tensor) -> None:
-    if module.weight.shape == weight.shape:
-        module.weight.copy_(weight)
-        module.bias.copy_(bias)
+def _copy(module: Any, source: Matrix | Norm) -> None:
+    if module.weight.shape == source.weight.shape:
+        module.weight.copy_(source.weight)
+        module.bias.copy_(_bias_of(source))
+
+
+def _bias_of(source: Matrix | Norm) -> Tensor:
+    """Return the bias, zeros where there is none."""
+    return source.weight.new_zeros(len(source.weight)) if source.bias is None else source.bias
 
 
 def _copy_rows(table: Tensor, rows: Tensor) -> None:
@@ -136,7 +142,9 @@ def _copy_rows(table: Tensor, rows: Tensor) -> None:
 def _tables(embedding: EmbeddingWeights) -> list[Tensor]:
     """Return word, position and token-type tables in float64 on the CPU, positions from the first real one on."""
     word = embedding.word.cpu().double()
-    position = embedding.position.cpu().double()[embedding.position_offset :]
+    position = torch.zeros(1, word.shape[1]).double()
+    if embedding.position is not None:
+        position = embedding.position.cpu().double()[embedding.position_offset :]
     types = embedding.token_type
     token_type = torch.zeros(1, word.shape[1]).double() if types is None else types.cpu().double()
     return [word, position, token_type]

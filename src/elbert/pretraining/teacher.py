@@ -28,7 +28,6 @@ class Teacher:
         embedding: its embedding as plain float32 matrices.
         layers: K layers as plain float32 matrices.
         positions: longest sequence it reads.
-        norm_eps: of its norms.
     """
 
     name: str
@@ -37,7 +36,6 @@ class Teacher:
     embedding: EmbeddingWeights
     layers: tuple[LayerWeights, ...]
     positions: int
-    norm_eps: float
 
     @property
     def hidden_size(self) -> int:
@@ -67,13 +65,14 @@ class Teacher:
         """
         weights = self.embedding
         first = weights.position_offset + shift
-        summed = F.embedding(ids, weights.word) + weights.position[first : first + ids.shape[1]]
+        summed = F.embedding(ids, weights.word)
+        if weights.position is not None:
+            summed = summed + weights.position[first : first + ids.shape[1]]
         if weights.token_type is not None:
             summed = summed + F.embedding(token_types.clamp(max=self._types() - 1), weights.token_type)
-        normed = F.layer_norm(summed, summed.shape[-1:], weights.norm_weight, weights.norm_bias, self.norm_eps)
-        if weights.projection_weight is None:
-            return normed
-        return F.linear(normed, weights.projection_weight, weights.projection_bias)
+        norm, projection = weights.norm, weights.projection
+        normed = F.layer_norm(summed, summed.shape[-1:], norm.weight, norm.bias, norm.eps)
+        return normed if projection is None else F.linear(normed, projection.weight, projection.bias)
 
     def _types(self) -> int:
         return 0 if self.embedding.token_type is None else len(self.embedding.token_type)
@@ -107,5 +106,4 @@ def load_teacher(name: str, dtype: torch.dtype, device: torch.device) -> Teacher
         embedding,
         layers,
         family.max_length(model.config),
-        family.norm_eps(model.config),
     )

@@ -146,7 +146,7 @@ class GraphBackend:
         self.dtype = dtype
         self.device = torch.device("cpu")
         self.shared_heads = all(head is graphs.heads[0] for head in graphs.heads)
-        self._token_types = graphs.token_types
+        self._token_types, self._positions = graphs.token_types, graphs.positions
         self._embed = runtime(graphs.embed, ("hidden",), torch.float32)
         self._steps = _loaded_once(runtime, graphs.steps, ("stepped",), dtype)
         self._heads = _loaded_once(runtime, graphs.heads, ("logits", "pooled"), torch.float32)
@@ -155,7 +155,9 @@ class GraphBackend:
 
     def embed(self, ids: Tensor, token_types: Tensor | None, layout: Layout) -> Tensor:
         """Return [size, H] for packed `ids` ([size] int64); `token_types` None means all zero."""
-        feeds = {"ids": ids.numpy(), "positions": layout.positions().numpy()}
+        feeds = {"ids": ids.numpy()}
+        if self._positions:
+            feeds["positions"] = layout.positions().numpy()
         if self._token_types:
             feeds["token_types"] = np.zeros_like(feeds["ids"]) if token_types is None else token_types.numpy()
         return self._run(self._embed, feeds)[0]

@@ -3,7 +3,7 @@
 There is one graph for the embedding, one per distinct step and one per distinct exit head. This module only writes
 them; `runtimes` runs them. Every graph is free in the number of tokens, of rows and in the length of the longest row:
 
-- embed: `ids` [tokens], `positions` [tokens], where the model has them `token_types` [tokens], to `hidden` [tokens, H];
+- embed: `ids` [tokens], where the embedding knows them `positions` and `token_types` [tokens], to `hidden` [tokens, H];
 - step: `hidden` [tokens, H], `pad` [rows, longest], `mask` [rows, 1, 1, longest], `unpad` [tokens], to `stepped`;
 - head: `cls` [rows, H] to `logits` [rows, C] and `pooled` [rows, H].
 
@@ -13,34 +13,14 @@ them; `runtimes` runs them. Every graph is free in the number of tokens, of rows
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-from elbert.errors import MissingExtraError, ModelError, did_you_mean
+from elbert.engine.backends.graph_attention import attend
+from elbert.engine.backends.writer import GraphWriter
+from elbert.engine.layers.formula import forward
 from elbert.modeling.files.exported import Graphs
-from elbert.modeling.weights import EmbeddingWeights, EncoderWeights, HeadWeights, LayerWeights
-
-# The first with Gelu in it, and the file format that came with it: what every runtime of the last years reads.
-_OPSET = 20
-_IR_VERSION = 9
-
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_accurate": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
+from elbert.modeling.weights import EmbeddingWeights, EncoderWeights, HeadWeights, LayerWeights, Matrix, Norm
 
 
 def build_graphs(weights: EncoderWeights) -> Graphs:
@@ -57,14 +37,15 @@ def build_graphs(weights: EncoderWeights) -> Graphs:
     for group in weights.layers:
         key = tuple(map(id, group))
         if key not in steps:
-            steps[key] = _step(group, weights)
+            steps[key] = _step(group)
     heads = {id(head): head for head in weights.heads}
     written = {key: _head(head) for key, head in heads.items()}
     return Graphs(
-        embed=_embed(weights.embedding, weights.embedding_norm_eps),
+        embed=_embed(weights.embedding),
         steps=tuple(steps[tuple(map(id, group))] for group in weights.layers),
         heads=tuple(written[id(head)] for head in weights.heads),
         token_types=reads_token_types(weights.embedding),
+        positions=weights.embedding.position is not None,
     )
 
 
@@ -73,102 +54,43 @@ def reads_token_types(embedding: EmbeddingWeights) -> bool:
     return embedding.token_type is not None and len(embedding.token_type) > 1
 
 
-class _Writer:
-    """Collects nodes and constants of one graph. Every method returns the name of the value it makes."""
-
-    def __init__(self) -> None:
-        try:
-            import onnx
-        except ImportError as error:
-            raise MissingExtraError("onnx", "onnx", error) from None
-        self._onnx: Any = onnx
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
-
-    def node(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
-        """Add one operator; its output is named after its place unless `outputs` says otherwise."""
-        names = list(outputs) or [f"{kind.lower()}_{len(self._nodes)}"]
-        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), names, **attributes))
-        return names[0]
-
-    def constant(self, value: Any, hint: str = "constant") -> str:
-        """Add a constant: a torch tensor as fp32, or an array or list as int64."""
-        array = value.detach().cpu().float().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        name = f"{hint}_{len(self._constants)}"
-        self._constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def linear(self, rows: str, weight: Tensor, bias: Tensor, **naming: Any) -> str:
-        """`rows` [n, in] times `weight` [out, in], plus `bias`."""
-        return self.node("Gemm", rows, self.constant(weight, "weight"), self.constant(bias, "bias"), transB=1, **naming)
-
-    def norm(self, rows: str, weight: Tensor, bias: Tensor, eps: float, **naming: Any) -> str:
-        """Layer norm over the last dimension."""
-        scale, shift = self.constant(weight, "norm_weight"), self.constant(bias, "norm_bias")
-        return self.node("LayerNormalization", rows, scale, shift, axis=-1, epsilon=eps, **naming)
-
-    def activation(self, rows: str, name: str, **naming: Any) -> str:
-        """The activation that transformers calls `name`."""
-        kind = _ACTIVATIONS.get(name)
-        if kind is None:
-            raise ModelError(
-                f"the graphs of other backends have no activation {name!r}{did_you_mean(name, _ACTIVATIONS)}; "
-                "use the backend torch"
-            )
-        if kind == "silu":
-            return self.node("Mul", rows, self.node("Sigmoid", rows), **naming)
-        if kind.startswith("gelu"):
-            return self.node("Gelu", rows, approximate="tanh" if kind == "gelu_tanh" else "none", **naming)
-        return self.node("Relu" if kind == "relu" else "Tanh", rows, **naming)
-
-    def model(self, inputs: dict[str, tuple[str, list[Any]]], outputs: dict[str, list[Any]]) -> bytes:
-        """Return the finished graph; inputs are name -> (kind, shape), outputs name -> shape, all of fp32."""
-        make, kinds = self._onnx.helper, self._onnx.TensorProto
-        graph = make.make_graph(
-            self._nodes,
-            "elbert",
-            [make.make_tensor_value_info(name, getattr(kinds, kind), shape) for name, (kind, shape) in inputs.items()],
-            [make.make_tensor_value_info(name, kinds.FLOAT, shape) for name, shape in outputs.items()],
-            self._constants,
-        )
-        opset = make.make_opsetid("", _OPSET)
-        model = make.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="elbert")
-        content: bytes = model.SerializeToString()
-        return content
-
-
-def _embed(table: EmbeddingWeights, eps: float) -> bytes:
-    """Word + position (+ token type), norm, and where the family has one the projection from E to H."""
-    writer = _Writer()
-    places = table.position[table.position_offset :]
-    inputs: dict[str, tuple[str, list[Any]]] = {"ids": ("INT64", ["tokens"]), "positions": ("INT64", ["tokens"])}
-    if table.token_type is not None and not reads_token_types(table):
-        places = places + table.token_type[0]
-    hidden = writer.node(
-        "Add",
-        writer.node("Gather", writer.constant(table.word, "word"), "ids"),
-        writer.node("Gather", writer.constant(places, "position"), "positions"),
-    )
-    if table.token_type is not None and reads_token_types(table):
+def _embed(table: EmbeddingWeights) -> bytes:
+    """The sum of a token's embeddings, its norm, and where the family has one the projection from E to H."""
+    writer = GraphWriter()
+    inputs: dict[str, tuple[str, list[Any]]] = {"ids": ("INT64", ["tokens"])}
+    hidden = writer.node("Gather", writer.constant(table.word, "word"), "ids")
+    single = table.token_type is not None and not reads_token_types(table)
+    if table.position is not None:
+        inputs["positions"] = ("INT64", ["tokens"])
+        places = table.position[table.position_offset :]
+        added = writer.node("Gather", writer.constant(places, "position"), "positions")
+        hidden = writer.node("Add", hidden, added)
+    if table.token_type is not None and single:
+        hidden = writer.node("Add", hidden, writer.constant(table.token_type[0], "token_type"))
+    elif table.token_type is not None:
         inputs["token_types"] = ("INT64", ["tokens"])
         kinds = writer.constant(table.token_type, "token_type")
         hidden = writer.node("Add", hidden, writer.node("Gather", kinds, "token_types"))
-    if table.projection_weight is None or table.projection_bias is None:
-        writer.norm(hidden, table.norm_weight, table.norm_bias, eps, outputs=["hidden"])
-        return writer.model(inputs, {"hidden": ["tokens", table.word.shape[1]]})
-    hidden = writer.norm(hidden, table.norm_weight, table.norm_bias, eps)
-    writer.linear(hidden, table.projection_weight, table.projection_bias, outputs=["hidden"])
-    return writer.model(inputs, {"hidden": ["tokens", len(table.projection_weight)]})
+    if table.projection is not None and table.norm_last:
+        hidden = writer.linear(hidden, table.projection)
+    last: dict[str, Any] = {"outputs": ["hidden"]}
+    if table.projection is None or table.norm_last:
+        writer.norm(hidden, table.norm, **last)
+    else:
+        writer.linear(writer.norm(hidden, table.norm), table.projection, **last)
+    size = table.word.shape[1] if table.projection is None else len(table.projection.weight)
+    return writer.model(inputs, {"hidden": ["tokens", size]})
 
 
-def _step(group: Sequence[LayerWeights], weights: EncoderWeights) -> bytes:
+def _step(group: Sequence[LayerWeights]) -> bytes:
     """The layers between one exit and the next."""
-    writer = _Writer()
+    writer = GraphWriter()
+    ops = _GraphOps(writer)
     hidden = "hidden"
-    for place, layer in enumerate(group):
-        naming = {"outputs": ["stepped"]} if place == len(group) - 1 else {}
-        hidden = _layer(writer, hidden, layer, weights, **naming)
-    size = weights.hidden_size
+    for layer in group:
+        hidden = forward(ops, layer.spec, layer, hidden, None)
+    writer.node("Identity", hidden, outputs=["stepped"])
+    size = len(group[0].out.weight)
     inputs: dict[str, tuple[str, list[Any]]] = {
         "hidden": ("FLOAT", ["tokens", size]),
         "pad": ("INT64", ["rows", "longest"]),
@@ -178,41 +100,41 @@ def _step(group: Sequence[LayerWeights], weights: EncoderWeights) -> bytes:
     return writer.model(inputs, {"stepped": ["tokens", size]})
 
 
-def _layer(writer: _Writer, hidden: str, layer: LayerWeights, weights: EncoderWeights, **naming: Any) -> str:
-    qkv = writer.linear(hidden, layer.qkv_weight, layer.qkv_bias)  # [tokens, 3H]
-    attended = writer.linear(_attend(writer, qkv, weights), layer.out_weight, layer.out_bias)
-    hidden = writer.norm(
-        writer.node("Add", attended, hidden), layer.attention_norm_weight, layer.attention_norm_bias, weights.norm_eps
-    )
-    inner = writer.activation(writer.linear(hidden, layer.up_weight, layer.up_bias), weights.activation)  # [tokens, F]
-    out = writer.node("Add", writer.linear(inner, layer.down_weight, layer.down_bias), hidden)
-    return writer.norm(out, layer.output_norm_weight, layer.output_norm_bias, weights.norm_eps, **naming)
+class _GraphOps:
+    """The formula as nodes of a graph; values are their names."""
 
+    def __init__(self, writer: GraphWriter) -> None:
+        self._writer = writer
 
-def _attend(writer: _Writer, qkv: str, weights: EncoderWeights) -> str:
-    """Self-attention of every row over its own tokens: packed [tokens, 3H] to packed [tokens, H]."""
-    heads, size = weights.num_attention_heads, weights.hidden_size
-    width = size // heads
-    parts = [f"{qkv}_{part}" for part in ("q", "k", "v")]
-    padded = writer.node("Gather", qkv, "pad", axis=0)  # [rows, longest, 3H]
-    writer.node("Split", padded, writer.constant([size] * 3), outputs=parts, axis=-1)
-    block = writer.constant([0, 0, heads, width])
-    q, k, v = (
-        writer.node("Transpose", writer.node("Reshape", part, block), perm=perm)
-        for part, perm in zip(parts, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True)
-    )
-    scale = writer.constant(np.float32(1 / math.sqrt(width)))
-    scores = writer.node("Add", writer.node("Mul", writer.node("MatMul", q, k), scale), "mask")
-    mixed = writer.node("MatMul", writer.node("Softmax", scores, axis=-1), v)  # [rows, heads, longest, width]
-    rows = writer.node("Transpose", mixed, perm=[0, 2, 1, 3])
-    return writer.node("Gather", writer.node("Reshape", rows, writer.constant([-1, size])), "unpad", axis=0)
+    def norm(self, x: str, norm: Norm) -> str:
+        return self._writer.norm(x, norm)
+
+    def product(self, x: str, product: Matrix) -> str:
+        return self._writer.linear(x, product)
+
+    def attention(self, qkv: str, layer: LayerWeights, rows: None) -> str:  # noqa: ARG002
+        return attend(self._writer, qkv, layer)
+
+    def activation(self, x: str, layer: LayerWeights) -> str:
+        if not layer.spec.gated:
+            return self._writer.activation(x, layer.spec.activation)
+        first, second = self._writer.split(x, [len(layer.up.weight) // 2] * 2)
+        return self._writer.node("Mul", self._writer.activation(first, layer.spec.activation), second)
+
+    def plus(self, x: str, product: Matrix, residual: str) -> str:
+        return self._writer.node("Add", self._writer.linear(x, product), residual)
 
 
 def _head(head: HeadWeights) -> bytes:
     """Logits and pooled state of one exit."""
-    writer = _Writer()
-    dense = writer.linear("cls", head.dense_weight, head.dense_bias)
-    pooled = writer.activation(dense, head.dense_activation, outputs=["pooled"])
-    writer.linear(pooled, head.out_weight, head.out_bias, outputs=["logits"])
-    size, classes = len(head.dense_weight), len(head.out_weight)
+    writer = GraphWriter()
+    last: dict[str, Any] = {"outputs": ["pooled"]}
+    cls = "cls" if head.final_norm is None else writer.norm("cls", head.final_norm)
+    pooled = writer.linear(cls, head.dense)
+    if head.norm is None:
+        pooled = writer.activation(pooled, head.activation, **last)
+    else:
+        pooled = writer.norm(writer.activation(pooled, head.activation), head.norm, **last)
+    writer.linear(pooled, head.out, outputs=["logits"])
+    size, classes = len(head.dense.weight), len(head.out.weight)
     return writer.model({"cls": ("FLOAT", ["rows", size])}, {"logits": ["rows", classes], "pooled": ["rows", size]})

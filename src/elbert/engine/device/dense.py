@@ -1,7 +1,7 @@
-"""The mathematics on a padded block in plain torch: every shape fixed, nothing that waits for the device.
+"""A model on padded blocks in torch: every shape fixed, nothing that waits for the device.
 
-Beside `step.py`, which computes on packed rows whose number changes at every layer. Holds no weights of its own but
-those of exits with a head each, side by side; all others are the ones that `TorchBackend` has prepared.
+`TorchBackend` computes on packed rows, whose number changes at every layer. Holds no weights of its own but those of
+exits with a head each, side by side; all others are the ones that `TorchBackend` has prepared.
 """
 
 from __future__ import annotations
@@ -12,19 +12,40 @@ from torch import Tensor
 
 from elbert.engine.backends.backend import Backend
 from elbert.engine.backends.torch import TorchBackend
-from elbert.engine.layers.float import FloatLayer
+from elbert.engine.layers.float import Prepared, TorchOps
+from elbert.engine.layers.formula import forward
 from elbert.modeling.activations import activation
-from elbert.modeling.weights import EncoderWeights
+from elbert.modeling.weights import EncoderWeights, Matrix, converted
+
+
+class _BlockOps(TorchOps):
+    """The formula on padded blocks: what rows attend to is told by a bias."""
+
+    def attention(self, qkv: Tensor, layer: Prepared, rows: Tensor) -> Tensor:  # type: ignore[override]
+        """Return [rows, length, H] for [rows, length, 3H]; `rows` is the bias as `DenseModel.step` takes it."""
+        count, length, _ = qkv.shape
+        query, key, value = qkv.view(count, length, 3, layer.spec.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=rows, scale=layer.attention.scale)
+        return attended.transpose(1, 2).reshape(count, length, -1)  # [rows, heads, length, width] until here
+
+
+_BLOCK = _BlockOps()
 
 
 def fits(weights: EncoderWeights, backend: Backend) -> bool:
-    """Tell whether a `DenseModel` can run this: every layer the same, heads of one kind, no 8-bit products."""
-    kinds = {head.dense_activation for head in weights.heads}
+    """Tell whether a `DenseModel` can run this.
+
+    Every layer has to be the same, with attention that knows places from the embedding alone, heads of one kind without
+    norms, and no 8-bit products.
+    """
     return (
         isinstance(backend, TorchBackend)
         and backend.dtype != torch.int8
         and weights.shared_layers
-        and (backend.shared_heads or len(kinds) == 1)
+        and all(layer.attention.plain for layer in backend.layers[0])
+        and weights.embedding.position is not None
+        and (backend.shared_heads or len({head.activation for head in weights.heads}) == 1)
+        and all(head.norm is None and head.final_norm is None for head in weights.heads)
     )
 
 
@@ -42,16 +63,13 @@ class DenseModel:
         hidden_size: H.
 
     Raises:
-        TypeError: a layer that `fits` would have refused.
+        TypeError: what `fits` would have refused.
     """
 
     def __init__(self, weights: EncoderWeights, backend: TorchBackend) -> None:
         self._backend = backend
-        self._layers: list[FloatLayer] = []
-        for layer in backend.layers[0]:
-            if not isinstance(layer, FloatLayer):
-                raise TypeError(f"a {type(layer).__name__} can't run on padded blocks: ask `fits` first")
-            self._layers.append(layer)
+        if not fits(weights, backend):
+            raise TypeError("this model can't run on padded blocks: ask `fits` first")
         self._heads = None if backend.shared_heads else _OwnHeads(weights, backend.device)
         self.device = backend.device
         self.dtype = backend.dtype
@@ -66,9 +84,11 @@ class DenseModel:
             typed: False adds the first token type here, so that `embed` need not.
         """
         table = self._backend.embedding
-        last = table.position.shape[0] - 1 - table.position_offset
+        positions = table.position
+        assert positions is not None  # `fits` has looked
+        last = len(positions) - 1 - table.position_offset
         at = torch.arange(length, device=self.device).clamp(max=last) + table.position_offset
-        added = F.embedding(at, table.position)
+        added = F.embedding(at, positions)
         return added if typed or table.token_type is None else added + table.token_type[0]
 
     def embed(self, ids: Tensor, types: Tensor | None, positions: Tensor) -> Tensor:
@@ -79,13 +99,11 @@ class DenseModel:
             types: [rows, length] token types; None where all are the first.
             positions: `position_embeddings` of this length, typed where there are types.
         """
-        backend, table = self._backend, self._backend.embedding
+        table = self._backend.embedding
         hidden = F.embedding(ids, table.word) + positions
         if types is not None and table.token_type is not None:
             hidden = hidden + F.embedding(types, table.token_type)
-        eps = backend.embedding_norm_eps
-        hidden = F.layer_norm(hidden, hidden.shape[-1:], table.norm_weight, table.norm_bias, eps)
-        return hidden if backend.projection is None else backend.projection(hidden)
+        return self._backend.normed(hidden)
 
     def step(self, hidden: Tensor, bias: Tensor) -> Tensor:
         """Run the layers between two exits.
@@ -94,11 +112,8 @@ class DenseModel:
             hidden: [rows, length, H].
             bias: [rows, 1, 1, length] to add to attention scores: 0 at real tokens, minus infinity elsewhere.
         """
-        rows, length, size = hidden.shape
-        for layer in self._layers:
-            query, key, value = layer.qkv(hidden).view(rows, length, 3, layer.heads, -1).permute(2, 0, 3, 1, 4)
-            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)  # [rows, heads, length, width]
-            hidden = layer.after_attention(hidden, attended.transpose(1, 2).reshape(rows, length, size))
+        for layer in self._backend.layers[0]:
+            hidden = forward(_BLOCK, layer.spec, layer, hidden, bias)
         return hidden
 
     def head(self, cls: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,16 +134,14 @@ class _OwnHeads:
 
     def __init__(self, weights: EncoderWeights, device: torch.device) -> None:
         heads, self._exits = weights.heads, len(weights.heads)
-        self._act = activation(heads[0].dense_activation)
-        self._dense_weight = _stacked([head.dense_weight for head in heads], device)  # [M H, H]
-        self._dense_bias = _stacked([head.dense_bias for head in heads], device)
-        self._out_weight = _stacked([head.out_weight for head in heads], device)  # [M C, H]
-        self._out_bias = _stacked([head.out_bias for head in heads], device)
+        self._act = activation(heads[0].activation)
+        self._dense = _stacked([head.dense for head in heads], device)  # to M H
+        self._out = _stacked([head.out for head in heads], device)  # to M C
 
     def __call__(self, cls: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
         exits = layer - 1
-        pooled = self._own(self._act(F.linear(cls, self._dense_weight, self._dense_bias)), exits)
-        return self._own(F.linear(pooled, self._out_weight, self._out_bias), exits), pooled
+        pooled = self._own(self._act(F.linear(cls, self._dense.weight, self._dense.bias)), exits)
+        return self._own(F.linear(pooled, self._out.weight, self._out.bias), exits), pooled
 
     def _own(self, values: Tensor, exits: Tensor) -> Tensor:
         """Pick each row's exit out of [rows, M n]: [rows, n]."""
@@ -137,5 +150,8 @@ class _OwnHeads:
         return by_exit.gather(1, places).squeeze(1)
 
 
-def _stacked(parts: list[Tensor], device: torch.device) -> Tensor:
-    return torch.cat([part.detach() for part in parts]).to(device=device, dtype=torch.float32)
+def _stacked(parts: list[Matrix], device: torch.device) -> Matrix:
+    """Return Linears of the same inputs as one in fp32, their outputs behind one another."""
+    biases = [part.bias for part in parts if part.bias is not None]
+    stacked = Matrix(torch.cat([part.weight for part in parts]), torch.cat(biases) if biases else None)
+    return converted(stacked, lambda tensor: tensor.to(device=device, dtype=torch.float32))

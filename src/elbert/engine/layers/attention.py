@@ -6,61 +6,116 @@ take the fused kernel, whose memory grows with the length and not with its squar
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from elbert.engine.layers.places import Places
 from elbert.engine.rows.blocks import SHORT, Block
 from elbert.engine.rows.packed import Layout
+from elbert.modeling.weights import LayerWeights
 
 # Longest block, in tokens, that takes plain products on a CPU.
 _PLAIN_UP_TO = {torch.float32: 256, torch.bfloat16: 512}
 
 
-def attend(qkv: Tensor, layout: Layout, heads: int, *, half: bool) -> Tensor:
-    """Return packed [size, H] from packed `qkv` [size, 3H]: query, key, value behind one another.
+class Attention:
+    """The attention of one layer, prepared.
 
     Args:
-        qkv: [size, 3H].
-        layout: where the rows are.
-        heads: attention heads; divides H.
+        layer: the model's own, whatever is computed in.
+        places: makes what the layer knows of places, shared by the layers of a model.
         half: compute rows of more than `SHORT` tokens in bfloat16, whose batched products need a new plan for every
             number of rows and every length, all others in float32. Only on a CPU that has such products, see `packs`.
+
+    Attributes:
+        heads: attention heads.
+        scale: what scores are multiplied by.
+        plain: True where scores are products of query and key and nothing else, over the whole row.
     """
-    on_cpu = qkv.device.type == "cpu"
-    blocks = layout.blocks_apart if half else layout.blocks
-    padded = qkv if blocks.pad is None else qkv.index_select(0, blocks.pad)
-    out = qkv.new_empty(blocks.places, qkv.shape[-1] // 3)
-    for block in blocks.blocks:
-        shape = (block.rows, block.length, 3, heads, -1)
-        part = padded[block.first : block.end].view(shape).permute(2, 0, 3, 1, 4)  # [3, rows, heads, length, width]
-        plain = False
-        if on_cpu:
-            dtype = torch.bfloat16 if half and block.length > SHORT else torch.float32
-            part = part.contiguous().to(dtype)  # a copy that converts and moves at once is many times slower
-            plain = block.length <= _PLAIN_UP_TO[dtype]
-        attended = (_plain if plain else _fused)(part, block).to(qkv.dtype)  # [rows, heads, length, width]
-        out[block.first : block.end].view(block.rows, block.length, heads, -1).copy_(attended.transpose(1, 2))
-    if blocks.unpad is not None:
-        return out.index_select(0, blocks.unpad)
-    out[layout.tokens :] = 0
-    return out
 
+    __slots__ = ("_bias", "_half", "_rotary", "_terms", "heads", "plain", "scale")
 
-def _fused(part: Tensor, block: Block) -> Tensor:
-    """Attend in torch's own kernel; `part` is [3, rows, heads, length, width]."""
-    q, k, v = part
-    mask = None if block.closed is None else block.closed[:, None].to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    def __init__(self, layer: LayerWeights, places: Places, *, half: bool = False) -> None:
+        spec, positions = layer.spec, layer.attention
+        width = len(layer.qkv.weight) // (3 * spec.heads)
+        self.heads = spec.heads
+        self.scale = spec.scale(width)
+        self._half = half
+        self._bias = places.bias(positions, spec)
+        self._rotary = places.rotary(spec, width)
+        self._terms = places.terms(positions, spec)
+        self.plain = self._bias is None and self._rotary is None and self._terms is None
 
+    def __call__(self, qkv: Tensor, layout: Layout) -> Tensor:
+        """Return packed [size, H] from packed `qkv` [size, 3H]: query, key, value behind one another."""
+        on_cpu = qkv.device.type == "cpu"
+        blocks = layout.blocks_apart if self._half else layout.blocks
+        padded = qkv if blocks.pad is None else qkv.index_select(0, blocks.pad)
+        out = qkv.new_empty(blocks.places, qkv.shape[-1] // 3)
+        for block in blocks.blocks:
+            shape = (block.rows, block.length, 3, self.heads, -1)
+            part = padded[block.first : block.end].view(shape).permute(2, 0, 3, 1, 4)  # [3, rows, heads, length, width]
+            batched = False
+            if on_cpu:
+                dtype = torch.bfloat16 if self._half and block.length > SHORT else torch.float32
+                part = part.contiguous().to(dtype)  # a copy that converts and moves at once is many times slower
+                batched = block.length <= _PLAIN_UP_TO[dtype]
+            attended = (self._batched if batched else self._fused)(part, block).to(qkv.dtype)
+            out[block.first : block.end].view(block.rows, block.length, self.heads, -1).copy_(attended.transpose(1, 2))
+        if blocks.unpad is not None:
+            return out.index_select(0, blocks.unpad)
+        out[layout.tokens :] = 0
+        return out
 
-def _plain(part: Tensor, block: Block) -> Tensor:
-    """Attend in two batched products, softmax(q kᵀ / sqrt(width)) v; arguments as `_fused`, `part` contiguous."""
-    _, rows, heads, length, width = part.shape
-    q, k, v = part.view(3, rows * heads, length, width)
-    scores = torch.bmm(q * (1 / math.sqrt(width)), k.transpose(1, 2))
-    if block.closed is not None:
-        scores.view(rows, heads, length, length).add_(block.closed[:, None])
-    return torch.bmm(scores.softmax(-1), v).view(rows, heads, length, width)
+    def first_row(self, qkv: Tensor) -> Tensor:
+        """Return how much the first token looks at each, averaged over heads: [tokens] fp32.
+
+        Args:
+            qkv: [tokens, 3H] of one row.
+        """
+        part = qkv.float().view(1, len(qkv), 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, _ = self._rotated(part)
+        scores = query @ key.mT * self.scale
+        added = self._added(query, key)
+        scores = scores if added is None else scores + added
+        row: Tensor = scores[0, :, 0].softmax(-1).mean(0)
+        return row
+
+    def _rotated(self, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self._rotary is None:
+            query, key, value = part
+            return query, key, value
+        query, key = self._rotary(part[:2])
+        return query, key, part[2]
+
+    def _added(self, query: Tensor, key: Tensor) -> Tensor | None:
+        """Return what is added to the scores besides the mask, [rows or 1, heads or 1, length, length], or None."""
+        bias = None if self._bias is None else self._bias(query.shape[-2])
+        if self._terms is None:
+            return None if bias is None else bias[None]
+        terms = self._terms(query * self.scale, key * self.scale)
+        return terms if bias is None else terms + bias
+
+    def _fused(self, part: Tensor, block: Block) -> Tensor:
+        """Attend in torch's own kernel; `part` is [3, rows, heads, length, width]."""
+        query, key, value = self._rotated(part)
+        mask = None if block.closed is None else block.closed[:, None]
+        added = None if self.plain else self._added(query, key)
+        if added is not None:
+            mask = added if mask is None else mask + added
+        mask = None if mask is None else mask.to(query.dtype)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=self.scale)
+
+    def _batched(self, part: Tensor, block: Block) -> Tensor:
+        """Attend in two batched products, softmax(q kᵀ scale) v; arguments as `_fused`, `part` contiguous."""
+        _, rows, heads, length, width = part.shape
+        query, key, value = self._rotated(part)
+        added = None if self.plain else self._added(query, key)
+        query, key, value = (each.view(rows * heads, length, width) for each in (query, key, value))
+        scores = torch.bmm(query * self.scale, key.transpose(1, 2))
+        if added is not None:
+            scores.view(rows, heads, length, length).add_(added)
+        if block.closed is not None:
+            scores.view(rows, heads, length, length).add_(block.closed[:, None])
+        return torch.bmm(scores.softmax(-1), value).view(rows, heads, length, width)

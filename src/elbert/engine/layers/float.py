@@ -1,67 +1,90 @@
-"""One encoder layer on packed rows in float32, bfloat16 or float16, prepared for the machine."""
+"""Layers in float32, bfloat16 or float16: the interpreter of the formula in torch, and what it takes for weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elbert.engine.layers.attention import attend
-from elbert.engine.layers.linear import Linear, packs
+from elbert.engine.layers.attention import Attention
+from elbert.engine.layers.linear import Linear
 from elbert.engine.rows.packed import Layout
-from elbert.modeling.weights import LayerWeights
-
-# Is shown what goes into each of the four products, by its name.
-Watch = Callable[[str, Tensor], None]
-
-PRODUCTS = ("qkv", "out", "up", "down")
+from elbert.modeling.activations import Activation, activation
+from elbert.modeling.weights import Layer, LayerWeights, Norm
 
 
-@dataclass(frozen=True, slots=True)
-class FloatLayer:
-    """Post-norm transformer layer; norms are (weight, bias) of [H], `half` as `attend` takes it."""
+class Product(Protocol):
+    """A matrix prepared for the machine."""
 
-    qkv: Linear
-    out: Linear
-    up: Linear
-    down: Linear
-    attention_norm: tuple[Tensor, Tensor]
-    output_norm: tuple[Tensor, Tensor]
-    heads: int
-    eps: float
-    half: bool
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return [..., out] for x [..., in], activated where it was prepared so."""
 
-    @classmethod
-    def prepare(cls, layer: LayerWeights, act: str, heads: int, eps: float) -> FloatLayer:
-        """Lay out the weights of one layer, which are in the dtype and on the device that compute."""
-        return cls(
-            qkv=Linear(layer.qkv_weight, layer.qkv_bias),
-            out=Linear(layer.out_weight, layer.out_bias),
-            up=Linear(layer.up_weight, layer.up_bias, act=act),
-            down=Linear(layer.down_weight, layer.down_bias),
-            attention_norm=(layer.attention_norm_weight, layer.attention_norm_bias),
-            output_norm=(layer.output_norm_weight, layer.output_norm_bias),
-            heads=heads,
-            eps=eps,
-            half=layer.qkv_weight.dtype == torch.bfloat16 and packs(layer.qkv_weight.device, torch.bfloat16),
-        )
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Return the product plus `residual`, [..., out]."""
 
-    def __call__(self, hidden: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
-        """Return [size, H] for packed `hidden` [size, H]; `watch` is not shown the filler."""
-        attended = attend(self.qkv(hidden), layout, self.heads, half=self.half)
-        if watch is None:
-            return self.after_attention(hidden, attended)
-        return self.after_attention(hidden, attended, lambda name, given: watch(name, given[: layout.tokens]))
 
-    def after_attention(self, hidden: Tensor, attended: Tensor, watch: Watch | None = None) -> Tensor:
-        """Return the layer's output from its input and what attention made of it, all [..., H]."""
-        shape = hidden.shape[-1:]
-        middle = F.layer_norm(self.out.plus(attended, hidden), shape, *self.attention_norm, self.eps)
-        inner = self.up(middle)
-        if watch is not None:
-            for name, given in zip(PRODUCTS, (hidden, attended, middle, inner), strict=True):
-                watch(name, given)
-        return F.layer_norm(self.down.plus(inner, middle), shape, *self.output_norm, self.eps)
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared(Layer[Product, Attention]):
+    """A layer as `TorchOps` takes it.
+
+    Attributes:
+        act: what is left to do behind `up`; None where the product has done it.
+    """
+
+    act: Activation | None = None
+
+
+class TorchOps:
+    """The formula in torch, on packed rows. Holds nothing."""
+
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        """Return the layer norm of x [..., H]."""
+        return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+
+    def product(self, x: Tensor, product: Product) -> Tensor:
+        """Return x times the matrix, activated where the product does that itself."""
+        return product(x)
+
+    def attention(self, qkv: Tensor, layer: Prepared, rows: Layout) -> Tensor:
+        """Return packed [size, H] for packed [size, 3H]."""
+        return layer.attention(qkv, rows)
+
+    def activation(self, x: Tensor, layer: Prepared) -> Tensor:
+        """Return what is left to do behind `up`."""
+        return x if layer.act is None else layer.act(x)
+
+    def plus(self, x: Tensor, product: Product, residual: Tensor) -> Tensor:
+        """Return x times the matrix plus `residual`."""
+        return product.plus(x, residual)
+
+
+TORCH = TorchOps()
+
+
+def prepare_float(layer: LayerWeights, attention: Attention) -> Prepared:
+    """Lay out the weights of one layer, which are in the dtype and on the device that compute."""
+    spec = layer.spec
+    return Prepared(
+        spec=spec,
+        qkv=Linear(layer.qkv),
+        attention=attention,
+        out=Linear(layer.out),
+        attention_norm=layer.attention_norm,
+        up=Linear(layer.up, act=None if spec.gated else spec.activation),
+        down=Linear(layer.down),
+        output_norm=layer.output_norm,
+        act=gate(spec.activation) if spec.gated else None,
+    )
+
+
+def gate(name: str) -> Activation:
+    """Return the gated unit of an activation: [..., 2F] to [..., F], the activated first half times the second."""
+    act = activation(name)
+
+    def gated(x: Tensor) -> Tensor:
+        first, second = x.chunk(2, -1)
+        return act(first).mul_(second)
+
+    return gated

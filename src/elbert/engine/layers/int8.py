@@ -18,20 +18,21 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from elbert.engine.layers.attention import attend
-from elbert.engine.layers.float import FloatLayer
-from elbert.engine.layers.linear import packs
+from elbert.engine.layers.attention import Attention
+from elbert.engine.layers.float import Prepared, Product, TorchOps, gate
+from elbert.engine.layers.formula import forward
 from elbert.engine.rows.packed import Layout
 from elbert.errors import UsageError
-from elbert.modeling.activations import Activation, activation, gelu_form
-from elbert.modeling.weights import EncoderWeights, LayerWeights
+from elbert.modeling.activations import activation, gelu_form
+from elbert.modeling.weights import EncoderWeights, LayerWeights, Matrix
 
 # The random texts that scales are taken from: many short rows, and a few that see late positions.
 _LENGTHS = (8, 16, 32, 64) * 24 + (256,) * 4
 _SEED = 0
+
+_PRODUCTS = ("qkv", "out", "up", "down")
 
 # Products whose input channels are evened out.
 _SMOOTHED = ("qkv", "up")
@@ -44,13 +45,29 @@ class Ranges:
     channels: dict[str, Tensor] = field(default_factory=dict)
     extremes: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def watch(self, name: str, given: Tensor) -> None:
+    def note(self, name: str, given: Tensor) -> None:
         """Take note of [tokens, channels]."""
         largest = given.abs().amax(0)
         low, high = given.aminmax()
         before = self.extremes.get(name, (0.0, 0.0))
         self.channels[name] = torch.maximum(self.channels.get(name, largest), largest)
         self.extremes[name] = (min(before[0], float(low)), max(before[1], float(high)))
+
+
+class _Watching(TorchOps):
+    """Computes a layer and notes what goes into its products, but for the filler behind `tokens`."""
+
+    def __init__(self, layer: Prepared, ranges: Ranges, tokens: int) -> None:
+        self._names = {id(getattr(layer, name)): name for name in _PRODUCTS}
+        self._ranges, self._tokens = ranges, tokens
+
+    def product(self, x: Tensor, product: Product) -> Tensor:
+        self._ranges.note(self._names[id(product)], x[: self._tokens])
+        return super().product(x, product)
+
+    def plus(self, x: Tensor, product: Product, residual: Tensor) -> Tensor:
+        self._ranges.note(self._names[id(product)], x[: self._tokens])
+        return super().plus(x, product, residual)
 
 
 def check_int8(device: torch.device) -> None:
@@ -63,7 +80,7 @@ def check_int8(device: torch.device) -> None:
 
 
 def measure_ranges(
-    weights: EncoderWeights, embed: Callable[[Tensor, Tensor | None, Layout], Tensor], layers: Sequence[FloatLayer]
+    weights: EncoderWeights, embed: Callable[[Tensor, Tensor | None, Layout], Tensor], layers: Sequence[Prepared]
 ) -> dict[int, Ranges]:
     """Run random tokens through `layers` (every layer in order, shared ones again and again) in fp32.
 
@@ -79,113 +96,97 @@ def measure_ranges(
             layout = Layout(np.full(rows, min(length, weights.max_length)))
             hidden = embed(torch.randint(vocabulary, (layout.size,), generator=generator), None, layout)
             for layer in layers:
-                hidden = layer(hidden, layout, ranges[id(layer)].watch)
+                ops = _Watching(layer, ranges[id(layer)], layout.tokens)
+                hidden = forward(ops, layer.spec, layer, hidden, layout)
     return ranges
 
 
-class _Product:
-    """`y = x Wᵀ + b` with x and W in 8 bits.
+class Int8Product:
+    """`y = x Wᵀ + b` with x and W in 8 bits; what it is given is rounded first, unless it comes as integers.
 
     Args:
-        weight: [out, in] fp32.
-        bias: [out] fp32.
+        matrix: fp32.
         extremes: least and greatest value of x that is told from its neighbours; beyond them x is clipped.
         smoothing: [in] x is divided by it first; None for no such thing.
     """
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor, extremes: tuple[float, float], smoothing: Tensor | None = None
-    ) -> None:
+    def __init__(self, matrix: Matrix, extremes: tuple[float, float], smoothing: Tensor | None = None) -> None:
         self._even = None if smoothing is None else 1 / smoothing
-        weight = weight if smoothing is None else weight * smoothing
+        weight = matrix.weight if smoothing is None else matrix.weight * smoothing
         low, high = extremes
-        self.scale = max(high - low, 1e-6) / 255
-        self.zero = round(-low / self.scale)
+        self._scale = max(high - low, 1e-6) / 255
+        self._zero = round(-low / self._scale)
         self._weight_scale = weight.abs().amax(1).clamp_min(1e-8) / 127
         rounded = (weight / self._weight_scale[:, None]).round().to(torch.int8)
         self._packed: Any = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._weight_zero = torch.zeros(len(weight), dtype=torch.int64)
-        self._bias = bias
+        self._bias = matrix.bias
+        # What comes out: scale, zero, dtype, activation and its form.
+        self._after: tuple[float, int, torch.dtype, str, str] = (1.0, 0, torch.float32, "none", "")
 
-    def rounded(self, x: Tensor) -> Tensor:
-        """Return x ([..., in] fp32) as the 8-bit integers this product takes."""
-        even = x if self._even is None else x * self._even
-        rounded = torch.quantize_per_tensor(even, self.scale, self.zero, torch.quint8)
-        # The same memory under its plain type: `int_repr` copies it.
-        integers = torch.empty(0, dtype=torch.uint8)
-        return integers.set_(rounded.untyped_storage(), 0, rounded.shape, rounded.stride())
+    def give(self, following: Int8Product, form: str) -> None:
+        """From now on return GELU of the product, rounded for `following`; `form` is `none` or `tanh`."""
+        self._after = (following._scale, following._zero, torch.uint8, "gelu", form)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return [..., out] fp32 for x as `rounded` gives it."""
-        return self._run(x, 1.0, 0, torch.float32, "none", "")
-
-    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Return the product plus `residual`, [..., out] fp32."""
-        y: Tensor = torch.ops.onednn.qlinear_pointwise.binary(
-            x, self.scale, self.zero, self._packed, self._weight_scale, self._weight_zero, residual, self._bias,
-            1.0, 0, torch.float32, 1.0, 0, "add", 1.0, "none", [], "",
-        )  # fmt: skip
-        return y
-
-    def into(self, following: _Product, x: Tensor, form: str) -> Tensor:
-        """Return GELU of the product, already rounded for `following`; `form` is `none` or `tanh`."""
-        return self._run(x, following.scale, following.zero, torch.uint8, "gelu", form)
-
-    def _run(self, x: Tensor, scale: float, zero: int, dtype: torch.dtype, act: str, form: str) -> Tensor:
+        """Return [..., out] fp32 for x [..., in], or what `give` asked for."""
+        scale, zero, dtype, act, form = self._after
         y: Tensor = torch.ops.onednn.qlinear_pointwise(
-            x, self.scale, self.zero, self._packed, self._weight_scale, self._weight_zero, self._bias,
+            self._integers(x), self._scale, self._zero, self._packed, self._weight_scale, self._weight_zero, self._bias,
             scale, zero, dtype, act, [], form,
         )  # fmt: skip
         return y
 
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Return the product plus `residual`, [..., out] fp32."""
+        y: Tensor = torch.ops.onednn.qlinear_pointwise.binary(
+            self._integers(x), self._scale, self._zero, self._packed, self._weight_scale, self._weight_zero, residual,
+            self._bias, 1.0, 0, torch.float32, 1.0, 0, "add", 1.0, "none", [], "",
+        )  # fmt: skip
+        return y
 
-class Int8Layer:
-    """Post-norm transformer layer, as `FloatLayer`, with its products in 8 bits.
+    def _integers(self, x: Tensor) -> Tensor:
+        """Return x as the 8-bit integers this product takes."""
+        if x.dtype == torch.uint8:
+            return x
+        even = x if self._even is None else x * self._even
+        rounded = torch.quantize_per_tensor(even, self._scale, self._zero, torch.quint8)
+        # The same memory under its plain type: `int_repr` copies it.
+        integers = torch.empty(0, dtype=torch.uint8)
+        return integers.set_(rounded.untyped_storage(), 0, rounded.shape, rounded.stride())
+
+
+def prepare_int8(layer: LayerWeights, attention: Attention, ranges: Ranges) -> Prepared:
+    """Round the weights of one layer.
 
     Args:
-        layer: its weights, fp32 on the CPU.
-        plain: the same layer in fp32.
-        act: transformers' name of the feed-forward activation.
+        layer: in fp32, on the CPU.
+        attention: stays in floating point.
         ranges: what goes into its products.
     """
-
-    def __init__(self, layer: LayerWeights, plain: FloatLayer, act: str, ranges: Ranges) -> None:
-        parts: Mapping[str, tuple[Tensor, Tensor]] = {
-            "qkv": (layer.qkv_weight, layer.qkv_bias),
-            "out": (layer.out_weight, layer.out_bias),
-            "up": (layer.up_weight, layer.up_bias),
-            "down": (layer.down_weight, layer.down_bias),
-        }
-        with warnings.catch_warnings():  # torch says once that its quantised tensors will go some day
-            warnings.filterwarnings("ignore", message=".*quantize_per_tensor")
-            torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
-        self._products = {name: _product(name, *pair, ranges) for name, pair in parts.items()}
-        self._plain = plain
-        self._half = packs(torch.device("cpu"), torch.bfloat16)
-        self._form = gelu_form(act)
-        self._act: Activation = activation(act)
-
-    def __call__(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """Return [size, H] for packed `hidden` [size, H], both fp32."""
-        plain, shape = self._plain, hidden.shape[-1:]
-        qkv, out, down = self._products["qkv"], self._products["out"], self._products["down"]
-        attended = attend(qkv(qkv.rounded(hidden)), layout, plain.heads, half=self._half)
-        middle = F.layer_norm(out.plus(out.rounded(attended), hidden), shape, *plain.attention_norm, plain.eps)
-        after = down.plus(self._inner(middle), middle)
-        return F.layer_norm(after, shape, *plain.output_norm, plain.eps)
-
-    def _inner(self, middle: Tensor) -> Tensor:
-        """Return the activated inner values, rounded for `down`."""
-        up, down = self._products["up"], self._products["down"]
-        if self._form is not None:
-            return up.into(down, up.rounded(middle), self._form)
-        return down.rounded(self._act(up(up.rounded(middle))))
+    with warnings.catch_warnings():  # torch says once that its quantised tensors will go some day
+        warnings.filterwarnings("ignore", message=".*quantize_per_tensor")
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
+    spec = layer.spec
+    products: Mapping[str, Int8Product] = {name: _product(name, getattr(layer, name), ranges) for name in _PRODUCTS}
+    form = None if spec.gated else gelu_form(spec.activation)
+    if form is not None:
+        products["up"].give(products["down"], form)
+    act = gate(spec.activation) if spec.gated else activation(spec.activation)
+    return Prepared(
+        spec=spec,
+        attention=attention,
+        attention_norm=layer.attention_norm,
+        output_norm=layer.output_norm,
+        act=None if form is not None else act,
+        **products,
+    )
 
 
-def _product(name: str, weight: Tensor, bias: Tensor, ranges: Ranges) -> _Product:
+def _product(name: str, matrix: Matrix, ranges: Ranges) -> Int8Product:
     if name not in _SMOOTHED:
-        return _Product(weight, bias, ranges.extremes[name])
+        return Int8Product(matrix, ranges.extremes[name])
     channels = ranges.channels[name].clamp_min(1e-3)
-    smoothing = (channels / weight.abs().amax(0).clamp_min(1e-3)).sqrt()
+    smoothing = (channels / matrix.weight.abs().amax(0).clamp_min(1e-3)).sqrt()
     greatest = float((channels / smoothing).max())
-    return _Product(weight, bias, (-greatest, greatest), smoothing)
+    return Int8Product(matrix, (-greatest, greatest), smoothing)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from elbert.modeling.weights import EmbeddingWeights, LayerWeights
+from elbert.modeling.spec import LayerSpec
+from elbert.modeling.weights import EmbeddingWeights, HeadWeights, Layer, LayerWeights, Matrix, Norm, PositionWeights
 
 Tensors = Mapping[str, Tensor]
 Shape = tuple[int, ...]
@@ -143,26 +144,32 @@ class Family(ABC):
     def embedding_weights(self, tensors: Tensors, config: Any) -> EmbeddingWeights:
         """Return the embedding as plain matrices."""
         embeddings, projection = f"{self.prefix}.embeddings", self.projection_name(config)
-        norm_weight, norm_bias = linear(tensors, f"{embeddings}.LayerNorm")
-        widen = (None, None) if projection is None else linear(tensors, projection)
         return EmbeddingWeights(
             word=tensors[f"{embeddings}.word_embeddings.weight"].detach(),
             position=tensors[f"{embeddings}.position_embeddings.weight"].detach(),
             token_type=tensors[f"{embeddings}.token_type_embeddings.weight"].detach() if self.token_types else None,
-            norm_weight=norm_weight,
-            norm_bias=norm_bias,
-            projection_weight=widen[0],
-            projection_bias=widen[1],
+            norm=norm(tensors, f"{embeddings}.LayerNorm", self.norm_eps(config)),
+            projection=None if projection is None else matrix(tensors, projection),
             position_offset=self.position_offset(config),
         )
 
     def layer_weights(self, tensors: Tensors, config: Any) -> tuple[tuple[LayerWeights, ...], ...]:
         """Return the layers of every step as plain matrices, the same object wherever a layer is shared."""
         steps = self.layer_names(config)
+        spec, eps = self.spec(config), self.norm_eps(config)
         built = {
-            step: tuple(_layer_weights(tensors, name, self.layer) for name in step) for step in dict.fromkeys(steps)
+            step: tuple(_layer_weights(tensors, name, self.layer, spec, eps) for name in step)
+            for step in dict.fromkeys(steps)
         }
         return tuple(built[step] for step in steps)
+
+    def spec(self, config: Any) -> LayerSpec:
+        """Return what a layer is."""
+        return LayerSpec(int(config.num_attention_heads), self.feed_forward_activation(config))
+
+    def head_weights(self, tensors: Tensors) -> HeadWeights:
+        """Return the family's own head as plain matrices."""
+        return HeadWeights(matrix(tensors, self.dense), self.head_activation, matrix(tensors, self.out))
 
     def embedding_size(self, config: Any) -> int:
         """Return E, the width of the embedding before its projection."""
@@ -189,13 +196,28 @@ class Family(ABC):
         return int(config.max_position_embeddings) - self.position_offset(config)
 
 
-def linear(tensors: Tensors, name: str) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of the Linear or norm called `name`."""
-    return tensors[f"{name}.weight"].detach(), tensors[f"{name}.bias"].detach()
+def matrix(tensors: Tensors, *names: str) -> Matrix:
+    """Return the Linear of that name; of several names one Linear with all their outputs, behind one another."""
+    weights, biases = ([tensors[f"{name}.{part}"].detach() for name in names] for part in ("weight", "bias"))
+    if len(names) == 1:
+        return Matrix(weights[0], biases[0])
+    return Matrix(torch.cat(weights), torch.cat(biases))
 
 
-def _layer_weights(tensors: Tensors, name: str, names: LayerNames) -> LayerWeights:
+def norm(tensors: Tensors, name: str, eps: float) -> Norm:
+    """Return the norm of that name."""
+    return Norm(tensors[f"{name}.weight"].detach(), tensors[f"{name}.bias"].detach(), eps)
+
+
+def _layer_weights(tensors: Tensors, name: str, names: LayerNames, spec: LayerSpec, eps: float) -> LayerWeights:
     """Return one layer's matrices; only query, key and value are copied, into one matrix."""
-    query, key, value, *others = (linear(tensors, f"{name}.{part}") for part in astuple(names))
-    qkv = (torch.cat(part) for part in zip(query, key, value, strict=True))
-    return LayerWeights(*qkv, *(tensor for pair in others for tensor in pair))
+    return Layer(
+        spec=spec,
+        qkv=matrix(tensors, *(f"{name}.{part}" for part in (names.query, names.key, names.value))),
+        attention=PositionWeights(),
+        out=matrix(tensors, f"{name}.{names.out}"),
+        attention_norm=norm(tensors, f"{name}.{names.attention_norm}", eps),
+        up=matrix(tensors, f"{name}.{names.up}"),
+        down=matrix(tensors, f"{name}.{names.down}"),
+        output_norm=norm(tensors, f"{name}.{names.output_norm}", eps),
+    )

@@ -35,12 +35,14 @@ class Graphs:
         steps: M of them, one per exit; the same object wherever exits share their layers.
         heads: M of them likewise.
         token_types: True where `embed` reads `token_types`.
+        positions: True where it reads `positions`; other models know places in their layers.
     """
 
     embed: Graph
     steps: tuple[Graph, ...]
     heads: tuple[Graph, ...]
     token_types: bool
+    positions: bool = True
 
 
 class ExportedModel:
@@ -65,7 +67,8 @@ class ExportedModel:
         steps, layer_heads = (
             tuple(files.setdefault(str(name), folder / str(name)) for name in export[key]) for key in ("steps", "heads")
         )
-        self.graphs = Graphs(folder / str(export["embed"]), steps, layer_heads, bool(export["token_types"]))
+        inputs = bool(export["token_types"]), bool(export.get("positions", True))
+        self.graphs = Graphs(folder / str(export["embed"]), steps, layer_heads, *inputs)
 
     def weights(self) -> EncoderWeights:
         """Return the matrices' shapes: tensors without memory."""
