@@ -5,7 +5,8 @@
 Every start is fine-tuned on every corpus with the default scheme, once per seed. `random` is `mini`'s own shape and
 tokenizer without what it learnt. Scores are of the test texts, at full depth and with the ELBERT policy or the constant
 depth that scored best, on texts kept aside from training, among those at least 2, 3 and 5 times shallower than full
-depth; below them stands the mean score of every layer. `--whole` takes all rows and the defaults of `elbert train`
+depth; below them stands the mean score of every layer. `--taught-by START` trains every other start a second time, with
+the model that START became on the corpus as its teacher. `--whole` takes all rows and the defaults of `elbert train`
 instead. Models already in --out are not trained again. Prints a table of mean ± standard deviation over the seeds, then
 one JSON line.
 """
@@ -89,13 +90,14 @@ class Ground:
         """How a start is fine-tuned with exits."""
         return TrainSettings(epochs=self.corpus.epochs, max_length=self.corpus.max_length, seed=self.seed)
 
-    def trained(self, start: str, folder: Path, settings: TrainSettings) -> Classifier:
+    def trained(self, start: str, folder: Path, settings: TrainSettings, teacher: Path | None = None) -> Classifier:
         """Train `start` into `folder` if need be, taking up what was left unfinished, and return it."""
         if not folder.exists():
             learn, held_out = self.parts
             network, tokenizer = start_model(start, learn, settings)
             resume = folder.with_name(f"{folder.name}.partial").exists()
-            train(network, tokenizer, learn, held_out, settings, folder, resume, model_name=start)
+            taught = None if teacher is None else str(teacher)
+            train(network, tokenizer, learn, held_out, settings, folder, resume, model_name=start, teacher=taught)
         return Classifier.from_pretrained(folder)
 
     def test(self, classifier: Classifier) -> TextDataset:
@@ -123,9 +125,9 @@ class Ground:
         return list(scores_by_layer(reported_on, test.labels, self.metric)), chosen
 
 
-def measure(ground: Ground, start: str, folder: Path) -> dict[str, Any]:
+def measure(ground: Ground, start: str, folder: Path, teacher: Path | None = None) -> dict[str, Any]:
     """Train if need be; return the test score of every layer, at full depth and at each speedup."""
-    classifier = ground.trained(start, folder, ground.settings)
+    classifier = ground.trained(start, folder, ground.settings, teacher)
     layers = classifier.num_layers
     scores, points = ground.at_depths(classifier, [layers / speedup for speedup in SPEEDUPS], POLICIES)
     result: dict[str, Any] = {"full": scores[-1], "by_layer": scores}
@@ -133,6 +135,18 @@ def measure(ground: Ground, start: str, folder: Path) -> dict[str, Any]:
         result[f"{speedup}x"] = point.score
         result[f"{speedup}x_layer_speedup"] = layers / point.mean_exit_layer
     return result
+
+
+def one_start(corpus: Corpus, start: str, teacher: str | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a start comes to on a corpus, with every seed; taught by what `teacher` became on it, if anything."""
+    source = random_start(options.out) if start == RANDOM else start
+    name = Path(start).name + (f" by {Path(teacher).name}" if teacher else "")
+    runs = []
+    for seed in options.seeds:
+        folder = options.out / f"{corpus.name}-{name.replace(' ', '-')}-{seed}"
+        taught_by = options.out / f"{corpus.name}-{Path(teacher).name}-{seed}" if teacher else None
+        runs.append(measure(Ground(corpus, options.data, seed), source, folder, taught_by))
+    return {"corpus": corpus.name, "start": name, "trained": asdict(corpus), "runs": runs}
 
 
 def whole(corpus: Corpus) -> Corpus:
@@ -160,9 +174,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=names, help="some corpora only")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, help="train on at most so many rows of each corpus")
+    parser.add_argument("--taught-by", metavar="START", help="one of --start, whose models teach the others")
     parser.add_argument("--whole", action="store_true", help="all rows, trained with the defaults of elbert train")
     parser.add_argument("--out", type=Path, default=Path("runs/checkpoints"), help="where the models go")
     options = parser.parse_args()
+    if options.taught_by not in (None, *options.start):
+        parser.error(f"--taught-by {options.taught_by} is not among --start")
     options.out.mkdir(parents=True, exist_ok=True)
     columns = ["full", *(f"{speedup}x" for speedup in SPEEDUPS)]
     print(f"{'corpus':<10}{'start':<16}" + "".join(f"{column:>17}" for column in columns))
@@ -172,20 +189,17 @@ def main() -> None:
             continue
         used = whole(corpus) if options.whole else corpus
         used = replace(used, train_rows=min(filter(None, (used.train_rows, options.rows)), default=None))
-        for start in options.start:
-            source = random_start(options.out) if start == RANDOM else start
-            name = Path(start).name
-            runs = [
-                measure(Ground(used, options.data, seed), source, options.out / f"{corpus.name}-{name}-{seed}")
-                for seed in options.seeds
-            ]
+        lessons = [(start, None) for start in options.start]
+        lessons += [(start, options.taught_by) for start in options.start if options.taught_by not in (None, start)]
+        for start, teacher in lessons:
+            row = one_start(used, start, teacher, options)
+            rows.append(row)
             print(
-                f"{corpus.name:<10}{name:<16}"
-                + "".join(f"{spread([r[c] for r in runs]):>17}" for c in columns)
-                + f"\n{'':<10}by layer: {by_layer(runs)}",
+                f"{corpus.name:<10}{row['start']:<16}"
+                + "".join(f"{spread([run[column] for run in row['runs']]):>17}" for column in columns)
+                + f"\n{'':<10}by layer: {by_layer(row['runs'])}",
                 flush=True,
             )
-            rows.append({"corpus": corpus.name, "start": name, "settings": asdict(used), "runs": runs})
     machine = {
         "machine": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
