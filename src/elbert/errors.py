@@ -41,6 +41,7 @@ class NotFiniteError(ModelError):
 
     Attributes:
         rows: likewise; of the rows of a policy's call, or a scheduler's caller's own numbers.
+        layer: likewise.
     """
 
     def __init__(self, first: str, layer: int, rows: Sequence[int]) -> None:
@@ -49,6 +50,7 @@ class NotFiniteError(ModelError):
             "allowed: finite numbers: check the weights, or run in float32"
         )
         self.rows = tuple(rows)
+        self.layer = layer
 
 
 class MissingExtraError(ElbertError):

@@ -16,7 +16,7 @@ from elbert.engine.device.loops import DeviceLoops, device_loops
 from elbert.engine.forks import check_process
 from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
-from elbert.engine.requests import Arrival, Departures
+from elbert.engine.requests import Arrival, Departures, raise_failed
 from elbert.engine.scheduler import Scheduler
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
@@ -90,8 +90,9 @@ class Engine:
             recorder: if given, is shown every exit's output.
 
         Raises:
-            UsageError: batch_size or max_tokens below 1; a text without a token, or with more than the model reads.
+            UsageError: batch_size or max_tokens below 1; a text that the model can't read, see `Door`.
             NotFiniteError: exits said NaN or infinity.
+            ElbertError: another text failed; the line names it and says where.
         """
         if max_tokens is None:
             max_tokens = most_tokens(self.backend.device, self.backend.dtype)
@@ -137,6 +138,7 @@ class Engine:
             departures = scheduler.step(draining=following is None)
             if departures is not None:
                 yield departures
+                raise_failed(departures.failed)
 
     def record(
         self, texts: list[Arrival], *, batch_size: int = 32, max_tokens: int | None = None, pooled: bool = False

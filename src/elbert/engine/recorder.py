@@ -19,7 +19,7 @@ class Recorder:
 
     def write(self, rows: Rows, logits: Tensor, pooled: Tensor) -> None:
         """Store what the exits just said of `rows`."""
-        index, depth = torch.from_numpy(rows.index), torch.from_numpy(rows.layer) - 1
+        index, depth = torch.from_numpy(rows.index), torch.from_numpy(rows.depth) - 1
         self.logits[index, depth] = logits.cpu()
         if self.pooled is not None:
             self.pooled[index, depth] = pooled.cpu()

@@ -22,7 +22,7 @@ from elbert.engine.device.launch import CaptureError, Launcher, Look
 from elbert.engine.device.ledger import Ledger, typed
 from elbert.engine.device.rule import Rule
 from elbert.engine.recorder import Recorder
-from elbert.engine.requests import Arrival, Departures, check_arrival
+from elbert.engine.requests import Arrival, Cause, Departures, Door
 from elbert.exits.scores import probabilities
 from elbert.modeling.weights import EncoderWeights
 
@@ -127,6 +127,7 @@ class DeviceLoop:
         self._weights, self._model, self._launcher = weights, model, launcher
         self.rule, self.capturable = rule, True
         self._limits = (batch_size, max_tokens)
+        self._door = Door(weights)
         self._window = window
         longest = max(_lengths_up_to(weights.max_length))
         self._ledger = Ledger(weights, launcher, model.device, texts=window, longest=longest, recording=recording)
@@ -147,15 +148,16 @@ class DeviceLoop:
             plain: runs the texts of a window that can't go this way.
 
         Raises:
-            UsageError: a text has no token, or more than the model reads.
+            UsageError: a text that the model can't read, see `Door`.
         """
         reader = _Reader(arrivals, self._window)
         while texts := reader.take():
             texts.sort(key=lambda text: len(text.ids))
-            for text in (texts[0], texts[-1]):
-                check_arrival(text, self._weights.max_length)
+            for text in texts:
+                self._door.check(text)
+            common = all(text.common for text in texts)
             with torch.inference_mode():
-                answers = self._answers(texts, recorder) if self._run_window(texts, reader.pull) else None
+                answers = self._answers(texts, recorder) if common and self._run_window(texts, reader.pull) else None
             if answers is not None:
                 yield answers
             else:
@@ -240,9 +242,12 @@ class DeviceLoop:
         index = torch.tensor([text.index for text in texts])
         if recorder is not None and exits is not None:
             recorder.logits[index] = exits.cpu()
+        exit_layer = exit_layer.to("cpu", copy=True)  # the next window writes where this one did
+        causes: tuple[Cause, Cause] = ("rule", "last_layer")
         return Departures(
             index=index,
-            exit_layer=exit_layer.to("cpu", copy=True),  # the next window writes where this one did
+            exit_layer=exit_layer,
+            cause=tuple(causes[layer == self._weights.num_layers] for layer in exit_layer.tolist()),
             logits=logits.to("cpu", copy=True),
             probs=probabilities(logits, self._weights.problem_type).to("cpu", copy=True),
         )

@@ -9,7 +9,7 @@ where a call costs a fraction of a tensor operation. This module moves rows; it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from elbert.engine.rows.blocks import Blocks, Integers, blocks_of, filled, on_device
-from elbert.exits.base import State
-from elbert.exits.state import join, select
+from elbert.engine.rows.memory import Memory
 
 _CPU = torch.device("cpu")
 
@@ -101,23 +100,27 @@ class Layout:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that are stepped together; they may stand at different depths.
+    """Rows that are stepped together; they may stand at different depths and have different policies.
 
     Attributes:
         hidden: [size, H] packed hidden states, those of the filler without meaning.
         layout: where each row's tokens are.
         index: [rows] int64 on the host, the caller's number of each row.
         arrived: [rows] int64 on the host, how many rows came before each.
-        layer: [rows] int64 on the host, layers run so far.
-        state: the exit policy's memory, every array with leading dimension rows.
+        depth: [rows] int64 on the host, which layer's weights come next, 0-based.
+        ran: [rows] int64 on the host, layers run so far.
+        last: [rows] int64 on the host, the depth at which each leaves whatever its policy says.
+        memory: what the exit policies remember.
     """
 
     hidden: Tensor
     layout: Layout
     index: Integers
     arrived: Integers
-    layer: Integers
-    state: State
+    depth: Integers
+    ran: Integers
+    last: Integers
+    memory: Memory
 
     @property
     def count(self) -> int:
@@ -129,15 +132,25 @@ class Rows:
         """Tokens in flight."""
         return self.layout.tokens
 
-    def keep(self, stays: Integers) -> Rows:
-        """Return only the rows `stays` ([n] row numbers, n >= 1), in that order."""
+    def stepped(self, hidden: Tensor, layout: Layout) -> Rows:
+        """Return the rows after a layer that left them so."""
+        return replace(self, hidden=hidden, layout=layout, depth=self.depth + 1, ran=self.ran + 1)
+
+    def going_on(self, stays: Integers, memory: Memory) -> Rows:
+        """Return the rows `stays` ([n] row numbers, ascending, n >= 1) with their new memory."""
+        return replace(self, memory=memory) if len(stays) == self.count else self.keep(stays, memory)
+
+    def keep(self, stays: Integers, memory: Memory | None = None) -> Rows:
+        """Return only the rows `stays` ([n] row numbers, ascending, n >= 1), with their memory where it is another."""
         return Rows(
             hidden=self.hidden.index_select(0, self.layout.tokens_of(stays)),
             layout=Layout(self.layout.lengths[stays], self.layout.device),
             index=self.index[stays],
             arrived=self.arrived[stays],
-            layer=self.layer[stays],
-            state=select(self.state, stays),
+            depth=self.depth[stays],
+            ran=self.ran[stays],
+            last=self.last[stays],
+            memory=self.memory.keep(stays) if memory is None else memory,
         )
 
     def join(self, other: Rows, start: int = 0, end: int | None = None) -> Rows:
@@ -149,11 +162,14 @@ class Rows:
         pieces = [self.hidden[: self.tokens], other.hidden[first : first + int(lengths.sum())]]
         if layout.size > layout.tokens:
             pieces.append(self.hidden[:1].expand(layout.size - layout.tokens, -1))
+        memory = other.memory if len(lengths) == other.count else other.memory.keep(np.arange(other.count)[part])
         return Rows(
             hidden=torch.cat(pieces),
             layout=layout,
             index=np.concatenate((self.index, other.index[part])),
             arrived=np.concatenate((self.arrived, other.arrived[part])),
-            layer=np.concatenate((self.layer, other.layer[part])),
-            state=join(self.state, select(other.state, part)),
+            depth=np.concatenate((self.depth, other.depth[part])),
+            ran=np.concatenate((self.ran, other.ran[part])),
+            last=np.concatenate((self.last, other.last[part])),
+            memory=self.memory.join(memory),
         )
