@@ -30,8 +30,8 @@ from elbert.modeling.files.plain import PlainModel, open_model
 from elbert.modeling.files.plain_tokenizer import LeanTokenizer
 from elbert.modeling.files.policies import write_policies
 from elbert.modeling.files.sources import find_folder
-from elbert.predictions import predictions
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
+from elbert.tasks import task_of
 from elbert.tokens import arrivals
 from elbert.tracing.attention import cls_attention
 from elbert.tracing.trace import trace_of
@@ -81,6 +81,7 @@ class Classifier:
         weights = model.weights()
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
+        self.task = task_of(self.problem_type)
         self.labels = Labels.from_id2label(weights.id2label, self.problem_type)
         self.calibration: dict[str, Any] = dict(self.elbert.get("calibration") or {})
         self.max_length = min(int(self.elbert.get("max_length") or weights.max_length), weights.max_length)
@@ -189,8 +190,10 @@ class Classifier:
         waiting: dict[int, Prediction] = {}
         following = 0
         for group in departures:
-            for index, prediction in predictions(group, self.labels, self.problem_type, self.num_layers, truncated):
-                waiting[index] = prediction
+            answers = self.task.answers(group.probs, self.labels.names)
+            left = zip(group.index.tolist(), group.exit_layer.tolist(), answers, strict=True)
+            for index, layer, (label, score) in left:
+                waiting[index] = Prediction(label, score, layer, self.num_layers, truncated.pop(index))
             while following in waiting:
                 yield waiting.pop(following)
                 following += 1

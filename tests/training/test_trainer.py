@@ -14,7 +14,7 @@ from elbert.training import EarlyExitTrainer, schemes
 from elbert.training.encoding import encode
 from elbert.training.settings import TrainSettings
 from elbert.training.start import default_model, set_dropout, start_model
-from elbert.training.trainer import decisions, layer_scores
+from elbert.training.trainer import layer_scores
 
 
 @pytest.fixture
@@ -62,13 +62,6 @@ def test_it_trains_evaluates_and_saves_by_itself(trainer, tmp_path):
     trainer.save_model(str(tmp_path / "model"))
     _, _, elbert = load_model(tmp_path / "model")
     assert elbert["scheme"]["name"] == "elbert"
-
-
-def test_decisions_by_problem():
-    logits = torch.tensor([[[0.1, 0.9], [2.0, -1.0]]])
-    assert decisions(logits, "single_label_classification").tolist() == [[1, 0]]
-    assert decisions(logits, "multi_label_classification").tolist() == [[[1, 1], [1, 0]]]
-    assert torch.equal(decisions(logits, "regression"), logits)
 
 
 def test_scores_name_every_layer_the_last_and_the_mean():

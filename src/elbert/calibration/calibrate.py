@@ -20,8 +20,8 @@ from elbert.calibration.search import Choice, choose, learned_order, texts_neede
 from elbert.errors import DataError
 from elbert.exits import ExitPolicy, make, replay
 from elbert.results import LayerOutputs
-from elbert.scoring.curves import answers
 from elbert.scoring.metrics import metric_name, score
+from elbert.tasks import task_of
 
 AGREEMENT = "agreement"
 _FEWEST = 10
@@ -115,7 +115,7 @@ class _Sample:
         self.metric = metric_name(outputs.problem_type, metric)
         self.labels = None if labels is None else torch.as_tensor(np.asarray(labels))
         self.shuffled = np.random.default_rng(seed).permutation(self.n)
-        self.regression = outputs.problem_type == "regression"
+        self.task = task_of(outputs.problem_type, self.classes)
         self._replayed: dict[ExitPolicy, NDArray[np.int64]] = {make("full"): replay(make("full"), outputs).numpy()}
         self.losses = self._losses()
         self.bound = bound or self.losses.bound
@@ -124,7 +124,7 @@ class _Sample:
 
     def calibrate(self, name: str, max_drop: float) -> Calibration:
         """Search one promise's policy."""
-        tried = path(self.family, self.layers, self.classes, self.outputs.problem_type, nothing=max_drop <= 0)
+        tried = path(self.family, self.layers, self.classes, self.task, nothing=max_drop <= 0)
         exit_layer = np.stack([self._exit_layers(policy) for policy in tried.policies])
         aside = self._aside(ordered=tried.ordered)
         order = None if tried.ordered else learned_order(exit_layer, self.losses, max_drop, aside)
@@ -153,7 +153,7 @@ class _Sample:
         return Calibration(name, policy, _rounded({**evidence, "note": _note(choice, evidence)}))
 
     def _losses(self) -> Losses:
-        if not self.regression:
+        if self.task.has_classes:
             return (
                 agreement_losses(self.outputs)
                 if self.labels is None
@@ -167,7 +167,7 @@ class _Sample:
     def _aside(self, *, ordered: bool) -> NDArray[np.int64]:
         """Return the texts that are not tested on, because an order or a scale is taken from them."""
         share = 0.0 if ordered else _ASIDE
-        share = max(share, _SCALE_ASIDE) if self.regression else share
+        share = max(share, _SCALE_ASIDE) if not self.task.has_classes else share
         return np.asarray(self.shuffled[: math.ceil(share * self.n)])
 
     def _exit_layers(self, policy: ExitPolicy) -> NDArray[np.int64]:
@@ -192,7 +192,7 @@ class _Sample:
             "mean_exit_layer": mean,
             "layer_speedup": self.layers / mean,
             "exit_histogram": np.bincount(exit_layer, minlength=self.layers + 1)[1:].tolist(),
-            "abstain": [] if self.regression or self.labels is None else abstention(sure, wrong, self.level),
+            "abstain": [] if not self.task.has_classes or self.labels is None else abstention(sure, wrong, self.level),
             "drift": summarize(sure),
         }
 
@@ -200,7 +200,7 @@ class _Sample:
         if self.labels is None:
             return 1.0 - float(self.losses.by_exit[np.arange(self.n), exit_layer - 1].mean())
         probs = self.outputs.probs[np.arange(self.n), exit_layer - 1]
-        given = answers(probs, self.outputs.problem_type).numpy()
+        given = self.task.decisions(probs).numpy()
         return score(self.outputs.problem_type, given, self.labels.numpy(), self.metric)[1]
 
 

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from elbert.calibration.losses import Losses
 from elbert.calibration.statistics import binomial_p_value, scipy_part
-from elbert.exits import scores
-from elbert.results import LABEL_CUT, LayerOutputs, ProblemType
+from elbert.results import LayerOutputs
+from elbert.tasks import Task, task_of
 
 Array = NDArray[np.float64]
 
@@ -44,37 +43,35 @@ def describe_exits(outputs: LayerOutputs, losses: Losses, labels: Tensor | None)
     described = []
     for layer in range(outputs.probs.shape[1]):
         probs, logits = outputs.probs[:, layer].double(), outputs.logits[:, layer].double()
-        kind = scores.reading(probs, outputs.problem_type)
+        task = task_of(outputs.problem_type, probs.shape[-1])
         entry: dict[str, Any] = {"layer": layer + 1}
-        if kind == "regression":
+        sure = task.confidence(probs)
+        if sure is None:
             described.append({**entry, "loss": float(losses.by_exit[:, layer].mean())})
             continue
         if labels is not None:
-            entry["temperature"] = temperature(logits, labels, kind)
-            entry["ece"] = calibration_error(*_decisions(probs, labels, kind))
-            entry["brier"] = float(((probs - _targets(probs, labels, kind)) ** 2).sum(-1).mean())
-        entry["auroc"] = auroc(-scores.confidence(probs, kind).numpy(), losses.by_exit[:, layer] > 0)
+            believed, right, targets = task.bets(probs, labels)
+            entry["temperature"] = temperature(logits, labels, task)
+            entry["ece"] = calibration_error(believed.numpy(), right.numpy())
+            entry["brier"] = float(((probs - targets) ** 2).sum(-1).mean())
+        entry["auroc"] = auroc(-sure.numpy(), losses.by_exit[:, layer] > 0)
         described.append(entry)
     return described
 
 
-def temperature(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> float:
+def temperature(logits: Tensor, labels: Tensor, task: Task) -> float:
     """Return the temperature in [0.05, 20] under which the labels are likeliest.
 
     Args:
         logits: [N, C].
         labels: [N] class indices, or [N, C] zeros and ones.
-        problem_type: single- or multi-label.
+        task: of classes.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
-    multi = problem_type == "multi_label_classification"
 
     def cost(log_temperature: float) -> float:
-        cooled = logits / math.exp(log_temperature)
-        if multi:
-            return float(torch.nn.functional.binary_cross_entropy_with_logits(cooled, labels.double()))
-        return float(torch.nn.functional.cross_entropy(cooled, labels.long()))
+        return float(task.exit_losses(logits[:, None] / math.exp(log_temperature), labels.view(len(logits), -1)).mean())
 
     # The cost has one valley in 1 / temperature, so a bounded search finds its bottom.
     found = scipy_part("optimize").minimize_scalar(
@@ -127,18 +124,3 @@ def abstention(
                 found |= {"confidence": threshold, "coverage": count / len(wrong), "error": mistakes / count}
         rows.append(found)
     return rows
-
-
-def _decisions(probs: Tensor, labels: Tensor, kind: ProblemType) -> tuple[Array, NDArray[np.bool_]]:
-    """Return the confidence of every decision, and whether it is right; a multi-label text decides C times."""
-    if kind == "multi_label_classification":
-        right = (probs >= LABEL_CUT) == labels.bool()
-        return torch.maximum(probs, 1 - probs).flatten().numpy(), right.flatten().numpy()
-    top, answer = probs.max(-1)
-    return top.numpy(), (answer == labels).numpy()
-
-
-def _targets(probs: Tensor, labels: Tensor, kind: ProblemType) -> Tensor:
-    if kind == "multi_label_classification":
-        return labels.double()
-    return torch.nn.functional.one_hot(labels.long(), probs.shape[-1]).double()

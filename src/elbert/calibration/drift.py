@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.calibration.statistics import scipy_part
 from elbert.errors import ModelError
-from elbert.exits import scores
 from elbert.results import LayerOutputs
+from elbert.tasks import task_of
 
 Array = NDArray[np.float64]
 
@@ -71,9 +71,8 @@ def exit_confidence(outputs: LayerOutputs, exit_layer: NDArray[Any]) -> Array:
         exit_layer: [N], from 1 to M.
     """
     probs = outputs.probs[np.arange(len(exit_layer)), exit_layer - 1].double()
-    if scores.reading(probs, outputs.problem_type) == "regression":
-        return np.asarray(probs.mean(-1).numpy())
-    return np.asarray(scores.confidence(probs, outputs.problem_type).numpy())
+    sure = task_of(outputs.problem_type, probs.shape[-1]).confidence(probs)
+    return np.asarray((probs.mean(-1) if sure is None else sure).numpy())
 
 
 def summarize(confidence: Array) -> dict[str, Any]:

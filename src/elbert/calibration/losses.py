@@ -16,7 +16,7 @@ from torch import Tensor
 
 from elbert.errors import DataError, UsageError
 from elbert.results import LayerOutputs
-from elbert.scoring.curves import answers
+from elbert.tasks import task_of
 
 Array = NDArray[np.float64]
 
@@ -60,21 +60,13 @@ def label_losses(outputs: LayerOutputs, labels: ArrayLike, metric: str, scale: f
         DataError: not one label a text, or a label is NaN.
     """
     wanted = torch.as_tensor(np.asarray(labels, dtype=np.float64))
-    texts, layers = outputs.probs.shape[:2]
+    texts = len(outputs.probs)
     if len(wanted) != texts:
         raise DataError(f"{len(wanted)} labels for {texts} texts; give one label a text")
     if not bool(wanted.isfinite().all()):
         raise DataError("a label is NaN or infinite; correct it, or drop the row")
-    given = [answers(outputs.probs[:, layer], outputs.problem_type) for layer in range(layers)]
-    if outputs.problem_type == "regression":
-        columns = [_distance(each.double(), wanted, scale) for each in given]
-        return Losses(np.stack(columns, 1), f"distance from the right value / {scale:g}, at most 1", "betting")
-    if outputs.problem_type == "multi_label_classification" and metric != "accuracy":
-        return Losses(
-            np.stack([_one_minus_f1(each.double(), wanted) for each in given], 1), "1 - F1 of a text", "betting"
-        )
-    about = "wrong label" if outputs.problem_type == "single_label_classification" else "wrong set of labels"
-    return Losses(np.stack([_differ(each.double(), wanted) for each in given], 1), about, "paired")
+    values, about, binary = _by_exit(outputs, wanted, metric, scale)
+    return Losses(values, about, "paired" if binary else "betting")
 
 
 def agreement_losses(outputs: LayerOutputs, scale: float = 1.0) -> Losses:
@@ -86,13 +78,11 @@ def agreement_losses(outputs: LayerOutputs, scale: float = 1.0) -> Losses:
 
     Source: Schuster et al., "Consistent Accelerated Inference via Confident Adaptive Transformers", 2104.08803.
     """
-    given = [answers(outputs.probs[:, layer], outputs.problem_type).double() for layer in range(outputs.probs.shape[1])]
-    if outputs.problem_type == "regression":
-        columns = [_distance(each, given[-1], scale) for each in given]
-        return Losses(np.stack(columns, 1), f"distance from full depth / {scale:g}, at most 1", "betting")
-    return Losses(
-        np.stack([_differ(each, given[-1]) for each in given], 1), "another answer than full depth", "binomial"
-    )
+    last = task_of(outputs.problem_type).decisions(outputs.probs[:, -1]).double()
+    values, _, binary = _by_exit(outputs, last, "accuracy", scale)
+    if binary:
+        return Losses(values, "another answer than full depth", "binomial")
+    return Losses(values, f"distance from full depth / {scale:g}, at most 1", "betting")
 
 
 def value_range(values: ArrayLike) -> float:
@@ -108,19 +98,12 @@ def value_range(values: ArrayLike) -> float:
     return width
 
 
-def _differ(given: Tensor, wanted: Tensor) -> Array:
-    texts = len(wanted)
-    return np.asarray((given.reshape(texts, -1) != wanted.reshape(texts, -1)).any(-1).double().numpy())
-
-
-def _distance(given: Tensor, wanted: Tensor, scale: float) -> Array:
-    texts = len(wanted)
-    return np.asarray(
-        ((given.reshape(texts, -1) - wanted.reshape(texts, -1)).abs().mean(-1) / scale).clamp(0, 1).numpy()
-    )
-
-
-def _one_minus_f1(given: Tensor, wanted: Tensor) -> Array:
-    both, either = (given * wanted).sum(-1), given.sum(-1) + wanted.sum(-1)
-    # Nothing to find and nothing found is right.
-    return np.asarray(torch.where(either > 0, 1 - 2 * both / either.clamp_min(1), 0.0).numpy())
+def _by_exit(outputs: LayerOutputs, wanted: Tensor, metric: str, scale: float) -> tuple[Array, str, bool]:
+    """Return what every exit's answer to every text costs, [N, M]; in words; and whether it is only 0 or 1."""
+    task = task_of(outputs.problem_type)
+    columns = []
+    for layer in range(outputs.probs.shape[1]):
+        decided = task.decisions(outputs.probs[:, layer]).double()
+        values, about, binary = task.mistakes(decided, wanted.view_as(decided), metric, scale)
+        columns.append(values.numpy())
+    return np.stack(columns, 1), about, binary

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elbert.exits import ExitPolicy, get
+from elbert.exits import ExitPolicy, get, make
 from elbert.exits.elbert import Elbert
-from elbert.results import ProblemType
+from elbert.tasks import Task
 
 # Thresholds of ELBERT's path, and from which one on the window spans which share of the layers. Threshold and window
 # loosen together, so that a text leaves no later under one policy than under the one before, in all but rare cases.
@@ -35,14 +35,14 @@ class Path:
     ordered: bool
 
 
-def path(family: str, num_layers: int, num_labels: int, problem_type: ProblemType, *, nothing: bool = False) -> Path:
+def path(family: str, num_layers: int, num_labels: int, task: Task, *, nothing: bool = False) -> Path:
     """Return the policies of a family.
 
     Args:
         family: name of a policy.
         num_layers: M.
         num_labels: C.
-        problem_type: of the model.
+        task: of the model.
         nothing: no drop at all is allowed. Then a policy passes only if its exits are better than full depth, so the
             path starts where texts leave early enough to differ: at windows of at most M / 2.
 
@@ -51,18 +51,20 @@ def path(family: str, num_layers: int, num_labels: int, problem_type: ProblemTyp
     """
     kind = get(family)
     if kind is Elbert:
-        regression = problem_type == "regression" or (problem_type == "single_label_classification" and num_labels == 1)
-        return Path(_elbert(num_layers, regression=regression, nothing=nothing), ordered=True)
-    policies = tuple(kind.grid(num_layers, 1 if problem_type == "regression" else num_labels))[::-1]
+        # Where no window fits, as over the values of one or two layers, there is full depth alone.
+        return Path(_elbert(num_layers, task, nothing=nothing) or (make("full"),), ordered=True)
+    policies = tuple(kind.grid(num_layers, num_labels if task.has_classes else 1))[::-1]
     return Path(policies, ordered=_varying(policies) <= 1)
 
 
-def _elbert(num_layers: int, *, regression: bool, nothing: bool) -> tuple[ExitPolicy, ...]:
-    if regression:
+def _elbert(num_layers: int, task: Task, *, nothing: bool) -> tuple[ExitPolicy, ...]:
+    if task.criterion is not None:
         shares = np.linspace(5 / 6, 1 / 4, len(_TOLERANCES))
         windows = [_window(share, num_layers) for share in shares]
         pairs = zip(windows, _TOLERANCES, strict=True)
-        return tuple(Elbert(0.0, window, "range", tolerance) for window, tolerance in pairs if window is not None)
+        return tuple(
+            Elbert(0.0, window, task.criterion, tolerance) for window, tolerance in pairs if window is not None
+        )
     steps = []
     for threshold in _THRESHOLDS:
         share = max((at for at in _WINDOWS if at[0] <= threshold), default=None)

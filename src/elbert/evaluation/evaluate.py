@@ -18,6 +18,7 @@ import torch
 from elbert.errors import DataError, UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.scoring.metrics import metric_name, score
+from elbert.tasks import task_of
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -203,9 +204,4 @@ def _score(classifier: Classifier, predictions: Sequence[Prediction], dataset: T
 
 def encode_answer(label: Any, classifier: Classifier) -> Any:
     """Return a prediction's label as a class index, a 0/1 row, or a value."""
-    names = classifier.labels.names
-    if classifier.problem_type == "single_label_classification":
-        return names.index(label)
-    if classifier.problem_type == "multi_label_classification":
-        return [float(name in label) for name in names]
-    return label
+    return task_of(classifier.problem_type).encoded(label, classifier.labels.names)

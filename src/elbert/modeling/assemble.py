@@ -9,6 +9,7 @@ from elbert.modeling.families.base import Tensors
 from elbert.modeling.heads import head_weights
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType
+from elbert.tasks import default_task
 
 
 def encoder_weights(family: Family, config: Any, tensors: Tensors, exit_heads: Tensors | None) -> EncoderWeights:
@@ -32,5 +33,4 @@ def encoder_weights(family: Family, config: Any, tensors: Tensors, exit_heads: T
 
 def problem_type_of(config: Any) -> ProblemType:
     """Return how to read the logits, by transformers' own guess where the configuration does not say."""
-    guess = "regression" if len(config.id2label) == 1 else "single_label_classification"
-    return cast(ProblemType, config.problem_type or guess)
+    return cast(ProblemType, config.problem_type or default_task(len(config.id2label)).problem_type)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elbert.results import ProblemType
+from elbert.tasks import task_of
 
 
 def row_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:
@@ -14,15 +15,7 @@ def row_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Ten
     Returns:
         [B, M] losses, meaned over the classes where there are several numbers a text.
     """
-    batch, exits, classes = logits.shape
-    logits = logits.float()
-    if problem_type == "single_label_classification":
-        targets = labels.view(batch, 1).expand(batch, exits)
-        return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-    values = labels.to(logits.dtype).view(batch, 1, classes).expand_as(logits)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, values, reduction="none").mean(2)
-    return F.mse_loss(logits, values, reduction="none").mean(2)
+    return task_of(problem_type).exit_losses(logits.float(), labels)
 
 
 def layer_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:

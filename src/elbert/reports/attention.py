@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elbert.reports.filters import shortened
 from elbert.results import Trace
-from elbert.tracing.answers import answers_by_layer
+from elbert.tracing.patterns import answers_by_layer
 
 TOP = 8
 _ROWS = 14
@@ -87,7 +87,7 @@ def build_up(trace: Trace) -> dict[str, Any] | None:
         return None
     most = float(shares[:, places].max()) or 1.0
     return {
-        "answers": answers_by_layer(trace.probs, trace.labels, trace.problem_type),
+        "answers": answers_by_layer(trace),
         "rows": [
             (trace.words[place].text, [(share, share / most) for share in shares[:, place].tolist()])
             for place in sorted(places)

@@ -98,4 +98,4 @@ def _distance(run: Run) -> Tensor:
 
 def _moved(run: Run) -> Tensor | None:
     """Return where a regression's value moves after the exit; None for classes."""
-    return _distance(run) > 0 if run.problem_type == "regression" else None
+    return _distance(run) > 0 if not run.task.has_classes else None

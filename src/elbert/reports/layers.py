@@ -11,7 +11,8 @@ from elbert.reports import svg
 from elbert.reports.filters import probability, shortened
 from elbert.reports.series import Series
 from elbert.results import Trace
-from elbert.tracing.answers import answers_by_layer, score
+from elbert.tasks import task_of
+from elbert.tracing.patterns import answers_by_layer
 
 _LEFT, _WIDTH = 30, 306
 
@@ -174,17 +175,18 @@ _WINDOW = {None: "–", True: "holds", False: "not steady"}
 
 def rows(trace: Trace, gold: str | None) -> list[dict[str, Any]]:
     """Return what the table says of every layer: answer, whether it is right, the numbers, what the rule made of it."""
-    said = answers_by_layer(trace.probs, trace.labels, trace.problem_type)
+    said = answers_by_layer(trace)
     windowed = isinstance(trace.policy.get("window"), int)
     listed = []
-    for layer, (words, probs) in enumerate(zip(said, trace.probs.tolist(), strict=True), start=1):
+    sure = task_of(trace.problem_type).confidence(trace.probs)
+    for layer, words in enumerate(said, start=1):
         listed.append(
             {
                 "layer": layer,
                 "kind": kind(trace, layer),
                 "answer": words,
                 "right": None if gold is None or not trace.labels else words == gold,
-                "probability": (score(probs, trace.problem_type) or 0.0) if trace.labels else None,
+                "probability": None if sure is None else float(sure[layer - 1]),
                 "normalised_entropy": float(trace.normalised_entropy[layer - 1]),
                 "window": _WINDOW[trace.steady[layer - 1]] if windowed else None,
                 "why": why(trace, layer),

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from elbert.exits import ExitPolicy, replay
-from elbert.exits.scores import confidence, normalised_entropy
+from elbert.exits.scores import normalised_entropy
 from elbert.results import LayerOutputs, ProblemType
-from elbert.scoring.curves import answers
+from elbert.tasks import Task, task_of
 
 if TYPE_CHECKING:
     from elbert.data import Text, TextDataset
@@ -76,6 +76,11 @@ class Run:
         return self.outputs.problem_type
 
     @property
+    def task(self) -> Task:
+        """The same as what it means."""
+        return task_of(self.problem_type)
+
+    @property
     def layers(self) -> int:
         """M."""
         return self.outputs.probs.shape[1]
@@ -93,7 +98,7 @@ class Run:
     @cached_property
     def confidence(self) -> Tensor | None:
         """[N] probability of the answer given; None for regression."""
-        return None if self.problem_type == "regression" else confidence(self.exit_probs, self.problem_type)
+        return self.task.confidence(self.exit_probs)
 
     @cached_property
     def normalised_entropy(self) -> Tensor:
@@ -104,7 +109,7 @@ class Run:
     @cached_property
     def changed(self) -> Tensor:
         """[N] whether the exit's answer is another one than the last layer's; never for regression."""
-        if self.problem_type == "regression":
+        if not self.task.has_classes:
             return torch.zeros(len(self.texts), dtype=torch.bool)
         here, last = (self._answers(probs) for probs in (self.exit_probs, self.outputs.probs[:, -1]))
         return (here != last).any(-1)
@@ -112,7 +117,7 @@ class Run:
     @cached_property
     def verdicts(self) -> Verdicts | None:
         """Who is right where, for multi-label with every label; None for regression, or without right answers."""
-        if self.gold is None or self.problem_type == "regression":
+        if self.gold is None or not self.task.has_classes:
             return None
         gold = torch.tensor(self.gold).view(len(self.texts), 1, -1)
         said = torch.stack([self._answers(self.outputs.probs[:, layer]) for layer in range(self.layers)], 1)
@@ -146,7 +151,8 @@ class Run:
 
     def _answers(self, probs: Tensor) -> Tensor:
         """Return what one exit says, [N, 1] class or [N, C] decisions."""
-        return answers(probs, self.problem_type).view(len(probs), -1)
+        said: Tensor = self.task.decisions(probs).view(len(probs), -1)
+        return said
 
 
 def run_of(dataset: TextDataset, names: tuple[str, ...], outputs: LayerOutputs, policy: ExitPolicy) -> Run:

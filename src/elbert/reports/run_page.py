@@ -169,7 +169,7 @@ def _headlines(report: Report) -> list[tuple[str, str]]:
 def _changes(run: Run) -> dict[str, Any]:
     """Return what leaving early changed, in words; with labels also as parts of a bar and for every exit layer."""
     total, verdicts = len(run.texts), run.verdicts
-    if run.problem_type == "regression":
+    if not run.names:
         return {"words": _value_words(run)}
     if verdicts is None:
         changed = int(run.changed.sum())

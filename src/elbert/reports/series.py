@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from elbert.results import LABEL_CUT, Trace
+from elbert.results import Trace
+from elbert.tasks import task_of
 
 # Classes with a line of their own; the rest is one line.
 MOST = 5
@@ -31,7 +30,7 @@ class Series:
 
 def series_of(trace: Trace) -> list[Series]:
     """Return what is drawn: the answers of the exit and the last layer, then what else comes up; the rest last."""
-    if trace.problem_type == "regression":
+    if not trace.labels:
         columns = trace.probs.T.tolist()
         names = ["value"] if len(columns) == 1 else [f"value {place}" for place in range(1, len(columns) + 1)]
         return [_series(place, names[place], column) for place, column in enumerate(columns[:MOST])]
@@ -39,28 +38,19 @@ def series_of(trace: Trace) -> list[Series]:
     shown = [_series(place, trace.labels[index], trace.probs[:, index].tolist()) for place, index in enumerate(chosen)]
     others = [index for index in range(len(trace.labels)) if index not in set(chosen)]
     if others:
-        shown.append(_rest(trace, trace.probs[:, others]))
+        name, values = task_of(trace.problem_type).rest(trace.probs[:, others])
+        shown.append(Series("", name, "s5", values.tolist()))
     return shown
 
 
 def chosen_classes(trace: Trace) -> list[int]:
     """Return the indices of the classes with a line of their own, at most `MOST`."""
     probs, exit_row = trace.probs, trace.probs[trace.exit_layer - 1]
-    if trace.problem_type == "multi_label_classification":
-        first = [index for row in (exit_row, probs[-1]) for index in (row >= LABEL_CUT).nonzero().flatten().tolist()]
-    else:
-        first = [int(row.argmax()) for row in (exit_row, probs[-1], *probs)]
+    task = task_of(trace.problem_type)
+    first = [index for row in (exit_row, probs[-1], *probs) for index in task.chosen(row)]
     most = 1 + MOST if len(trace.labels) == 1 + MOST else MOST  # a rest of one class would only hide its name
     return list(dict.fromkeys([*first, *probs.amax(0).argsort(descending=True).tolist()]))[: min(most, MOST + 1)]
 
 
 def _series(place: int, name: str, values: list[float]) -> Series:
     return Series("ABCDEF"[place], name, f"s{place}", values)
-
-
-def _rest(trace: Trace, probs: Tensor) -> Series:
-    """Return the sum of all other classes, or the highest of all other labels."""
-    count = probs.shape[1]
-    if trace.problem_type == "multi_label_classification":
-        return Series("", f"the highest of {count} other labels", "s5", probs.amax(1).tolist())
-    return Series("", f"{count} other classes together", "s5", probs.sum(1).tolist())

@@ -11,7 +11,7 @@ from elbert.reports.page import page
 from elbert.reports.series import series_of
 from elbert.reports.summary import policy_words
 from elbert.results import Trace
-from elbert.tracing.answers import answer, gold_words, score
+from elbert.tasks import task_of
 from elbert.tracing.patterns import pattern_of
 
 
@@ -23,9 +23,10 @@ def text_page(trace: Trace, gold: object = None, facts: Sequence[tuple[str, str]
         gold: the right answer, encoded as in a `TextDataset`; None where nobody knows.
         facts: further rows of the table "how it was read".
     """
-    series = series_of(trace)
-    right = None if gold is None else gold_words(gold, trace.labels, trace.problem_type)
-    row = trace.probs[trace.exit_layer - 1].tolist()
+    task, series = task_of(trace.problem_type), series_of(trace)
+    right = None if gold is None else task.gold_words(gold, trace.labels)
+    row = trace.probs[trace.exit_layer - 1]
+    sure = task.confidence(row)
     known = [] if right is None else [("label", right)]
     return page(
         "text.html",
@@ -33,8 +34,8 @@ def text_page(trace: Trace, gold: object = None, facts: Sequence[tuple[str, str]
         title=_title(trace),
         trace=trace,
         pattern=pattern_of(trace, gold),
-        said=answer(row, trace.labels, trace.problem_type),
-        sure=score(row, trace.problem_type),
+        said=task.words(row.tolist(), trace.labels),
+        sure=None if sure is None else float(sure),
         rule=layers.rule(trace),
         series=series,
         marks={each.name: each for each in series if each.letter},

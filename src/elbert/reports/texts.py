@@ -7,7 +7,6 @@ from typing import Any
 from elbert.reports.choice import worth_reading
 from elbert.reports.filters import probability, shortened
 from elbert.reports.run import Run
-from elbert.tracing.answers import answer, answers_by_layer, gold_words
 
 _EXCERPT = 160
 _LONGEST = 1200
@@ -26,8 +25,8 @@ def _text(run: Run, row: int) -> dict[str, Any]:
     text = run.texts[row]
     whole = text if isinstance(text, str) else " ⁄ ".join(text)
     exit_layer = int(run.exit_layer[row])
-    said = answers_by_layer(run.outputs.probs[row], run.names, run.problem_type)
-    known = [] if run.gold is None else [("label", gold_words(run.gold[row], run.names, run.problem_type))]
+    said = [run.task.words(probs, run.names) for probs in run.outputs.probs[row].tolist()]
+    known = [] if run.gold is None else [("label", run.task.gold_words(run.gold[row], run.names))]
     return {
         "said": said[exit_layer - 1],
         "right": None if run.verdicts is None else bool(run.verdicts.at_exit[row]),
@@ -47,15 +46,15 @@ def _text(run: Run, row: int) -> dict[str, Any]:
 def _best(run: Run, row: int, layer: int, most: int = 3) -> str:
     """Return the most probable classes of one exit in words."""
     probs = run.outputs.probs[row, layer - 1]
-    if run.problem_type == "regression":
-        return answer(probs.tolist(), run.names, run.problem_type)
+    if not run.names:
+        return run.task.words(probs.tolist(), run.names)
     best = probs.argsort(descending=True)[:most].tolist()
     return ", ".join(f"{run.names[index]} {probability(float(probs[index]))}" for index in best)
 
 
 def _strip(run: Run, said: list[str], exit_layer: int) -> dict[str, Any]:
     """Return the letter of every layer's answer, and what the letters stand for where there are several."""
-    if run.problem_type == "regression":
+    if not run.names:
         return {"marks": said, "legend": []}
     order = list(dict.fromkeys([said[exit_layer - 1], *said]))
     letters = {words: "ABCDEFGH"[place] if place < 8 else "·" for place, words in enumerate(order)}

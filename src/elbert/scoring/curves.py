@@ -11,24 +11,17 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, replay
-from elbert.results import LABEL_CUT, LayerOutputs, ProblemType
+from elbert.results import LayerOutputs, ProblemType
 from elbert.scoring.metrics import score
+from elbert.tasks import task_of
 
 # Texts replayed together: a window of eight outputs over 150 classes takes 40 MB for them.
 _ROWS_AT_ONCE = 8192
-
-# What answers are kept in; 100,000 texts of 12 layers are 5 MB of class indices.
-_ANSWER_DTYPES: dict[ProblemType, Any] = {
-    "single_label_classification": np.int32,
-    "multi_label_classification": np.uint8,
-    "regression": np.float32,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +45,6 @@ class OperatingPoint:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {**asdict(self), "policy": self.policy.to_dict()}
-
-
-def answers(probs: Tensor, problem_type: ProblemType) -> Tensor:
-    """Return what `evaluation.metrics.score` takes as predictions.
-
-    Args:
-        probs: [..., C] softmax, sigmoid or raw values.
-        problem_type: how to read them.
-
-    Returns:
-        Class indices [...]; 0/1 decisions [..., C] at `LABEL_CUT` for multi-label; values [...] or [..., C] for
-        regression.
-    """
-    if problem_type == "single_label_classification":
-        return probs.argmax(-1)
-    if problem_type == "multi_label_classification":
-        return (probs >= LABEL_CUT).to(torch.float32)
-    return probs.squeeze(-1) if probs.shape[-1] == 1 else probs
 
 
 def scores_by_layer(outputs: LayerOutputs, labels: ArrayLike, metric: str | None = None) -> list[float]:
@@ -129,7 +104,8 @@ def replay_all(policies: Iterable[ExitPolicy], outputs: LayerOutputs | Iterable[
         small = np.uint8 if layers < 256 else np.uint16
         rows = [replay(policy, part).numpy().astype(small) for policy in settings]
         exits.append(np.stack(rows) if rows else np.zeros((0, len(part.probs)), small))
-        said.append(answers(part.probs, kind).numpy().astype(_ANSWER_DTYPES[kind]))
+        task = task_of(kind)
+        said.append(task.decisions(part.probs).numpy().astype(task.answer_dtype))
     if kind is None:
         raise UsageError("there are 0 recorded texts to replay; give at least one")
     return Replays(settings, np.concatenate(exits, 1), np.concatenate(said), kind)
@@ -192,4 +168,4 @@ def _rows_at_once(outputs: LayerOutputs | Iterable[LayerOutputs]) -> Iterator[La
 
 
 def _score(outputs: LayerOutputs, probs: Tensor, labels: ArrayLike, metric: str | None) -> float:
-    return score(outputs.problem_type, answers(probs, outputs.problem_type).numpy(), labels, metric)[1]
+    return score(outputs.problem_type, task_of(outputs.problem_type).decisions(probs).numpy(), labels, metric)[1]

@@ -16,15 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.errors import MissingExtraError, UsageError, did_you_mean
 from elbert.results import ProblemType
+from elbert.tasks import task_of
 
 Array = NDArray[Any]
-
-# The metric of each problem type where none is named.
-DEFAULT_METRIC: dict[str, str] = {
-    "single_label_classification": "accuracy",
-    "multi_label_classification": "f1_micro",
-    "regression": "pearson",
-}
 
 # Short names people use.
 _ALIASES = {
@@ -85,17 +79,14 @@ def spearman(predictions: ArrayLike, labels: ArrayLike) -> float:
     return _correlation(ranks(_columns(predictions), axis=0), ranks(_columns(labels), axis=0))
 
 
-_CLASSES = ("single_label_classification", "multi_label_classification")
-
-# name -> (function, problem types it can score)
-METRICS: dict[str, tuple[Callable[[ArrayLike, ArrayLike], float], tuple[str, ...]]] = {
-    "accuracy": (accuracy, _CLASSES),
-    "f1_micro": (f1_micro, _CLASSES),
-    "f1_macro": (f1_macro, _CLASSES),
-    "f1_binary": (f1_binary, ("single_label_classification",)),
-    "matthews": (matthews, ("single_label_classification",)),
-    "pearson": (pearson, ("regression",)),
-    "spearman": (spearman, ("regression",)),
+METRICS: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
+    "accuracy": accuracy,
+    "f1_micro": f1_micro,
+    "f1_macro": f1_macro,
+    "f1_binary": f1_binary,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
 }
 
 
@@ -109,8 +100,8 @@ def metric_name(problem_type: ProblemType, name: str | None = None) -> str:
     Raises:
         UsageError: there is no such metric, or it does not fit.
     """
-    chosen = _ALIASES.get(name, name) if name else DEFAULT_METRIC[problem_type]
-    fitting = [known for known, (_, kinds) in METRICS.items() if problem_type in kinds]
+    fitting = task_of(problem_type).metrics
+    chosen = _ALIASES.get(name, name) if name else fitting[0]
     if chosen not in METRICS:
         raise UsageError(f"unknown metric {name!r}{did_you_mean(str(name), fitting)}")
     if chosen not in fitting:
@@ -141,7 +132,7 @@ def score(
         raise UsageError(f"predictions have shape {given.shape} and labels {wanted.shape}; they must be the same")
     if len(given) == 0:
         raise UsageError("there are 0 rows to score; give at least one")
-    return name, METRICS[name][0](given, wanted)
+    return name, METRICS[name](given, wanted)
 
 
 def _f1(predictions: ArrayLike, labels: ArrayLike, average: str) -> float:

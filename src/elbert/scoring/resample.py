@@ -134,7 +134,7 @@ def _repeated(name: str, replays: Replays, exit_layer: Array, labels: Array, wei
 
 def _tally(name: str, replays: Replays, labels: Array) -> _Tally | None:
     """Return the metric as a function of sums; None where it is none."""
-    multi = replays.problem_type == "multi_label_classification"
+    multi = replays.answers.ndim == 3  # [N, M, C] decisions, not [N, M] classes
     if name == "accuracy" or (name == "f1_micro" and not multi):
         return _Tally(1, _right, lambda sums, count: sums[..., 0] / count)
     if name == "f1_micro":

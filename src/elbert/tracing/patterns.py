@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elbert.results import Trace
-from elbert.tracing.answers import answers_by_layer, gold_words
+from elbert.tasks import task_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,12 @@ class Pattern:
     words: str
 
 
+def answers_by_layer(trace: Trace) -> list[str]:
+    """Return the answer of every exit in words, [M]."""
+    task = task_of(trace.problem_type)
+    return [task.words(row, trace.labels) for row in trace.probs.tolist()]
+
+
 def pattern_of(trace: Trace, gold: object = None) -> Pattern:
     """Return the pattern of one trace.
 
@@ -37,10 +43,10 @@ def pattern_of(trace: Trace, gold: object = None) -> Pattern:
         trace: of one text.
         gold: the right answer, encoded as in a `TextDataset`; None where nobody knows.
     """
-    if trace.problem_type == "regression":
+    if not trace.labels:
         return _of_values(trace, gold)
     exit_layer, layers = trace.exit_layer, trace.layers
-    said = answers_by_layer(trace.probs, trace.labels, trace.problem_type)
+    said = answers_by_layer(trace)
     here, last = said[exit_layer - 1], said[-1]
     if exit_layer == layers:
         return Pattern("late", "Ran to full depth", f"No exit before layer {layers} let the text leave.")
@@ -59,7 +65,7 @@ def _changed(trace: Trace, here: str, last: str, gold: object) -> Pattern:
     both = f"Layer {trace.exit_layer} says “{here}”, layer {trace.layers} would have said “{last}”."
     if gold is None:
         return Pattern("differs", "The answer at the exit differs from the last layer's", both)
-    right = gold_words(gold, trace.labels, trace.problem_type)
+    right = task_of(trace.problem_type).gold_words(gold, trace.labels)
     if here == right:
         return Pattern(
             "mitigated", "Overthinking mitigated", f"{both} The label is “{right}”: leaving early was right."

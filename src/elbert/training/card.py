@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from elbert.data.source import short_name
+from elbert.tasks import task_of
 
 _MOST_LABELS = 30
 
@@ -172,11 +173,7 @@ def _number(value: object, digits: int) -> str:
 
 
 def _opening(config: Any) -> str:
-    kind = {
-        "single_label_classification": "one label a text",
-        "multi_label_classification": "any number of labels a text",
-        "regression": "a number a text",
-    }[config.problem_type]
+    kind = task_of(config.problem_type).gives
     return (
         f"Gives {kind}. Trained with `elbert` so that each of its {config.num_hidden_layers} layers can answer: a text "
         "leaves at the first layer that is sure of it."
@@ -184,12 +181,12 @@ def _opening(config: Any) -> str:
 
 
 def _task(config: Any) -> str:
-    if config.problem_type == "regression":
+    task = task_of(config.problem_type)
+    if not task.has_classes:
         return "Regression: one number."
     names = [f"`{config.id2label[index]}`" for index in sorted(config.id2label)]
     more = f" and {len(names) - _MOST_LABELS} more" if len(names) > _MOST_LABELS else ""
-    kind = "one of" if config.problem_type == "single_label_classification" else "any of"
-    return f"{kind.capitalize()} {len(names)} labels: {', '.join(names[:_MOST_LABELS])}{more}."
+    return f"{task.choice.capitalize()} {len(names)} labels: {', '.join(names[:_MOST_LABELS])}{more}."
 
 
 def _slug(name: str) -> str:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from elbert.data import TextDataset
+from elbert.tasks import task_of
 
 # Texts given to the fast tokenizer at a time: enough to keep its threads busy.
 _TOKENIZE_AT_ONCE = 4096
@@ -121,8 +122,7 @@ class Collator:
 
 def collator_for(tokenizer: Any, problem_type: str) -> Collator:
     """Return the collator of a tokenizer and a problem type."""
-    whole = problem_type == "single_label_classification"
-    return Collator(int(tokenizer.pad_token_id or 0), torch.int64 if whole else torch.float32)
+    return Collator(int(tokenizer.pad_token_id or 0), getattr(torch, task_of(problem_type).target_dtype))
 
 
 class LengthGroupedBatches(Sampler[int]):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from elbert.data import TextDataset
 from elbert.modeling import MultiExitModel
+from elbert.tasks import task_of
 
 
 def start_head(model: MultiExitModel, dataset: TextDataset) -> None:
@@ -32,12 +33,12 @@ def start_head(model: MultiExitModel, dataset: TextDataset) -> None:
     units = ValueUnits.of(dataset)
     if units is not None:
         units.restore(model)
-    elif model.problem_type == "multi_label_classification":
-        labels = torch.tensor(dataset.labels, dtype=torch.float64)
-        share = (labels.sum(0) + 0.5) / (len(labels) + 1)
+        return
+    start = task_of(model.problem_type).start_bias(dataset.labels)
+    if start is not None:
         with torch.no_grad():
             for _, bias in _outs(model):
-                bias.copy_(share.logit())
+                bias.copy_(start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class ValueUnits:
     @classmethod
     def of(cls, dataset: TextDataset) -> ValueUnits | None:
         """Return the units of a data set's labels; None where they are no values."""
-        if dataset.labels is None or dataset.label_space is None or dataset.label_space.problem_type != "regression":
+        space = dataset.label_space
+        if dataset.labels is None or space is None or task_of(space.problem_type).has_classes:
             return None
         values = torch.tensor(dataset.labels, dtype=torch.float64)
         spread = float(values.std(correction=0))

@@ -182,13 +182,11 @@ def _elbert_json(
     trainer: EarlyExitTrainer, max_length: int, record: dict[str, Any], summary: TrainSummary
 ) -> dict[str, Any]:
     """Return the content of `elbert.json`: what the model needs to be used, and how it came about."""
-    # A regression has no stage 1, and `monotone` never fires for it.
-    criterion = "range" if trainer.multi_exit.problem_type == "regression" else None
     outcome = {key: value for key, value in summary.to_dict().items() if key not in ("out", "scheme")}
     return {
         "scheme": {**trainer.scheme.to_dict(), "citation": trainer.scheme.citation},
         "max_length": max_length,
-        "policies": {DEFAULT_POLICY: make_policy(DEFAULT_POLICY, criterion=criterion).to_dict()},
+        "policies": {DEFAULT_POLICY: make_policy(DEFAULT_POLICY, criterion=trainer.task.criterion).to_dict()},
         "default_policy": DEFAULT_POLICY,
         "calibration": {},
         "training": {

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,6 +28,7 @@ from elbert.modeling.files.disk import FREE_SPACE, write_errors
 from elbert.modeling.losses import row_losses
 from elbert.results import ProblemType
 from elbert.runs.callbacks import TrainingInterruptedError
+from elbert.tasks import task_of
 from elbert.training.encoding import EncodedDataset, collator_for, encode
 from elbert.training.head_start import ValueUnits
 from elbert.training.settings import TrainSettings
@@ -105,7 +105,7 @@ def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
             f"teacher {name} is for {own.problem_type} and the data for {space.problem_type}; give a teacher of the "
             "same problem, or set problem_type in its config.json if that is wrong"
         )
-    order = (0,) if own.problem_type == "regression" else _order(name, own.names, space.names)
+    order = _order(name, own.names, space.names) if own.names else (0,)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Teacher(
         name, model.eval().to(device), tokenizer, order, min(max_length, model.family.max_length(model.config))
@@ -264,20 +264,8 @@ def taught_losses(
     logits, answers = logits.float(), answers.float()[:, None]
     share = torch.where(labelled > 0, weight, 1.0)[:, None]  # [B, 1]
     hard = row_losses(logits, labels, problem_type)
-    if problem_type == "regression":
-        soft = (logits - answers).square().mean(-1)
-    elif problem_type == "single_label_classification":
-        theirs, mine = (F.log_softmax(each / temperature, dim=-1) for each in (answers, logits))
-        soft = temperature**2 * (theirs.exp() * (theirs - mine)).sum(-1)
-    else:
-        soft = temperature**2 * _yes_and_no(logits / temperature, answers / temperature).mean(-1)
+    soft = task_of(problem_type).divergence(logits, answers, temperature)
     return ((1 - share) * hard + share * soft).mean(0)
-
-
-def _yes_and_no(mine: Tensor, theirs: Tensor) -> Tensor:
-    """Return the divergence of two answers to yes or no, from their log-odds."""
-    yes, no = (F.logsigmoid(sign * theirs) - F.logsigmoid(sign * mine) for sign in (1, -1))
-    return theirs.sigmoid() * yes + (-theirs).sigmoid() * no
 
 
 def _order(name: str, own: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from elbert.modeling.losses import depth_distance
 from elbert.results import ProblemType
 from elbert.runs.folder import CHECKPOINT, step_of
 from elbert.scoring.metrics import metric_name, score
+from elbert.tasks import task_of
 from elbert.training import checkpoint
 from elbert.training.encoding import EncodedDataset, LengthGroupedBatches, LongestFirst, collator_for
 from elbert.training.schemes import LossScheme
@@ -90,6 +91,7 @@ class EarlyExitTrainer(Trainer):
     ) -> None:
         self.teacher_weight, self.temperature, self.leap = teacher_weight, temperature, leap
         self.multi_exit, self.scheme, self.tokenizer = model, scheme, tokenizer
+        self.task = task_of(model.problem_type)
         self.metric = metric_name(model.problem_type, metric)
         self.step_log = StepLog(None)
         self._log_file = log_file
@@ -169,7 +171,7 @@ class EarlyExitTrainer(Trainer):
         loss = layer_losses(logits, labels, self.multi_exit.problem_type).mean()
         if prediction_loss_only:
             return loss, None, None
-        return loss, decisions(logits, self.multi_exit.problem_type), labels
+        return loss, self.task.decisions(self.task.probabilities(logits.float())), labels
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as transformers does, with the scheme's weights beside the loss."""
@@ -223,25 +225,11 @@ class EarlyExitTrainer(Trainer):
             checkpoint.load_generators(Path(checkpoint_folder))
 
 
-def decisions(logits: Tensor, problem_type: ProblemType) -> Tensor:
-    """Return what every exit decides, from logits [B, M, C].
-
-    Returns:
-        Class ids [B, M] (single label), zeros and ones [B, M, C] (multi-label, at probability 0.5), values [B, M, C]
-        (regression).
-    """
-    if problem_type == "single_label_classification":
-        return logits.argmax(-1)
-    if problem_type == "multi_label_classification":
-        return (logits >= 0).to(torch.uint8)
-    return logits.float()
-
-
 def layer_scores(evaluated: Any, *, problem_type: ProblemType, metric: str) -> dict[str, float]:
     """Score every exit's decisions.
 
     Args:
-        evaluated: transformers' `EvalPrediction` with decisions as `decisions` returns them, and labels.
+        evaluated: transformers' `EvalPrediction` with `Task.decisions` of every exit, and labels.
         problem_type: how to read them.
         metric: full name of the metric.
 
@@ -252,7 +240,6 @@ def layer_scores(evaluated: Any, *, problem_type: ProblemType, metric: str) -> d
     scores = []
     for layer in range(given.shape[1]):
         one = given[:, layer]
-        shaped = one.reshape(labels.shape) if problem_type == "regression" else one
-        scores.append(score(problem_type, shaped, labels.astype(one.dtype), metric)[1])
+        scores.append(score(problem_type, one.reshape(labels.shape), labels.astype(one.dtype), metric)[1])
     named = {f"layer_{layer}": value for layer, value in enumerate(scores, start=1)}
     return {**named, "final": scores[-1], "mean-exit": float(np.mean(scores))}

@@ -20,7 +20,7 @@ from elbert.engine.requests import Arrival
 from elbert.errors import ElbertError
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
 from elbert.modeling.files.plain_tokenizer import read_lean_tokenizer
-from elbert.results import LABEL_CUT
+from elbert.tasks import task_of
 from elbert.tokens import arrivals
 
 Array = NDArray[Any]
@@ -149,13 +149,6 @@ def padded(rows: Sequence[Arrival], padding: int, *, typed: bool) -> dict[str, A
 
 def read(logits: Array, problem_type: str) -> list[Answer]:
     """Return the answers that logits [rows, C] stand for."""
-    if problem_type == "single_label_classification":
-        return [int(index) for index in logits.argmax(-1)]
-    if problem_type == "multi_label_classification":
-        return [cut(row) for row in (np.tanh(logits / 2) + 1) / 2]  # the sigmoid, without overflow
-    return [float(row[0]) if len(row) == 1 else [float(value) for value in row] for row in logits]
-
-
-def cut(probs: Sequence[float] | Array) -> list[float]:
-    """Return one zero or one per class: what is said of a multi-label text of these probabilities [C]."""
-    return [float(each >= LABEL_CUT) for each in probs]
+    task = task_of(problem_type)
+    answers: list[Answer] = task.decisions(task.probabilities(torch.as_tensor(logits))).tolist()
+    return answers

@@ -19,6 +19,7 @@ from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.bench.rows import Row, compared, empty_row, row_of
 from elbert.evaluation.bench.systems import REFERENCE, SYSTEMS
 from elbert.evaluation.bench.worker import Worker, WorkerError
+from elbert.tasks import task_of
 
 # Scores answers to the first texts; None where there is nothing to score by.
 Scorer = Callable[[Sequence[Any]], float | None]
@@ -238,6 +239,6 @@ def _rows(runners: Sequence[_Runner], job: Job, plan: Plan, score: Scorer, **abo
 
 def _agreement(given: Answers, wanted: Answers | None, problem_type: str) -> float | None:
     """Return the share of equal answers; None without a reference, or for values."""
-    if wanted is None or problem_type == "regression":
+    if wanted is None or not task_of(problem_type).has_classes:
         return None
     return sum(a == b for a, b in zip(given.labels, wanted.labels, strict=True)) / len(wanted.labels)

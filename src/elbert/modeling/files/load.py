@@ -17,6 +17,7 @@ from transformers import AlbertForSequenceClassification, AutoConfig, AutoModelF
 
 from elbert.errors import ModelError, UsageError
 from elbert.metadata import FILE_NAME, HeadKind, check_heads, metadata, read_json, read_metadata
+from elbert.modeling.classes import Classes, make_classes
 from elbert.modeling.configs import RANDOM_CONFIGS, random_config, vocab_limit
 from elbert.modeling.families import check_family, family_of
 from elbert.modeling.files.checks import check_vocabulary, one_line, read_exit_heads
@@ -25,7 +26,6 @@ from elbert.modeling.files.sources import TOKENIZER_FILES, find_folder
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.tokenizer import train_tokenizer
-from elbert.tasks import Task, make_task
 
 _CONVERT = "AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=False).save_pretrained(folder)"
 
@@ -63,7 +63,7 @@ def load_model(
         UsageError: there is no such model, or the arguments contradict each other.
         ModelError: the folder's content cannot be used.
     """
-    kind, task = check_heads(heads), make_task(num_labels, labels, problem_type)
+    kind, task = check_heads(heads), make_classes(num_labels, labels, problem_type)
     if str(name_or_path) in RANDOM_CONFIGS and not Path(name_or_path).is_dir():
         return _random(str(name_or_path), task, kind, texts)
     return _from_folder(find_folder(name_or_path), task, kind)
@@ -99,7 +99,7 @@ def load_tokenizer(folder: Path) -> Any:
     return _read_tokenizer(folder, _read_config(folder))
 
 
-def _random(name: str, task: Task | None, heads: HeadKind, texts: Iterable[str] | None) -> Loaded:
+def _random(name: str, task: Classes | None, heads: HeadKind, texts: Iterable[str] | None) -> Loaded:
     tokenizer = train_tokenizer(texts or (), vocab_limit(name))
     fields = {} if task is None else task.config_fields()
     config = random_config(name, vocab_size=len(tokenizer), **fields)
@@ -107,7 +107,7 @@ def _random(name: str, task: Task | None, heads: HeadKind, texts: Iterable[str] 
     return model.eval(), tokenizer, metadata(None, heads)
 
 
-def _from_folder(folder: Path, task: Task | None, heads: HeadKind) -> Loaded:
+def _from_folder(folder: Path, task: Classes | None, heads: HeadKind) -> Loaded:
     config = _read_config(folder)
     content = read_metadata(folder)
     kept = task is None or _answers(config, task)
@@ -141,7 +141,7 @@ def _read_config(folder: Path) -> Any:
     return config
 
 
-def _answers(config: Any, task: Task) -> bool:
+def _answers(config: Any, task: Classes) -> bool:
     """Say whether the checkpoint's head was trained for exactly these classes."""
     trained = any(str(name).endswith("ForSequenceClassification") for name in config.architectures or ())
     names = tuple(str(config.id2label[index]) for index in sorted(config.id2label))

@@ -14,8 +14,9 @@ import transformers
 
 from elbert.data import Text
 from elbert.engine.placement import DTYPES
-from elbert.evaluation.bench.batches import cut, load_tokenizer
+from elbert.evaluation.bench.batches import load_tokenizer
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
+from elbert.tasks import Task, task_of
 from elbert.tokens import arrivals
 
 
@@ -30,11 +31,10 @@ def load(job: Job, spec: Spec) -> Run:
         dtype=DTYPES[spec.dtype],
     )
     ids = {str(name): int(index) for name, index in pipe.model.config.label2id.items()}
-    several = job.problem_type != "single_label_classification"
+    task = task_of(job.problem_type)
     settings: dict[str, Any] = {"truncation": True, "max_length": job.max_length}
-    if several:
-        function = "sigmoid" if job.problem_type == "multi_label_classification" else "none"
-        settings |= {"top_k": None, "function_to_apply": function}
+    if not task.exclusive:
+        settings |= {"top_k": None, "function_to_apply": task.squash}
     places = {
         index: len(row.ids) for row in arrivals(job.texts, tokenizer, job.max_length, {}) for index in [row.index]
     }
@@ -46,7 +46,7 @@ def load(job: Job, spec: Spec) -> Run:
         inputs = [_input(texts[index]) for index in chosen]
         labels: list[Answer] = [0] * len(texts)
         for index, output in zip(chosen, pipe(inputs, batch_size=batch, **settings), strict=True):
-            labels[index] = _answer(output, ids, job.problem_type)
+            labels[index] = _answer(output, ids, task)
         return Answers(labels)
 
     return run
@@ -56,13 +56,12 @@ def _input(text: Text) -> Any:
     return text if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
 
 
-def _answer(output: Any, ids: dict[str, int], problem_type: str) -> Answer:
+def _answer(output: Any, ids: dict[str, int], task: Task) -> Answer:
     """Return a class index, zeros and ones by class, or the values, from what the pipeline says of one text."""
-    if problem_type == "single_label_classification":
+    if task.exclusive:
         return ids[output["label"]]
     scores = [0.0] * len(ids)
     for each in output:
         scores[ids[each["label"]]] = each["score"]
-    if problem_type == "multi_label_classification":
-        return cut(scores)
-    return scores[0] if len(scores) == 1 else scores
+    answer: Answer = task.decisions(torch.tensor(scores)).tolist()
+    return answer

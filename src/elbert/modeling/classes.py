@@ -1,0 +1,73 @@
+"""The classes of a fresh head, from what a caller says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from elbert.errors import UsageError, did_you_mean
+from elbert.results import ProblemType
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """What a head answers.
+
+    Attributes:
+        names: one per class, in the order of the logits; `("score",)` for regression.
+        problem_type: how to read the logits.
+    """
+
+    names: tuple[str, ...]
+    problem_type: ProblemType
+
+    def config_fields(self) -> dict[str, Any]:
+        """Return the fields of a transformers configuration that say the same."""
+        return {
+            "id2label": dict(enumerate(self.names)),
+            "label2id": {name: index for index, name in enumerate(self.names)},
+            "problem_type": self.problem_type,
+        }
+
+
+def make_classes(num_labels: int | None, labels: Sequence[str] | None, problem_type: str | None) -> Classes | None:
+    """Return the classes these arguments of `load_model` describe, or None where they are all None.
+
+    Args:
+        num_labels: count of classes, where they have no names.
+        labels: names of the classes; may be empty for regression.
+        problem_type: one of transformers' three words; by default regression for one label without a name, otherwise
+            single label.
+
+    Raises:
+        UsageError: they contradict each other or leave the count of classes open.
+    """
+    if num_labels is None and labels is None and problem_type is None:
+        return None
+    if problem_type is not None and problem_type not in get_args(ProblemType):
+        raise UsageError(f"unknown problem_type {problem_type!r}{did_you_mean(problem_type, get_args(ProblemType))}")
+    if problem_type == "regression" or (problem_type is None and not labels and num_labels == 1):
+        if num_labels not in (None, 1) or len(labels or ()) > 1:
+            raise UsageError(f"regression has one output, not {num_labels or len(labels or ())}")
+        return Classes(tuple(labels or ("score",)), "regression")
+    names = _class_names(num_labels, labels)
+    if problem_type == "multi_label_classification":
+        return Classes(names, "multi_label_classification")
+    if len(names) < 2:
+        raise UsageError(f"a classifier needs two classes or more, not {len(names)}: {', '.join(names)}")
+    return Classes(names, "single_label_classification")
+
+
+def _class_names(num_labels: int | None, labels: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(labels, str):
+        raise UsageError(f"labels must be a list of class names, not the string {labels!r}")
+    names = tuple(labels) if labels is not None else tuple(f"LABEL_{index}" for index in range(num_labels or 0))
+    if not names:
+        raise UsageError("a fresh head needs its classes: pass labels (their names) or num_labels (their count)")
+    if num_labels is not None and num_labels != len(names):
+        raise UsageError(f"num_labels is {num_labels} but {len(names)} labels are named: pass only one of them")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise UsageError(f"class names must differ, but {repeated[0]!r} is there twice")
+    return names

@@ -1,0 +1,97 @@
+"""What each problem type makes of the same numbers, beside the slow and obvious."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from elbert.results import ProblemType
+from elbert.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS, Task, default_task, task_of
+
+NAMES = ("cold", "warm", "hot")
+LOGITS = torch.tensor([[0.1, 0.9, -1.0], [2.0, -1.0, 3.0]])
+
+
+def test_probabilities_add_up_to_one_stand_each_for_itself_or_are_values() -> None:
+    assert torch.allclose(SINGLE_LABEL.probabilities(LOGITS).sum(-1), torch.ones(2))
+    assert torch.allclose(MULTI_LABEL.probabilities(LOGITS), 1 / (1 + (-LOGITS).exp()))
+    assert torch.equal(REGRESSION.probabilities(LOGITS), LOGITS)
+
+
+def test_decisions_of_tensors_and_arrays_are_the_same() -> None:
+    wanted = {"single_label_classification": [1, 2], "multi_label_classification": [[0, 1, 0], [1, 0, 1]]}
+    probs = torch.tensor([[0.2, 0.7, 0.1], [0.5, 0.4, 0.9]])
+    for problem_type, task in TASKS.items():
+        given = task.decisions(probs)
+        assert np.array_equal(given.numpy(), task.decisions(probs.numpy()))
+        if problem_type in wanted:
+            assert given.tolist() == wanted[problem_type]
+    assert REGRESSION.decisions(torch.tensor([[1.5], [2.5]])).tolist() == [1.5, 2.5]
+    assert REGRESSION.decisions(probs).shape == (2, 3)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_an_answer_encoded_again_is_the_decision_it_came_from(task: Task) -> None:
+    probs = task.probabilities(LOGITS)
+    encoded = [task.encoded(label, NAMES) for label, _ in task.answers(probs, NAMES)]
+    assert torch.allclose(torch.tensor(encoded).double(), task.decisions(probs).double())
+
+
+@pytest.mark.parametrize(
+    ("task", "words"), [(SINGLE_LABEL, "warm"), (MULTI_LABEL, "cold + warm"), (REGRESSION, "0.50, 0.70, 0.10")]
+)
+def test_words_say_the_answer(task: Task, words: str) -> None:
+    assert task.words([0.5, 0.7, 0.1], NAMES) == words
+    assert MULTI_LABEL.words([0.1, 0.2, 0.3], NAMES) == "no label"
+
+
+def test_the_losses_are_cross_entropy_yes_or_no_and_squared_error() -> None:
+    logits = LOGITS[:, None]  # two texts, one exit
+    single = SINGLE_LABEL.exit_losses(logits, torch.tensor([1, 0]))
+    by_hand = [
+        -math.log(math.exp(row[at]) / sum(map(math.exp, row))) for row, at in zip(LOGITS.tolist(), (1, 0), strict=True)
+    ]
+    assert single[:, 0].tolist() == pytest.approx(by_hand)
+    ones = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+    p = 1 / (1 + (-LOGITS).exp())
+    assert MULTI_LABEL.exit_losses(logits, ones)[:, 0].tolist() == pytest.approx(
+        (-(ones * p.log() + (1 - ones) * (1 - p).log())).mean(-1).tolist(), rel=1e-5
+    )
+    assert REGRESSION.exit_losses(logits, ones)[:, 0].tolist() == pytest.approx(
+        ((LOGITS - ones) ** 2).mean(-1).tolist()
+    )
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_an_exit_that_says_what_the_teacher_says_is_at_no_distance(task: Task) -> None:
+    teacher = LOGITS[:, None]
+    assert task.divergence(teacher, teacher, 2.0).abs().max() < 1e-6
+    assert task.divergence(teacher + torch.tensor([1.0, 0.0, -1.0]), teacher, 2.0).min() > 0
+
+
+def test_a_set_of_labels_costs_right_or_wrong_or_one_minus_its_f1() -> None:
+    said, so = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert MULTI_LABEL.mistakes(said, so, "accuracy", 1.0)[0].tolist() == [1, 0]
+    costs, _, binary = MULTI_LABEL.mistakes(said, so, "f1_micro", 1.0)
+    assert costs.tolist() == pytest.approx([1 / 3, 0])
+    assert not binary
+    values, about, _ = REGRESSION.mistakes(torch.tensor([1.0, 9.0]), torch.tensor([2.0, 1.0]), "pearson", 4.0)
+    assert values.tolist() == [0.25, 1.0]
+    assert "/ 4" in about
+
+
+def test_a_softmax_over_one_class_is_read_as_a_value() -> None:
+    single: ProblemType = "single_label_classification"
+    assert task_of(single, 1) is REGRESSION is default_task(1)
+    assert task_of(single, 2) is task_of(single) is SINGLE_LABEL is default_task(2)
+    assert task_of("multi_label_classification", 1) is MULTI_LABEL
+
+
+def test_no_torch_is_imported_before_there_are_tensors() -> None:
+    code = "import sys, elbert.tasks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
