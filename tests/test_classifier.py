@@ -257,3 +257,35 @@ def test_a_batch_larger_than_any_input_gives_the_same_answers(
     assert classifier.predict(tiny_texts, batch_size=batch_size) == classifier.predict(
         tiny_texts, batch_size=len(tiny_texts)
     )
+
+
+def test_probabilities_come_in_rows_beside_the_classes(build, tiny_texts):
+    classifier = build()
+    probs = classifier.predict_proba(tiny_texts, policy="full")
+    assert probs.shape == (len(tiny_texts), len(classifier.classes_))
+    assert probs.sum(1) == pytest.approx(1)
+    assert [classifier.classes_[row.argmax()] for row in probs] == [
+        each.label for each in classifier.predict(tiny_texts, policy="full")
+    ]
+    assert classifier.predict_proba([]).shape == (0, len(classifier.classes_))
+    with pytest.raises(UsageError, match="list"):
+        classifier.predict_proba("one text")
+
+
+def test_fit_takes_texts_and_labels_and_keeps_the_folder_where_asked(tiny_texts, tmp_path):
+    texts = [f"{text} {row}" for row in range(5) for text in tiny_texts]
+    labels = ["bad", "good"] * (len(texts) // 2)
+    settings = {"model": "random-tiny", "epochs": 1, "batch_size": 8, "seed": 3, "dtype": "float32"}
+    fitted = Classifier.fit(texts, labels, **settings)
+    assert fitted.classes_ == ("bad", "good")
+    assert {each.label for each in fitted.predict(texts)} <= {"bad", "good"}
+    kept = Classifier.fit(texts, labels, out=tmp_path / "model", **settings)
+    assert (
+        Classifier.from_pretrained(tmp_path / "model").predict(texts[:8])
+        == kept.predict(texts[:8])
+        == fitted.predict(texts[:8])
+    )
+    with pytest.raises(UsageError, match="one label a text"):
+        Classifier.fit(texts, labels[:-1])
+    with pytest.raises(UsageError, match="epochs"):
+        Classifier.fit(texts, labels, epoch=2)

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, get_args, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from elbert.calibration import Calibration, Drift, calibrate, check, exit_confidence
 from elbert.calibration.misfit import misfit
 from elbert.calibration.promises import check_request, default_name, promises
 from elbert.calibration.seen import check_unseen
-from elbert.data import Labels, Text, TextDataset
+from elbert.data import Labels, Text, TextDataset, load_data
 from elbert.data.source import fingerprint, short_name
 from elbert.engine import Engine
 from elbert.engine.backends.backend import choose_backend
@@ -25,6 +28,7 @@ from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
 from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names, replay
+from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.plain import PlainModel, open_model
 from elbert.modeling.files.plain_tokenizer import LeanTokenizer
@@ -39,6 +43,7 @@ from elbert.tracing.words import words_of
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
+    from elbert.modeling.weights import EncoderWeights
 
 # Texts recorded between two ticks of a progress bar.
 _AT_ONCE = 512
@@ -69,6 +74,7 @@ class Classifier:
         device: str = "auto",
         dtype: str = "auto",
         policy: ExitPolicy | str | dict[str, Any] | None = None,
+        problem_type: str | None = None,
     ) -> None:
         exported = model if isinstance(model, ExportedModel) else None
         self.backend = choose_backend(backend, exported.backend if exported else None)
@@ -78,7 +84,9 @@ class Classifier:
         self.name = name
         self.device = choose_device("cpu" if device == "auto" and self.backend != "torch" else device)
         self.dtype = choose_dtype(exported.dtype if exported and dtype == "auto" else dtype, self.device)
-        weights = model.weights()
+        weights = self._weights = _read_as(model.weights(), problem_type or self.elbert.get("problem_type"))
+        if problem_type is not None:
+            self.elbert["problem_type"] = problem_type
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
         self.task = task_of(self.problem_type)
@@ -95,7 +103,7 @@ class Classifier:
         chosen = default if policy is None else policy
         self.policy = self._resolve(chosen)
         self.engine = Engine(
-            weights,
+            self._weights,
             dtype=DTYPES[self.dtype],
             device=self.device,
             backend=self.backend,
@@ -114,6 +122,7 @@ class Classifier:
         device: str = "auto",
         dtype: str = "auto",
         policy: ExitPolicy | str | dict[str, Any] | None = None,
+        problem_type: str | None = None,
     ) -> Classifier:
         """Load a trained classifier.
 
@@ -125,22 +134,69 @@ class Classifier:
             dtype: "auto" (float32 on a CPU, bfloat16 on CUDA), "float32", "bfloat16" (not onnxruntime), "int8" (torch
                 on a CPU with AVX-512 VNNI), or "float16" (CUDA only).
             policy: an `ExitPolicy`, its name, its dict, or the name of a policy saved with the model; None takes the
-                model's default, or ELBERT's published rule where the model has none.
+                model's default, or full depth where the model has none.
+            problem_type: how to read the logits, where the model's configuration says nothing or what is wrong: many a
+                multi-label model calls itself nothing at all. Saved with the model's policies.
 
         Raises:
             UsageError: an unknown model, backend, device, dtype or policy.
             ModelError: the folder's content is unusable.
         """
         loaded, tokenizer, elbert = open_model(str(model))
-        return cls(
-            loaded, tokenizer, elbert, name=str(model), backend=backend, device=device, dtype=dtype, policy=policy
-        )
+        more = {"backend": backend, "device": device, "dtype": dtype}
+        return cls(loaded, tokenizer, elbert, name=str(model), policy=policy, problem_type=problem_type, **more)
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Iterable[Text],
+        labels: Iterable[Any],
+        *,
+        model: str | Path | None = None,
+        out: str | Path | None = None,
+        problem_type: ProblemType | None = None,
+        **settings: Any,
+    ) -> Classifier:
+        """Fine-tune a model on texts and labels; `elbert.train` does the same with files, a dev set and resuming.
+
+        Args:
+            texts: strings or pairs, as many as there are labels.
+            labels: names, ids or numbers; for multi-label lists of them.
+            model: a folder, hub id, bundled checkpoint or random-… shape to start from; None takes the bundled one.
+            out: the model folder to be; None keeps the model in memory alone.
+            problem_type: where the labels' looks say otherwise.
+            settings: fields of `TrainSettings`: epochs, batch_size, seed, …
+
+        Returns:
+            The classifier, with ELBERT's rule as its policy until it is calibrated.
+
+        Raises:
+            UsageError: an unknown model or setting, or `out` is taken.
+            DataError: nothing can be learnt from the data.
+        """
+        from elbert.modeling.files.load import load_model
+        from elbert.training import TrainSettings, default_model, start_model, train
+
+        rows = load_data(_labelled(texts, labels), problem_type=problem_type)
+        chosen = TrainSettings.from_dict(settings)
+        name = default_model() if model is None else model
+        start, tokenizer = start_model(name, rows, chosen)
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / "model" if out is None else Path(out)
+            train(start, tokenizer, rows, None, chosen, folder, progress=False, model_name=str(name))
+            return cls(*load_model(folder), name="" if out is None else str(out))
+
+    @property
+    def classes_(self) -> tuple[str, ...]:
+        """The class names in the order of `predict_proba`'s columns, as scikit-learn calls them; empty for values."""
+        return self.labels.names
 
     @property
     def model(self) -> MultiExitModel | ExportedModel:
         """The model as modules, for training and saving; read on first use, as running it needs its matrices only."""
         if isinstance(self._model, PlainModel):
             self._model = self._model.whole()
+        self._model.config.problem_type = self.problem_type
         return self._model
 
     @property
@@ -149,6 +205,24 @@ class Classifier:
         if isinstance(self._tokenizer, LeanTokenizer):
             self._tokenizer = self._tokenizer.whole()
         return self._tokenizer
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a string is an iterable of strings too, and comes first
+        self,
+        texts: Text,
+        *,
+        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        batch_size: int = 32,
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self,
+        texts: Iterable[Text],
+        *,
+        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        batch_size: int = 32,
+    ) -> list[Prediction]: ...
 
     def predict(
         self,
@@ -183,17 +257,46 @@ class Classifier:
 
         Texts are read ahead by 64 × batch_size to be ordered by length (on a CUDA device by two such windows).
         """
+        for prediction, _ in self._answers(texts, policy, batch_size):
+            yield prediction
+
+    def predict_proba(
+        self,
+        texts: Iterable[Text],
+        *,
+        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        batch_size: int = 32,
+    ) -> NDArray[np.float32]:
+        """Return what the exit each text left by says of every class, [N, C], columns as in `classes_`.
+
+        Softmax for single label, where rows add up to 1; sigmoid for multi-label; the values of a regression.
+
+        Args:
+            texts: strings or pairs; one string is refused, since its row would be lost among many.
+            policy: as in `predict`.
+            batch_size: as in `predict`.
+        """
+        if isinstance(texts, (str, tuple)):
+            raise UsageError("predict_proba takes a list of texts; put a single one into a list")
+        rows = [probs for _, probs in self._answers(texts, policy, batch_size)]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), self._weights.num_labels)
+
+    def _answers(
+        self, texts: Iterable[Text], policy: ExitPolicy | str | dict[str, Any] | None, batch_size: int
+    ) -> Iterator[tuple[Prediction, list[float]]]:
+        """Yield predictions, each with its probabilities, in input order."""
         _check_batch_size(batch_size)
         chosen = self._policy(policy)
         truncated: dict[int, bool] = {}
         departures = self.engine.run(self._arrivals(texts, truncated), chosen, batch_size=batch_size)
-        waiting: dict[int, Prediction] = {}
+        waiting: dict[int, tuple[Prediction, list[float]]] = {}
         following = 0
         for group in departures:
+            columns = (group.index.tolist(), group.exit_layer.tolist(), group.probs.tolist())
             answers = self.task.answers(group.probs, self.labels.names)
-            left = zip(group.index.tolist(), group.exit_layer.tolist(), answers, strict=True)
-            for index, layer, (label, score) in left:
-                waiting[index] = Prediction(label, score, layer, self.num_layers, truncated.pop(index))
+            for index, layer, probs, (label, score) in zip(*columns, answers, strict=True):
+                prediction = Prediction(label, score, layer, self.num_layers, truncated.pop(index))
+                waiting[index] = prediction, probs
             while following in waiting:
                 yield waiting.pop(following)
                 following += 1
@@ -261,6 +364,7 @@ class Classifier:
         batch_size: int = 32,
         on_texts: Callable[[int], object] | None = None,
         on_policy: Callable[[], object] | None = None,
+        allow_seen: bool = False,
     ) -> dict[str, Calibration]:
         """Find the fastest policies that give up less than was promised, and keep them with their evidence, see docs.
 
@@ -279,6 +383,7 @@ class Classifier:
             batch_size: texts in flight together.
             on_texts: called with a count of texts whenever so many more are recorded.
             on_policy: called after every policy tried.
+            allow_seen: only warn where the model was trained on some of these texts.
 
         Returns:
             Each policy with its evidence, by name; full depth, not `guaranteed`, where no test passed.
@@ -293,7 +398,7 @@ class Classifier:
         check_request(self.problem_type, promised, **search)
         dataset = self._dataset(texts, labels)
         sha256 = fingerprint(dataset.texts, dataset.labels)
-        check_unseen(self.elbert.get("training"), sha256, dataset.name)
+        check_unseen(self.elbert.get("training"), dataset.texts, sha256, dataset.name, allowed=allow_seen)
         outputs = self.record(dataset.texts, batch_size=batch_size, on_texts=on_texts)
         about = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
         found = {
@@ -422,7 +527,9 @@ class Classifier:
 
     def _here(self) -> dict[str, str]:
         """Return the circumstances a promise depends on."""
-        return {"dtype": self.dtype, "backend": self.backend}
+        digest = weights_digest(self._weights)
+        here = {"dtype": self.dtype, "backend": self.backend, "device": self.device.split(":")[0]}
+        return here if digest is None else {**here, "weights": digest}
 
     def _arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
         return arrivals(texts, self._tokenizer, self.max_length, truncated)
@@ -459,3 +566,26 @@ def _check_batch_size(batch_size: int) -> None:
     """Raise UsageError where it is no whole number of 1 or more."""
     if not isinstance(batch_size, SupportsIndex) or batch_size < 1:
         raise UsageError(f"batch_size is {batch_size!r}; allowed: a whole number of 1 or more")
+
+
+def _read_as(weights: EncoderWeights, problem_type: str | None) -> EncoderWeights:
+    """Return the weights with the problem type named; raises UsageError where there is none such, or it can't be."""
+    if problem_type is None or problem_type == weights.problem_type:
+        return weights
+    known = get_args(ProblemType)
+    if problem_type not in known:
+        raise UsageError(f"unknown problem_type {problem_type!r}{did_you_mean(problem_type, known)}")
+    if task_of(problem_type, weights.num_labels).problem_type != problem_type:
+        raise UsageError(f"problem_type is {problem_type!r}, but the model has one output; classes take two or more")
+    return replace(weights, problem_type=problem_type)
+
+
+def _labelled(texts: Iterable[Text], labels: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return rows as a reader takes them; raises UsageError where there are more of one than of the other."""
+    pairs, values = list(texts), list(labels)
+    if len(pairs) != len(values):
+        raise UsageError(f"{len(pairs)} texts but {len(values)} labels; give one label a text")
+    halves = [(text, None) if isinstance(text, str) else text for text in pairs]
+    paired = any(pair is not None for _, pair in halves)
+    cells = [{"text": text, **({"text_pair": pair} if paired else {})} for text, pair in halves]
+    return [{**row, "label": value} for row, value in zip(cells, values, strict=True)]

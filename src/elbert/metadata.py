@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from elbert.errors import ElbertError, ModelError, UsageError, did_you_mean
+from elbert.results import ProblemType
 
 FILE_NAME = "elbert.json"
 FORMAT = 1
@@ -16,6 +17,7 @@ FORMAT = 1
 # What a reader relies on where the file has it: field, check, what is allowed.
 _FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("max_length", lambda value: type(value) is int and value >= 3, "a whole number of 3 or more"),
+    ("problem_type", lambda value: value in get_args(ProblemType), f"one of {', '.join(get_args(ProblemType))}"),
     ("policies", lambda value: isinstance(value, dict), "an object of exit policies by name"),
     ("default_policy", lambda value: isinstance(value, str), "the name of an exit policy"),
     ("calibration", lambda value: isinstance(value, dict) or value == [], "an object of evidence by policy name"),

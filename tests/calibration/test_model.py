@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from elbert import Classifier, TextDataset
-from elbert.data.source import fingerprint
+from elbert.data.source import fingerprint, sketch
 from elbert.errors import CalibrationWarning, DataError, UsageError
 from elbert.exits import make
 
@@ -199,3 +199,79 @@ def test_todays_texts_are_compared_with_the_calibrations(build: Build, texts: li
         classifier.check(texts, "mien")
     with pytest.raises(DataError, match="no texts"):
         classifier.check([], "mine")
+
+
+def trained_on(build: Build, texts: list[str]) -> Classifier:
+    part = {"name": "a/train.csv", "rows": len(texts), "digest": "0" * 16, "sketch": sketch(texts)}
+    return build({"training": {"data": {"train": part}}})
+
+
+@pytest.mark.parametrize("kind", ["a copy", "shuffled", "without a row", "among many others"])
+def test_texts_the_model_was_trained_on_are_refused_however_they_come(
+    build: Build, texts: list[str], kind: str
+) -> None:
+    others = [f"another text {row}" for row in range(400)]
+    given = {
+        "a copy": list(texts),
+        "shuffled": texts[::-1],
+        "without a row": texts[1:],
+        "among many others": [*others, *texts[:10]],
+    }[kind]
+    known = len(set(given) & set(texts))
+    classifier = trained_on(build, texts)
+    with pytest.raises(UsageError, match=f"{known} of {len(given)} texts are among the 400 .*--allow-seen"):
+        classifier.calibrate(given, max_drop=0.5)
+    with pytest.warns(CalibrationWarning, match="the model was trained on"):
+        classifier.calibrate(given, max_drop=0.5, allow_seen=True)
+
+
+def test_a_text_or_two_in_common_are_chance(build: Build, texts: list[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained_on(build, texts).calibrate([*(f"other {row}" for row in range(400)), texts[0]], max_drop=0.5)
+
+
+def test_a_promise_made_on_other_weights_or_another_device_is_told(
+    build: Build, texts: list[str], tiny_model: Callable[..., Any], tiny_tokenizer: Any
+) -> None:
+    classifier = build()
+    classifier.calibrate(texts, [0, 1] * 200, max_drop=0.4, name="mine")
+    evidence = classifier.calibration["mine"]
+    assert evidence["device"] == "cpu"
+    assert len(evidence["weights"]) == 16
+    content = classifier._elbert_json()
+    names = {"num_labels": 2, "id2label": {0: "bad", 1: "good"}, "problem_type": "single_label_classification"}
+    with pytest.warns(CalibrationWarning, match="another model's weights"):
+        Classifier(tiny_model("albert", seed=1, **names), tiny_tokenizer, content)
+    content["calibration"]["mine"]["device"] = "cuda"
+    with pytest.warns(CalibrationWarning, match="cuda, not cpu"):
+        build(content)
+
+
+def test_a_regression_of_two_layers_ends_in_full_depth(
+    tiny_model: Callable[..., Any], tiny_tokenizer: Any, texts: list[str]
+) -> None:
+    model = tiny_model("albert", num_labels=1, problem_type="regression", num_hidden_layers=2)
+    classifier = Classifier(model, tiny_tokenizer)
+    (found,) = classifier.calibrate(texts, [row / 10 for row in range(400)], max_drop=0.1).values()
+    assert found.policy == make("full")
+
+
+def test_a_multi_label_model_that_does_not_say_so_is_read_as_asked_and_remembers(
+    build: Build, texts: list[str], tmp_path: Path
+) -> None:
+    build().save_pretrained(tmp_path / "model")
+    plain = Classifier.from_pretrained(tmp_path / "model")
+    with pytest.raises(DataError, match="is a list, but the model is single-label by its config.*--problem-type"):
+        plain.calibrate(texts, [["good"]] * 400)
+    asked = Classifier.from_pretrained(tmp_path / "model", problem_type="multi_label_classification")
+    assert asked.predict(texts[0]).label == tuple(
+        name for name, p in zip(asked.classes_, asked.predict_proba(texts[:1])[0], strict=True) if p >= 0.5
+    )
+    asked.calibrate(texts, [["good"], []] * 200, max_drop=0.5)
+    asked.save_policies(tmp_path / "copy")
+    again = Classifier.from_pretrained(tmp_path / "copy")
+    assert again.problem_type == "multi_label_classification"
+    assert again.predict(texts[:9]) == asked.predict(texts[:9])
+    with pytest.raises(UsageError, match="did you mean 'multi_label_classification'"):
+        Classifier.from_pretrained(tmp_path / "model", problem_type="multi_label")

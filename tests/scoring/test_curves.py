@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from elbert.classifier import Classifier
 from elbert.data import TextDataset
@@ -11,7 +10,6 @@ from elbert.reports.story import curves_of
 from elbert.results import LayerOutputs
 from elbert.scoring.curves import (
     OperatingPoint,
-    answers,
     fastest_within,
     operating_points,
     replay_all,
@@ -23,14 +21,6 @@ LABELS = [0, 1, 0, 1]
 
 def point(depth: float, score: float, changed: float = 0.0, n: int = 100) -> OperatingPoint:
     return OperatingPoint(make("full"), score, depth, changed, n)
-
-
-def test_answers_are_classes_decisions_or_values() -> None:
-    probs = torch.tensor([[0.2, 0.8], [0.5, 0.1]])
-    assert answers(probs, "single_label_classification").tolist() == [1, 0]
-    assert answers(probs, "multi_label_classification").tolist() == [[0.0, 1.0], [1.0, 0.0]]
-    assert answers(probs[:, :1], "regression").tolist() == pytest.approx([0.2, 0.5])
-    assert answers(probs, "regression").shape == (2, 2)
 
 
 def test_every_layer_is_scored_by_its_own_exit(outputs: LayerOutputs) -> None:

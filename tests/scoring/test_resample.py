@@ -7,8 +7,9 @@ import pytest
 
 from elbert.exits import make
 from elbert.scoring.curves import Replays
-from elbert.scoring.metrics import METRICS, score
+from elbert.scoring.metrics import score
 from elbert.scoring.resample import bootstrap_weights, weighted_scores
+from elbert.tasks import TASKS
 
 TEXTS, LAYERS, CLASSES, SETTINGS = 40, 4, 3, 6
 
@@ -32,7 +33,7 @@ def drawn(problem_type: Any, seed: int = 0) -> tuple[Replays, Any]:
     return Replays(policies, exits, answers[problem_type], problem_type), labels[problem_type]
 
 
-FITTING = [(name, kind) for name, (_, kinds) in METRICS.items() for kind in kinds]
+FITTING = [(name, kind) for kind, task in TASKS.items() for name in task.metrics]
 
 
 @pytest.mark.parametrize(("metric", "kind"), FITTING)

@@ -42,6 +42,7 @@ def bench(
     limit: Annotated[int, typer.Option(min=1, help="Texts at most, taken evenly from all of DATA.")] = 1000,
     latency_texts: Annotated[int, typer.Option(min=0, help="Texts run one by one; 0 leaves latency out.")] = 100,
     threads: Annotated[int | None, typer.Option(min=1, help="Of everyone.  [default: torch's]")] = None,
+    problem_type: options.ProblemType = None,
     columns: options.ColumnFlags = options.COLUMNS,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the result here too, as a PNG.")] = None,
     overwrite: options.Overwrite = False,
@@ -69,7 +70,7 @@ def bench(
     parameters |= {"tolerance": tolerance, "patience": patience}
     device = choose_device(device)
     # Loaded here only to learn its policy, labels and layers; every runner loads its own.
-    loading: dict[str, Any] = {"backend": "auto", "device": "cpu", "dtype": "auto"}
+    loading: dict[str, Any] = {"backend": "auto", "device": "cpu", "dtype": "auto", "problem_type": problem_type}
     with warnings_last():
         classifier = options.load_classifier(model, policy=policy, settings=settings, **loading, **parameters)
         _refuse_export(classifier)

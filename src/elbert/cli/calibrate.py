@@ -55,11 +55,15 @@ def calibrate(
             metavar="DIR", help="Write a copy of the model, leave MODEL as it is; a bundled or hub MODEL needs one."
         ),
     ] = None,
+    allow_seen: Annotated[
+        bool, typer.Option("--allow-seen", help="Only warn where the model was trained on some of these texts.")
+    ] = False,
     overwrite: options.Overwrite = False,
     batch_size: options.BatchSize = 32,
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    problem_type: options.ProblemType = None,
     columns: options.ColumnFlags = options.COLUMNS,
     progress: options.Progress = False,
     json: options.JsonLine = False,
@@ -84,7 +88,9 @@ def calibrate(
 
     promises(max_drop, name)
     get(policy)
-    loaded = options.load_classifier(model, full_depth=True, backend=backend, device=device, dtype=dtype)
+    loaded = options.load_classifier(
+        model, full_depth=True, backend=backend, device=device, dtype=dtype, problem_type=problem_type
+    )
     dataset = _load(data, split, loaded, columns, agreement=agreement)
     asked: dict[str, Any] = {
         "max_drop": max_drop,
@@ -92,6 +98,7 @@ def calibrate(
         "policy": policy,
         "metric": metric,
         "name": name,
+        "allow_seen": allow_seen,
     }
     with _bars(len(dataset), forced=progress) as ticks:
         found = loaded.calibrate(dataset, **asked, default=default, batch_size=batch_size, **ticks)

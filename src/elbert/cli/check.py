@@ -33,6 +33,7 @@ def check(
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    problem_type: options.ProblemType = None,
     columns: options.TextFlags = options.TEXTS,
     progress: options.Progress = False,
     json: options.JsonLine = False,
@@ -47,7 +48,9 @@ def check(
         elbert check runs/mine today.csv --policy drop-1
         elbert check runs/mine today.csv --fail-below 0.001 || mail -s "calibrate again" me
     """
-    loaded = options.load_classifier(model, full_depth=True, backend=backend, device=device, dtype=dtype)
+    loaded = options.load_classifier(
+        model, full_depth=True, backend=backend, device=device, dtype=dtype, problem_type=problem_type
+    )
     from elbert.data import load_texts
 
     texts = load_texts(data, split=split, **columns.to_dict()).texts

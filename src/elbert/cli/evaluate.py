@@ -33,6 +33,7 @@ def evaluate(
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    problem_type: options.ProblemType = None,
     columns: options.ColumnFlags = options.COLUMNS,
     report: Annotated[Path | None, typer.Option(help="Write a page about the run here too.")] = None,
     overwrite: options.Overwrite = False,
@@ -66,6 +67,7 @@ def evaluate(
         backend=backend,
         device=device,
         dtype=dtype,
+        problem_type=problem_type,
     )
     dataset = _load(data, split, classifier, columns)
     result = _run(classifier, dataset, progress=progress, batch_size=batch_size, metric=metric, repeats=repeats)

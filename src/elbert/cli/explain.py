@@ -42,6 +42,7 @@ def explain(
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    problem_type: options.ProblemType = None,
     columns: options.ColumnFlags = options.COLUMNS,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
@@ -76,6 +77,7 @@ def explain(
             backend=backend,
             device=device,
             dtype=dtype,
+            problem_type=problem_type,
         )
         facts = [("model", model), ("computed by", f"{classifier.backend}, {classifier.dtype}, {classifier.device}")]
         if data is None:

@@ -26,6 +26,7 @@ def export(
     dtype: Annotated[
         str, typer.Option(help="What the layers compute in: float32, or with openvino bfloat16.")
     ] = "float32",
+    problem_type: options.ProblemType = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write a model as graphs for onnxruntime or OpenVINO, with a run.py that needs neither torch nor elbert.
@@ -51,6 +52,7 @@ def export(
             backend="auto",
             device="cpu",
             dtype="float32",
+            problem_type=problem_type,
         )
     from elbert.export import export_model
 

@@ -36,6 +36,12 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Texts in flight together; c
 Backend = Annotated[str, typer.Option(help="What computes: auto, torch, openvino or onnxruntime.")]
 Device = Annotated[str, typer.Option(help="Where: auto, cpu, cuda, cuda:1, …")]
 Dtype = Annotated[str, typer.Option(help="In which precision: auto, float32, bfloat16, int8, float16.")]
+ProblemType = Annotated[
+    str | None,
+    typer.Option(
+        help="single_label_classification, multi_label_classification or regression, where the model doesn't say which."
+    ),
+]
 TextColumn = Annotated[str | None, typer.Option(help="Column of the text, where it is not found by name.")]
 TextPairColumn = Annotated[str | None, typer.Option(help="Column of the second text of a pair.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the label, where it is not found by name.")]
@@ -119,6 +125,7 @@ def load_classifier(
     backend: str,
     device: str,
     dtype: str,
+    problem_type: str | None = None,
     full_depth: bool = False,
     **parameters: Any,
 ) -> Classifier:
@@ -131,6 +138,7 @@ def load_classifier(
         backend: of the engine, as are `device` and `dtype`.
         device: where to compute.
         dtype: in which precision.
+        problem_type: how to read the logits, where the model does not say, or wrongly.
         full_depth: run every layer, instead of any policy.
         parameters: of the policy, by flag; None means not given.
 
@@ -150,7 +158,9 @@ def load_classifier(
 
     chosen = make("full") if full_depth else policy  # the rule itself: a model may have saved another under its name
     with warnings_last():
-        classifier = Classifier.from_pretrained(model, backend=backend, device=device, dtype=dtype, policy=chosen)
+        classifier = Classifier.from_pretrained(
+            model, backend=backend, device=device, dtype=dtype, policy=chosen, problem_type=problem_type
+        )
         if overrides:
             # A parameter names a rule; full depth, where a model has none of its own, has no parameters.
             base = classifier.policy if policy or classifier.policy != make("full") else make("elbert")

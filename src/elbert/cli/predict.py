@@ -54,6 +54,7 @@ def predict(
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    problem_type: options.ProblemType = None,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
 ) -> None:
@@ -85,6 +86,7 @@ def predict(
         backend=backend,
         device=device,
         dtype=dtype,
+        problem_type=problem_type,
     )
     rows = Rows(source, split, columns, pair=pair)
     if output == STANDARD:

@@ -47,6 +47,7 @@ def sweep(
     backend: options.Backend = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    problem_type: options.ProblemType = None,
     columns: options.ColumnFlags = options.COLUMNS,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier sweep at DIR.")] = False,
     progress: options.Progress = False,
@@ -69,7 +70,7 @@ def sweep(
     _check_free(out, overwrite=overwrite)
     check_installed()
     chosen = _names(policies)
-    loading = {"backend": backend, "device": device, "dtype": dtype}
+    loading = {"backend": backend, "device": device, "dtype": dtype, "problem_type": problem_type}
     first, dataset, replays = _record(
         [model, *(also or [])], data, split, chosen, loading, columns, batch_size, progress=progress
     )
@@ -113,7 +114,7 @@ def _record(
     data: str,
     split: str,
     names: list[str] | None,
-    loading: dict[str, str],
+    loading: dict[str, Any],
     columns: options.ColumnFlags,
     batch_size: int,
     *,

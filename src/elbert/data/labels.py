@@ -103,6 +103,11 @@ class Labels:
         if self.problem_type == REGRESSION:
             return read_number(value, where)
         if self.problem_type == SINGLE:
+            if isinstance(value, (list, tuple)):
+                raise DataError(
+                    f"{where}: label {shorten(value)} is a list, but the model is single-label by its config; if it is "
+                    f"not, pass --problem-type {MULTI} (problem_type=… in Python)"
+                )
             return self._id(value, where)
         ids = [self._id(item, where) for item in split_set(value, where)]
         present = set(ids)

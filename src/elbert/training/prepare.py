@@ -18,7 +18,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 
 from elbert.data import Labels, TextDataset, check_trainable, split
-from elbert.data.source import fingerprint
+from elbert.data.source import fingerprint, sketch
 from elbert.data.splits import same_text
 from elbert.errors import DataWarning, MissingExtraError, UsageError
 from elbert.modeling import MultiExitModel
@@ -84,7 +84,12 @@ def run_record(
         "format": 1,
         "model": {"name": name, "shape": _digest([shapes, model.config.id2label, model.heads])},
         "data": {
-            key: {"name": part.name, "rows": len(part), "digest": fingerprint(part.texts, part.labels)[:16]}
+            key: {
+                "name": part.name,
+                "rows": len(part),
+                "digest": fingerprint(part.texts, part.labels)[:16],
+                "sketch": sketch(part.texts),
+            }
             for key, part in parts.items()
         },
         "settings": {key: value for key, value in settings.to_dict().items() if key not in WITHOUT_EFFECT},

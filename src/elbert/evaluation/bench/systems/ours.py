@@ -44,6 +44,11 @@ def load(job: Job, spec: Spec) -> Run:
         ElbertError: the backend is not installed, or can't compute in this precision.
     """
     classifier = Classifier.from_pretrained(
-        job.folder, backend=spec.backend, device=job.device, dtype=spec.dtype, policy=spec.policy
+        job.folder,
+        backend=spec.backend,
+        device=job.device,
+        dtype=spec.dtype,
+        policy=spec.policy,
+        problem_type=job.problem_type,
     )
     return Ours(classifier, spec.policy)
