@@ -28,6 +28,7 @@ from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
 from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names, replay
+from elbert.metadata import Metadata
 from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.plain import PlainModel, open_model
@@ -60,6 +61,7 @@ class Classifier:
         policies: policies saved with the model, by name.
         calibration: evidence of those that were calibrated, by name.
         backend, dtype, device: what computes, as plain names.
+        metadata: what `elbert.json` says of the model.
         engine: runs the layers; holds what an `elbert.engine.Scheduler` takes.
     """
 
@@ -80,22 +82,22 @@ class Classifier:
         self.backend = choose_backend(backend, exported.backend if exported else None)
         self._model = model
         self._tokenizer = tokenizer
-        self.elbert = dict(elbert or {})
+        self.metadata = Metadata.from_dict(elbert or {})
         self.name = name
         self.device = choose_device("cpu" if device == "auto" and self.backend != "torch" else device)
         self.dtype = choose_dtype(exported.dtype if exported and dtype == "auto" else dtype, self.device)
-        weights = self._weights = _read_as(model.weights(), problem_type or self.elbert.get("problem_type"))
+        weights = self._weights = _read_as(model.weights(), problem_type or self.metadata.problem_type)
         if problem_type is not None:
-            self.elbert["problem_type"] = problem_type
+            self.metadata = replace(self.metadata, problem_type=weights.problem_type)
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
         self.task = task_of(self.problem_type)
         self.labels = Labels.from_id2label(weights.id2label, self.problem_type)
-        self.calibration: dict[str, Any] = dict(self.elbert.get("calibration") or {})
-        self.max_length = min(int(self.elbert.get("max_length") or weights.max_length), weights.max_length)
+        self.calibration: dict[str, Any] = dict(self.metadata.calibration)
+        self.max_length = min(self.metadata.max_length or weights.max_length, weights.max_length)
         try:
-            self.policies = {key: ExitPolicy.from_dict(value) for key, value in self.elbert.get("policies", {}).items()}
-            default = self.elbert.get("default_policy", "full")  # exits nobody trained or chose answer nothing
+            self.policies = {key: ExitPolicy.from_dict(value) for key, value in self.metadata.policies.items()}
+            default = self.metadata.default_policy
             self.policy = self._resolve(default)
         except UsageError as error:
             raise ModelError(f"{name or 'the model'}: elbert.json: {error}") from None
@@ -398,7 +400,7 @@ class Classifier:
         check_request(self.problem_type, promised, **search)
         dataset = self._dataset(texts, labels)
         sha256 = fingerprint(dataset.texts, dataset.labels)
-        check_unseen(self.elbert.get("training"), dataset.texts, sha256, dataset.name, allowed=allow_seen)
+        check_unseen(self.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)
         outputs = self.record(dataset.texts, batch_size=batch_size, on_texts=on_texts)
         about = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
         found = {
@@ -491,7 +493,7 @@ class Classifier:
 
     def _use(self, name: str) -> None:
         """Make a policy the one of this object, and of the model once it is saved."""
-        self.policy, self.elbert = self._resolve(name), {**self.elbert, "default_policy": name}
+        self.policy, self.metadata = self._resolve(name), replace(self.metadata, default_policy=name)
 
     def _calibrated(self, policy: str | None) -> str:
         """Return the name of the calibrated policy to compare with; raises UsageError as `check` says."""
@@ -500,7 +502,7 @@ class Classifier:
             raise UsageError(f"model {self.name!r} has no calibrated policy; calibrate it first")
         if policy is not None and policy not in known:
             raise UsageError(f"policy {policy!r} is not calibrated{did_you_mean(policy, known)}")
-        chosen = policy or self.elbert.get("default_policy")
+        chosen = policy or self.metadata.default_policy
         if chosen in known:
             return str(chosen)
         if len(known) == 1:
@@ -558,8 +560,8 @@ class Classifier:
 
     def _elbert_json(self) -> dict[str, Any]:
         saved = {key: policy.to_dict() for key, policy in self.policies.items()}
-        own = {"max_length": self.max_length, "policies": saved, "calibration": self.calibration}
-        return {**self.elbert, **own}
+        max_length, calibration = self.max_length, self.calibration
+        return replace(self.metadata, max_length=max_length, policies=saved, calibration=calibration).to_dict()
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -5,25 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from elbert.errors import ElbertError, ModelError, UsageError, did_you_mean
+from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.results import ProblemType
 
 FILE_NAME = "elbert.json"
 FORMAT = 1
-
-# What a reader relies on where the file has it: field, check, what is allowed.
-_FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("max_length", lambda value: type(value) is int and value >= 3, "a whole number of 3 or more"),
-    ("problem_type", lambda value: value in get_args(ProblemType), f"one of {', '.join(get_args(ProblemType))}"),
-    ("policies", lambda value: isinstance(value, dict), "an object of exit policies by name"),
-    ("default_policy", lambda value: isinstance(value, str), "the name of an exit policy"),
-    ("calibration", lambda value: isinstance(value, dict) or value == [], "an object of evidence by policy name"),
-    ("export", lambda value: isinstance(value, dict), "an object, as elbert export writes it"),
-)
-
 
 HeadKind = Literal["shared", "linear", "full"]
 
@@ -38,6 +28,112 @@ def check_heads(kind: str) -> HeadKind:
         if kind == known:
             return known  # type: ignore[no-any-return]
     raise UsageError(f"unknown kind of exit heads {kind!r}{did_you_mean(str(kind), get_args(HeadKind))}")
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecord:
+    """A data set that a model has met.
+
+    Attributes:
+        name: where it came from.
+        rows: of it.
+        digest: 16 digits of its fingerprint; empty where nobody noted it.
+        sketch: hashes by which its texts are known again, see `elbert.data.source`; empty in older records.
+    """
+
+    name: str = ""
+    rows: int = 0
+    digest: str = ""
+    sketch: str = ""
+
+    @classmethod
+    def from_dict(cls, values: object) -> DataRecord:
+        """Read a record; whatever is of another kind, as other tools may write it, counts as not noted."""
+        given: Mapping[str, Any] = values if isinstance(values, Mapping) else {}
+        kept: dict[str, Any] = {each.name: given.get(each.name) for each in fields(cls)}
+        usual: dict[str, Any] = {
+            name: value for name, value in kept.items() if type(value) is (int if name == "rows" else str)
+        }
+        return cls(**usual)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What elbert knows of a model beyond its checkpoint.
+
+    Attributes:
+        heads: kind of exit heads.
+        max_length: tokens read of a text; None takes the model's most.
+        problem_type: how to read the logits, where the checkpoint's own configuration does not say it, or wrongly.
+        policies: exit policies as JSON, by name.
+        default_policy: name of the one used where none is named; full depth where nobody chose.
+        calibration: evidence by policy name.
+        scheme: how the exits' losses were weighed.
+        training: how the model came about.
+        words: layer 0, where there is one.
+        export: what the graphs of an exported model are.
+        further: keys this version does not know, kept as they are.
+    """
+
+    heads: HeadKind = "shared"
+    max_length: int | None = None
+    problem_type: ProblemType | None = None
+    policies: Mapping[str, Any] = field(default_factory=dict)
+    default_policy: str = "full"
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    scheme: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
+    words: Mapping[str, Any] | None = None
+    export: Mapping[str, Any] | None = None
+    further: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Metadata:
+        """Read the content of `elbert.json`; a key that is missing or null takes its default.
+
+        Raises:
+            UsageError: a newer format, an unknown kind of heads, or a field of the wrong kind.
+        """
+        number = content.get("format", FORMAT)
+        if type(number) is not int or number < 1:
+            raise UsageError(f"format is {number!r}; this elbert reads format {FORMAT}: the file is damaged")
+        if number > FORMAT:
+            raise UsageError(f"format is {number}, this elbert reads up to {FORMAT}: upgrade elbert")
+        given = {key: value for key, value in content.items() if value is not None and key != "format"}
+        for key, (fits, allowed) in _FIELDS.items():
+            if key in given and not fits(given[key]):
+                raise UsageError(f"{key} is {given[key]!r}; allowed: {allowed}: restore it or save the model again")
+        check_heads(content.get("heads", "shared"))
+        if not given.get("calibration"):
+            given.pop("calibration", None)  # an empty list, as the first version wrote it
+        known = {each.name for each in fields(cls)} - {"further"}
+        further = {key: value for key, value in given.items() if key not in known}
+        return cls(**{key: value for key, value in given.items() if key in known}, further=further)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of `elbert.json`; what is not known is left out."""
+        own = {key: value for key, value in asdict(self).items() if key != "further" and value is not None}
+        return {"format": FORMAT, **own, **self.further}
+
+    def met(self, part: Literal["train", "evaluation"]) -> DataRecord:
+        """Return the data set the model was trained on, or the one that chose the step whose weights were kept."""
+        data = self.training.get("data") if isinstance(self.training, Mapping) else None
+        return DataRecord.from_dict(data.get(part) if isinstance(data, Mapping) else None)
+
+
+_OBJECT: tuple[Callable[[Any], bool], str] = (lambda value: isinstance(value, dict), "an object")
+
+# What a reader relies on where the file has it: check, and what is allowed. A record of the training is read as far as
+# it is of the usual form, since it explains and changes no answer.
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_length": (lambda value: type(value) is int and value >= 3, "a whole number of 3 or more"),
+    "problem_type": (lambda value: value in get_args(ProblemType), f"one of {', '.join(get_args(ProblemType))}"),
+    "policies": (_OBJECT[0], "an object of exit policies by name"),
+    "default_policy": (lambda value: isinstance(value, str), "the name of an exit policy"),
+    "calibration": (lambda value: isinstance(value, dict) or value == [], "an object of evidence by policy name"),
+    "words": _OBJECT,
+    "export": (_OBJECT[0], "an object, as elbert export writes it"),
+}
 
 
 def metadata(content: Mapping[str, Any] | None, heads: str) -> dict[str, Any]:
@@ -71,19 +167,13 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return metadata(None, "shared")
     content = read_json(path)
-    number = content.get("format")
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ModelError(f"{path} has format {number!r}; this elbert reads format {FORMAT}: the file is damaged")
-    if number > FORMAT:
-        raise ModelError(f"{path} has format {number}, this elbert reads up to {FORMAT}: upgrade elbert")
-    for field, fits, allowed in _FIELDS:
-        value = content.get(field)
-        if value is not None and not fits(value):
-            raise ModelError(f"{path}: {field} is {value!r}; allowed: {allowed}: restore it or save the model again")
     try:
-        check_heads(content.setdefault("heads", "shared"))
-    except ElbertError as error:
+        if "format" not in content:
+            raise UsageError(f"it has no format; this elbert reads format {FORMAT}: the file is damaged")
+        Metadata.from_dict(content)
+    except UsageError as error:
         raise ModelError(f"{path}: {error}") from None
+    content.setdefault("heads", "shared")
     return content
 
 

@@ -71,7 +71,7 @@ def test_the_ladder_is_saved_beside_the_policies_there_are_and_one_level_answers
     assert Classifier.from_pretrained(tmp_path / "model").policy == classifier.policies["drop-1"]
     classifier.calibrate(texts, [0, 1] * 200, default="mine")
     assert classifier.policy == make("patience", patience=2)
-    assert classifier.elbert["default_policy"] == "mine"
+    assert classifier.metadata.default_policy == "mine"
 
 
 def test_without_elbert_json_every_text_runs_all_layers_until_a_policy_is_named_or_calibrated(

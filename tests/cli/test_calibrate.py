@@ -50,7 +50,7 @@ def test_one_level_of_the_ladder_answers_from_then_on_and_the_last_line_says_whi
 ) -> None:
     _, out, _ = run("calibrate", own, held_out)
     assert out.splitlines()[-1].startswith("default: drop-1 answers where no policy is named")
-    assert Classifier.from_pretrained(own).elbert["default_policy"] == "drop-1"
+    assert Classifier.from_pretrained(own).metadata.default_policy == "drop-1"
     _, out, _ = run("calibrate", own, held_out, "--default", "full")
     assert out.splitlines()[-1].startswith("default: full")
     assert Classifier.from_pretrained(own).policy == make("full")
@@ -67,7 +67,7 @@ def test_one_promise_gets_its_name_and_becomes_the_default(run: Run, own: Path, 
     assert entry["confidence"] == 0.8
     classifier = Classifier.from_pretrained(own)
     assert classifier.policy.to_dict() == entry["policy"]
-    assert classifier.elbert["default_policy"] == "quick"
+    assert classifier.metadata.default_policy == "quick"
 
 
 def test_a_copy_is_whole_and_the_model_stays_as_it_was(run: Run, own: Path, held_out: Path, tmp_path: Path) -> None:

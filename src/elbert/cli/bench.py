@@ -110,10 +110,10 @@ def _plan(batch_size: str, rounds: int, latency_texts: int) -> Plan:
 
 
 def _refuse_export(classifier: Classifier) -> None:
-    from elbert.modeling.files.exported import EXPORT, ExportedModel
+    from elbert.modeling.files.exported import ExportedModel
 
     # Whether it is an export stands in its folder; asking `model` first would read all the weights of one that is not.
-    if EXPORT in classifier.elbert and isinstance(classifier.model, ExportedModel):
+    if classifier.metadata.export is not None and isinstance(classifier.model, ExportedModel):
         classifier.model.refuse("raced")
 
 

@@ -103,7 +103,7 @@ def calibrate(
     with _bars(len(dataset), forced=progress) as ticks:
         found = loaded.calibrate(dataset, **asked, default=default, batch_size=batch_size, **ticks)
     loaded.save_policies(folder)
-    _show(found, folder, str(loaded.elbert["default_policy"]), as_json=json)
+    _show(found, folder, loaded.metadata.default_policy, as_json=json)
 
 
 def _target(model: str, out: Path | None, *, overwrite: bool) -> Path:

@@ -145,10 +145,10 @@ def _check(classifier: Classifier, format: str, dtype: str) -> Format:
 def _content(classifier: Classifier) -> tuple[str, dict[str, Any]]:
     """Return the default policy's name and what `elbert.json` says beside the export itself."""
     policies = dict(classifier.policies)
-    name = _name_of(classifier.policy, policies, str(classifier.elbert.get("default_policy")))
+    name = _name_of(classifier.policy, policies, classifier.metadata.default_policy)
     policies[name] = classifier.policy
     return name, {
-        **metadata(classifier.elbert, classifier.model.heads),
+        **metadata(classifier.metadata.to_dict(), classifier.model.heads),
         "max_length": classifier.max_length,
         "policies": {key: policy.to_dict() for key, policy in policies.items()},
         "default_policy": name,
