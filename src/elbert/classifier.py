@@ -101,7 +101,7 @@ class Classifier:
             self.policy = self._resolve(default)
         except UsageError as error:
             raise ModelError(f"{name or 'the model'}: elbert.json: {error}") from None
-        self._warned: set[str] = set()
+        self._compared: set[str] = set()
         chosen = default if policy is None else policy
         self.policy = self._resolve(chosen)
         self.engine = Engine(
@@ -540,10 +540,10 @@ class Classifier:
         """Resolve what a caller may pass as a policy."""
         if policy is None:
             return self.policy
-        if isinstance(policy, str) and policy in self.policies and policy not in self._warned:
-            line = misfit(policy, self.calibration.get(policy), self._here())
+        if isinstance(policy, str) and policy in self.policies and policy in self.calibration.keys() - self._compared:
+            self._compared.add(policy)  # once: neither side changes
+            line = misfit(policy, self.calibration[policy], self._here())
             if line is not None:
-                self._warned.add(policy)
                 warnings.warn(line, CalibrationWarning, stacklevel=3)
         return self._resolve(policy)
 

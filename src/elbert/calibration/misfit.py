@@ -16,10 +16,10 @@ def misfit(name: str, evidence: object, here: Mapping[str, str]) -> str | None:
     if not isinstance(evidence, Mapping):
         return None
     other = [
-        "another model's weights" if key == "weights" else f"{evidence[key]}, not {value}"
+        "on another model's weights" if key == "weights" else f"in {evidence[key]}, not {value}"
         for key, value in here.items()
         if evidence.get(key, value) != value
     ]
     if not other:
         return None
-    return f"policy {name!r} was calibrated in {' and '.join(other)}: its promise may not hold; calibrate again here"
+    return f"policy {name!r} was calibrated {' and '.join(other)}: its promise may not hold; calibrate again here"
