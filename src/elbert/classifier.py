@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from elbert.calibration import Calibration, Drift, calibrate, check, exit_confidence
 from elbert.calibration.misfit import misfit
 from elbert.calibration.promises import check_request, default_name, promises
+from elbert.calibration.rare import rare_classes
 from elbert.calibration.seen import check_unseen
 from elbert.data import Labels, Text, TextDataset, load_data
 from elbert.data.source import fingerprint, short_name
@@ -410,6 +411,9 @@ class Classifier:
         self.policies |= {key: each.policy for key, each in found.items()}
         self.calibration |= {key: each.evidence for key, each in found.items()}
         self._use(chosen)
+        line = rare_classes(self.calibration[chosen], self.labels.names) if chosen in found else None
+        if line is not None:
+            warnings.warn(f"policy {chosen!r}: {line}", CalibrationWarning, stacklevel=2)
         return found
 
     def keep(self, name: str, policy: ExitPolicy) -> None:

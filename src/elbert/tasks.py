@@ -91,6 +91,11 @@ class Task(ABC):
         """Return every decision's confidence, whether it is right, and the targets [N, C] of probs [N, C]."""
         raise NotImplementedError  # values are no bets
 
+    def members(self, labels: Tensor, classes: int) -> Tensor | None:
+        """Return which texts are of which class, [N, C] bool, from decisions or encoded labels; None for values."""
+        del labels, classes
+        return None
+
     @abstractmethod
     def answers(self, probs: Tensor, names: Sequence[str]) -> list[tuple[Any, Any]]:
         """Return (label, score) of each row of probs [rows, C] as a `Prediction` holds them."""
@@ -153,6 +158,11 @@ class _SingleLabel(Task):
         top, answer = probs.max(-1)
         return top, answer == labels, one_hot(labels.long(), probs.shape[-1]).double()
 
+    def members(self, labels: Tensor, classes: int) -> Tensor | None:
+        from torch.nn.functional import one_hot
+
+        return one_hot(labels.long(), classes).bool()
+
     def answers(self, probs: Tensor, names: Sequence[str]) -> list[tuple[Any, Any]]:
         scores, classes = probs.max(-1)
         return list(zip([names[index] for index in classes.tolist()], scores.tolist(), strict=True))
@@ -206,6 +216,10 @@ class _MultiLabel(Task):
     def bets(self, probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         right = (probs >= LABEL_CUT) == labels.bool()
         return probs.maximum(1 - probs).flatten(), right.flatten(), labels.double()  # a text decides C times
+
+    def members(self, labels: Tensor, classes: int) -> Tensor | None:
+        del classes
+        return labels.bool()
 
     def answers(self, probs: Tensor, names: Sequence[str]) -> list[tuple[Any, Any]]:
         found = []

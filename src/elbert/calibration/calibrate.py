@@ -193,8 +193,29 @@ class _Sample:
             "layer_speedup": self.layers / mean,
             "exit_histogram": np.bincount(exit_layer, minlength=self.layers + 1)[1:].tolist(),
             "abstain": [] if not self.task.has_classes or self.labels is None else abstention(sure, wrong, self.level),
+            "classes": self._recalls(exit_layer),
             "drift": summarize(sure),
         }
+
+    def _recalls(self, exit_layer: NDArray[Any]) -> list[dict[str, Any]]:
+        """Return for every class, [C], its share of the texts and how many of its texts are found, early and late.
+
+        A promise about all texts together says little of a class that is a small part of them.
+        """
+        so = None if self.labels is None else self.task.members(self.labels, self.classes)
+        if so is None:
+            return []
+        rows = np.arange(self.n)
+        said = [
+            self.task.members(self.task.decisions(self.outputs.probs[rows, layers - 1]), self.classes)
+            for layers in (exit_layer, np.full(self.n, self.layers))
+        ]
+        early, late = ((so & each).sum(0).tolist() for each in said if each is not None)
+        found = zip(so.sum(0).tolist(), early, late, strict=True)
+        return [
+            {"share": n / self.n, "recall": a / n if n else None, "full_depth_recall": b / n if n else None}
+            for n, a, b in found
+        ]
 
     def _score(self, exit_layer: NDArray[Any]) -> float:
         if self.labels is None:
