@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from elbert.errors import UsageError, did_you_mean
 from elbert.results import ProblemType
+from elbert.tasks import SINGLE_LABEL, default_task, task_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,18 @@ def make_classes(num_labels: int | None, labels: Sequence[str] | None, problem_t
         return None
     if problem_type is not None and problem_type not in get_args(ProblemType):
         raise UsageError(f"unknown problem_type {problem_type!r}{did_you_mean(problem_type, get_args(ProblemType))}")
-    if problem_type == "regression" or (problem_type is None and not labels and num_labels == 1):
+    if problem_type is not None:
+        task = task_of(problem_type)
+    else:
+        task = SINGLE_LABEL if labels else default_task(num_labels or 0)
+    if not task.has_classes:
         if num_labels not in (None, 1) or len(labels or ()) > 1:
             raise UsageError(f"regression has one output, not {num_labels or len(labels or ())}")
-        return Classes(tuple(labels or ("score",)), "regression")
+        return Classes(tuple(labels or ("score",)), task.problem_type)
     names = _class_names(num_labels, labels)
-    if problem_type == "multi_label_classification":
-        return Classes(names, "multi_label_classification")
-    if len(names) < 2:
+    if task.exclusive and len(names) < 2:
         raise UsageError(f"a classifier needs two classes or more, not {len(names)}: {', '.join(names)}")
-    return Classes(names, "single_label_classification")
+    return Classes(names, task.problem_type)
 
 
 def _class_names(num_labels: int | None, labels: Sequence[str] | None) -> tuple[str, ...]:
