@@ -32,7 +32,7 @@ def test_keys_of_a_newer_version_are_kept_as_they_are() -> None:
         ({"format": True}, "the file is damaged"),
         ({"format": 1, "heads": "shard"}, "did you mean 'shared'"),
         ({"format": 1, "max_length": 2}, "max_length is 2; allowed: a whole number of 3 or more"),
-        ({"format": 1, "problem_type": "multi_label"}, "problem_type is 'multi_label'; allowed: single_label"),
+        ({"format": 1, "problem_type": "multi_label"}, "problem_type is 'multi_label'; allowed: one of single_label"),
         ({"format": 1, "policies": []}, "policies is"),
         ({"format": 1, "words": 1}, "words is 1; allowed: an object"),
     ],

@@ -115,7 +115,7 @@ class _Sample:
         self.metric = metric_name(outputs.problem_type, metric)
         self.labels = None if labels is None else torch.as_tensor(np.asarray(labels))
         self.shuffled = np.random.default_rng(seed).permutation(self.n)
-        self.task = task_of(outputs.problem_type, self.classes)
+        self.task = task_of(outputs.problem_type)
         self._replayed: dict[ExitPolicy, NDArray[np.int64]] = {make("full"): replay(make("full"), outputs).numpy()}
         self.losses = self._losses()
         self.bound = bound or self.losses.bound
@@ -124,7 +124,8 @@ class _Sample:
 
     def calibrate(self, name: str, max_drop: float) -> Calibration:
         """Search one promise's policy."""
-        tried = path(self.family, self.layers, self.classes, self.task, nothing=max_drop <= 0)
+        task = task_of(self.outputs.problem_type, self.classes)
+        tried = path(self.family, self.layers, self.classes, task, nothing=max_drop <= 0)
         exit_layer = np.stack([self._exit_layers(policy) for policy in tried.policies])
         aside = self._aside(ordered=tried.ordered)
         order = None if tried.ordered else learned_order(exit_layer, self.losses, max_drop, aside)
