@@ -211,7 +211,7 @@ def _by_exit(run: Run, verdicts: Verdicts) -> list[list[str]]:
 
 def _classes(run: Run) -> dict[str, Any] | None:
     """Return the table of classes: how deep their texts run, and how often they are right; None for other tasks."""
-    if run.problem_type != "single_label_classification":
+    if not run.task.exclusive:
         return None
     classes = torch.tensor(run.gold) if run.gold is not None else run.exit_probs.argmax(-1)
     masks = [(name, classes == index) for index, name in enumerate(run.names)]
