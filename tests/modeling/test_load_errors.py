@@ -201,7 +201,7 @@ def test_a_tensor_that_is_not_finite_is_named(folder, value):
 
 def test_an_elbert_json_of_a_newer_format_asks_for_an_upgrade(folder):
     edit_json(folder / "elbert.json", format=2)
-    assert "format 2, this elbert reads up to 1: upgrade elbert" in refused(ModelError, folder)
+    assert "format is 2, this elbert reads up to 1: upgrade elbert" in refused(ModelError, folder)
 
 
 @pytest.mark.parametrize("number", [None, "1", 0, True, 1.5])
