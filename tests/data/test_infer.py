@@ -240,11 +240,11 @@ def test_a_models_classes_are_known_in_another_spelling(names, values, ids):
 def test_a_single_label_model_says_what_to_set_where_the_data_holds_sets(write):
     space = Labels(SINGLE, ("joy", "love"))
     with pytest.raises(
-        DataError, match=r"single-label by its config; if .* set problem_type to multi_label_classification"
+        DataError, match=r"single-label by its config; if .* pass --problem-type multi_label_classification"
     ):
         load_data([{"text": "a", "label": ["joy"]}], labels=space)
     with pytest.raises(
-        DataError, match=r"single-label by its config; if .* set problem_type to multi_label_classification"
+        DataError, match=r"single-label by its config; if .* pass --problem-type multi_label_classification"
     ):
         read(write, ["joy;love", "joy"], labels=space)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from elbert.data.table import quote_names, shorten
 from elbert.data.values import SEPARATOR, WHOLE_NUMBER, is_number, label_name, read_number, spell, split_set, whole
 from elbert.errors import DataError, UsageError, did_you_mean
+from elbert.tasks import Task, task_of
 
 if TYPE_CHECKING:
     from elbert.results import ProblemType
@@ -23,6 +24,12 @@ SINGLE: ProblemType = "single_label_classification"
 MULTI: ProblemType = "multi_label_classification"
 REGRESSION: ProblemType = "regression"
 PROBLEM_TYPES = (SINGLE, MULTI, REGRESSION)
+
+# What to do about several labels where the model seems to want one: many a multi-label model never says so.
+_UNSAID = (
+    "but the model is single-label by its config; if its labels are independent, pass --problem-type "
+    "multi_label_classification, or set problem_type to that in its config.json"
+)
 
 Encoded = int | float | list[float]
 
@@ -49,14 +56,19 @@ class Labels:
             raise UsageError(f"label names {quote_names(self.names)} are not all different; rename one")
 
     @property
+    def task(self) -> Task:
+        """What the problem type means."""
+        return task_of(self.problem_type)
+
+    @property
     def num_labels(self) -> int:
         """Width of a model's output: the number of classes, 1 for regression."""
-        return 1 if self.problem_type == REGRESSION else len(self.names)
+        return len(self.names) or 1
 
     @property
     def id2label(self) -> dict[int, str]:
         """What goes into a model's config; the one output of regression is called `score`."""
-        return dict(enumerate(self.names)) if self.problem_type != REGRESSION else {0: "score"}
+        return dict(enumerate(self.names or ("score",)))
 
     @property
     def label2id(self) -> dict[str, int]:
@@ -74,7 +86,7 @@ class Labels:
         if sorted(names) != list(range(len(names))):
             raise UsageError(f"id2label has ids {sorted(names)}; allowed: 0 to {len(names) - 1}, each once")
         ordered = tuple(names[position] for position in range(len(names)))
-        return cls(problem_type, () if problem_type == REGRESSION else ordered)
+        return cls(problem_type, ordered if task_of(problem_type).has_classes else ())
 
     def decode(self, label: int) -> str:
         """Return the name of class `label`.
@@ -100,14 +112,9 @@ class Labels:
         Raises:
             DataError: the label is missing, of the wrong kind, or was never seen in training.
         """
-        if self.problem_type == REGRESSION:
+        if not self.task.has_classes:
             return read_number(value, where)
-        if self.problem_type == SINGLE:
-            if isinstance(value, (list, tuple)):
-                raise DataError(
-                    f"{where}: label {shorten(value)} is a list, but the model is single-label by its config; if it is "
-                    f"not, pass --problem-type {MULTI} (problem_type=… in Python)"
-                )
+        if self.task.exclusive:
             return self._id(value, where)
         ids = [self._id(item, where) for item in split_set(value, where)]
         present = set(ids)
@@ -123,9 +130,9 @@ class Labels:
         Args:
             values: that `encode` takes.
         """
-        if self.problem_type == REGRESSION or not self._accepts_ids:
+        if not self.names or not self._accepts_ids:
             return []
-        items = [item for value in values for item in (split_set(value, "") if self.problem_type == MULTI else [value])]
+        items = [item for value in values for item in ([value] if self.task.exclusive else split_set(value, ""))]
         return sorted({self._id(item, "") for item in items if is_number(item)})
 
     @cached_property
@@ -146,11 +153,8 @@ class Labels:
         return not any(is_number(name) for name in self.names)
 
     def _id(self, value: Any, where: object) -> int:
-        if self.problem_type == SINGLE and isinstance(value, (list, tuple)):
-            raise DataError(
-                f"{where}: label {shorten(value)} is a list, but the model is single-label by its config; "
-                "if its labels are independent, set problem_type to multi_label_classification there"
-            )
+        if self.task.exclusive and isinstance(value, (list, tuple)):
+            raise DataError(f"{where}: label {shorten(value)} is a list, {_UNSAID}")
         name = label_name(value, where)
         known = self._ids.get(name, self._other_spellings.get(_other_spelling(name)))
         if known is not None:
@@ -167,11 +171,8 @@ class Labels:
     def _hint(self, name: str) -> str:
         """Return what may have been meant by a name that is none."""
         parts = [part.strip() for part in name.split(SEPARATOR) if part.strip()]
-        if self.problem_type == SINGLE and len(parts) > 1 and all(part in self._ids for part in parts):
-            return (
-                "it names several, but the model is single-label by its config; if its labels are independent, "
-                "set problem_type to multi_label_classification there; "
-            )
+        if self.task.exclusive and len(parts) > 1 and all(part in self._ids for part in parts):
+            return f"it names several, {_UNSAID}; "
         close = difflib.get_close_matches(name, self.names, n=1)
         return f"did you mean {close[0]!r}? " if close else ""
 

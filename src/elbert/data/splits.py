@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterable
 
 from elbert.data.dataset import Text, TextDataset
-from elbert.data.labels import SINGLE
 from elbert.errors import DataError, UsageError
 
 
@@ -73,7 +72,7 @@ def _repeats(dataset: TextDataset) -> dict[int, list[int]]:
 
 def _groups(dataset: TextDataset, repeats: Iterable[int]) -> list[list[int]]:
     """Return the texts (their first rows) of every class, or all as one group where there are no classes."""
-    if dataset.labels is None or dataset.label_space is None or dataset.label_space.problem_type != SINGLE:
+    if dataset.labels is None or dataset.label_space is None or not dataset.label_space.task.exclusive:
         return [list(repeats)]
     groups: dict[object, list[int]] = {}
     for row in repeats:
