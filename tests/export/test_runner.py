@@ -12,17 +12,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from elbert import Classifier
+from elbert import Classifier, exits
 from elbert.errors import CalibrationWarning
-from elbert.exits import ExitPolicy, make, replay
-from elbert.export import export_model, runner
-from elbert.results import LABEL_CUT, LayerOutputs, ProblemType
+from elbert.exits import ExitPolicy, make
+from elbert.export import export_model
 
 Exported = Callable[[str, str], tuple[Classifier, Path]]
 
@@ -255,78 +250,52 @@ def test_bytes_that_are_no_text_and_a_reader_that_goes_away_give_no_traceback(
     assert process.returncode == 1
 
 
-def test_a_policy_it_does_not_know_is_never_followed_half_way() -> None:
-    for name, (_, known) in runner.POLICIES.items():
-        assert known == set(make(name).to_dict()) - {"name"}, f"{name} has settings that run.py must learn"
-    assert "'pcee'" in str(runner.unknown_in(make("pcee").to_dict()))
-    assert "'mood'" in str(runner.unknown_in({"name": "fixed", "layer": 2, "mood": 1}))
-    assert runner.unknown_in({"name": "fixed", "layer": 2, "mood": None}) is None
+POLICIES = [
+    make("elbert", threshold=0.0, window=2, criterion="range", tolerance=0.5),
+    make("pcee", threshold=0.995, patience=1),
+    make("f_pabee", threshold=0.001, patience=1),
+    make("beem", threshold=1.1),
+    make("entropy", threshold=0.99, min_layer=2),
+    make("full", max_layer=2),
+]
 
 
-CRITERIA = st.sampled_from(["monotone", "range", "agreement"])
-THRESHOLDS = st.sampled_from([0.0, 0.3, 0.6, 0.9])
-POLICIES = st.one_of(
-    st.builds(
-        lambda threshold, window, criterion, tolerance: make(
-            "elbert", threshold=threshold, window=window, criterion=criterion, tolerance=tolerance
-        ),
-        THRESHOLDS,
-        st.sampled_from([0, 2, 3]),
-        CRITERIA,
-        st.sampled_from([0.05, 0.5]),
-    ),
-    st.builds(
-        lambda threshold, normalized: make("entropy", threshold=threshold, normalized=normalized),
-        THRESHOLDS,
-        st.booleans(),
-    ),
-    st.builds(
-        lambda threshold, temperature: make("max_prob", threshold=threshold, temperature=temperature),
-        THRESHOLDS,
-        st.sampled_from([None, (0.5,), (2.0, 1.0, 0.7)]),
-    ),
-    st.builds(
-        lambda patience, tolerance: make("patience", patience=patience, tolerance=tolerance),
-        st.integers(1, 4),
-        st.sampled_from([0.05, 0.5]),
-    ),
-    st.builds(lambda layer: make("fixed", layer=layer), st.integers(1, 7)),
-    st.just(make("full")),
-)
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
+def test_every_policy_leaves_where_the_library_lets_it(
+    policy: ExitPolicy,
+    classifier_of: Callable[..., Classifier],
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    tiny_texts: list[str],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("onnxruntime")
+    classifier = classifier_of(policy=policy)
+    folder = export_model(classifier, "onnx", tmp_path / "out")
+    expected = [prediction.to_dict() for prediction in classifier.stream(tiny_texts)]
+    done = run_script(folder, *tiny_texts)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_same(done.stdout, expected)
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    policy=POLICIES,
-    problem=st.sampled_from(["single_label_classification", "multi_label_classification", "regression"]),
-    classes=st.integers(1, 4),
-    seed=st.integers(0, 10_000),
-)
-def test_its_policies_are_the_librarys(policy: ExitPolicy, problem: ProblemType, classes: int, seed: int) -> None:
-    texts, layers = 16, 5
-    generator = torch.Generator().manual_seed(seed)
-    walk = torch.randn(texts, layers, classes, generator=generator).cumsum(1)  # outputs that drift with depth
-    logits = walk[:, :, :1] if problem == "regression" else walk
-    probs = torch.from_numpy(runner._probabilities(logits.numpy(), problem))
-    expected = replay(policy, LayerOutputs(logits, probs, torch.zeros(texts), problem_type=problem))
-
-    rule = runner.POLICIES[policy.name][0]
-    given = np.full(texts, layers)
-    for depth in range(layers, 0, -1):  # the earliest layer that lets go is written last
-        seen = probs[:, :depth].numpy()
-        kind = runner._read_as(seen[:, -1], problem)
-        given[rule(policy.to_dict(), seen, logits[:, depth - 1].numpy(), kind)] = depth
-    assert given.tolist() == expected.tolist()
+def test_its_rules_are_the_librarys_own_files(exported_of: Exported) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = exported_of("onnx", "albert")[1] / "rules" / "elbert"
+    library = Path(exits.__file__).parents[1]
+    copied = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
+    assert Path("exits/base.py") in copied
+    for path in copied:
+        assert (folder / path).read_bytes() == (library / path).read_bytes()
 
 
-def test_it_says_a_label_from_the_librarys_probability_on() -> None:
-    assert runner.LABEL_CUT == LABEL_CUT
-
-
-def test_its_probabilities_are_the_librarys() -> None:
-    from elbert.exits.scores import probabilities
-
-    logits = torch.tensor([[0.0, -200.0, 3.0], [80.0, 80.0, -80.0]])
-    for problem in ("single_label_classification", "multi_label_classification", "regression"):
-        given = torch.from_numpy(runner._probabilities(logits.numpy(), problem))
-        torch.testing.assert_close(given, probabilities(logits, problem), atol=1e-6, rtol=0)
+def test_a_policy_it_cannot_read_is_one_line(
+    exported_of: Exported, run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "exported"
+    shutil.copytree(exported_of("onnx", "albert")[1], folder)
+    content = json.loads((folder / "elbert.json").read_text())
+    content["policies"][content["default_policy"]] = {"name": "fixed", "mood": 1}
+    (folder / "elbert.json").write_text(json.dumps(content))
+    done = run_script(folder, "a film")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "exit policy 'fixed' has no parameter 'mood'" in done.stderr

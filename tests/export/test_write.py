@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from elbert import Classifier
 from elbert.errors import MissingExtraError, ModelError, UsageError
-from elbert.exits import make
+from elbert.exits import ExitPolicy, make
 from elbert.export import export_model
 from elbert.modeling.files.load import load_model
 
@@ -87,14 +89,19 @@ def test_bf16_is_kept_with_an_openvino_export_and_refused_for_onnx(
     assert difference.abs().mean() < 0.02
 
 
-@pytest.mark.parametrize(
-    ("policy", "reason"), [(make("pcee"), "does not know the exit policy 'pcee'"), (make("beem"), "'beem'")]
-)
-def test_a_policy_the_script_does_not_know_is_refused(
-    policy: object, reason: str, classifier_of: Callable[..., Classifier], tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match=rf"{reason}.*choose another with --policy"):
-        export_model(classifier_of(policy=policy), "onnx", tmp_path / "out")
+@dataclass(frozen=True)
+class Theirs(ExitPolicy):
+    name: ClassVar[str] = "theirs"
+    summary: ClassVar[str] = "a third party's"
+    citation: ClassVar[str] = "none"
+
+    def decide(self, state: Any, output: Any, layer: Any) -> Any:
+        return {"fired": layer > 1}, state
+
+
+def test_a_third_partys_policy_is_refused(classifier_of: Callable[..., Classifier], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'theirs' is a third party's, which run.py cannot; choose another with --pol"):
+        export_model(classifier_of(policy=Theirs()), "onnx", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

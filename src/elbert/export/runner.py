@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 try:
@@ -29,10 +30,9 @@ except ImportError as problem:
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[dict[str, Array]], list[Array]]
-Policy = dict[str, Any]
+RULES = "rules"  # the folder of elbert's own modules that decide who leaves
 
 BATCH = 32  # texts run together
-LABEL_CUT = 0.5  # a label of a multi-label text is said from this probability on
 
 
 def main(words: list[str]) -> None:
@@ -97,16 +97,18 @@ class Model:
         with _readable(folder / "elbert.json") as path:
             content = json.loads(path.read_text(encoding="utf-8"))
             export, length = content["export"], content["max_length"]
-            self.policy = content["policies"][content["default_policy"]]
-            unknown, misfit = unknown_in(self.policy), misfit_in(content)
+            chosen, misfit = content["policies"][content["default_policy"]], misfit_in(content)
             self.labels: list[str] = export["labels"]
             self.problem: str = export["problem_type"]
             self.token_types, self.pair_types = export["token_types"], export["pair_token_types"]
             self.positions: bool = export.get("positions", True)
             runtime, dtype, side = RUNTIMES[export["backend"]], export["dtype"], export["truncation_side"]
             embed, layers = export["embed"], list(zip(export["steps"], export["heads"], strict=True))
-        if unknown:
-            sys.exit(f"run.py: {unknown}; choose another default_policy in elbert.json, or use elbert predict")
+        self.rules = _rules(folder / RULES)
+        try:
+            self.policy = self.rules.ExitPolicy.from_dict(chosen)
+        except Exception as problem:  # noqa: BLE001 - whatever stands in the file
+            sys.exit(f"run.py: {folder / 'elbert.json'}: default_policy: {problem}; choose another, or export again")
         with _readable(folder / "tokenizer.json") as path:
             self.tokenizer = Tokenizer.from_file(str(path))
         self.tokenizer.no_padding()
@@ -129,16 +131,17 @@ class Model:
         lengths = np.array([len(encoding.ids) for encoding in encodings])
         hidden = self._embed(texts, encodings, lengths)  # [tokens, H]: the texts' tokens behind one another
         rows = np.arange(len(texts))  # of the texts still in the network
-        seen: Array | None = None  # [rows, layers, C]: what their exits have said
+        state: dict[str, Array] | None = None  # what the policy remembers of them
         answers: dict[int, dict[str, Any]] = {}
         for depth, (step, head) in enumerate(self.layers, start=1):
             hidden = step({"hidden": hidden, **_padding(lengths)})[0]
             logits = head({"cls": hidden[np.cumsum(lengths) - lengths]})[0]
             if not np.isfinite(logits).all():
                 sys.exit(f"run.py: the model's output at layer {depth} is NaN or infinite; export it again")
-            probs = _probabilities(logits, self.problem)
-            seen = probs[:, None] if seen is None else np.concatenate([seen, probs[:, None]], 1)
-            leave = POLICIES[self.policy["name"]][0](self.policy, seen, logits, _read_as(probs, self.problem))
+            probs = self.rules.scores.probabilities(logits, self.problem)
+            state = self.policy.start(len(rows), logits.shape[1]) if state is None else state
+            said = self.rules.ExitOutput(probs, logits, None, self.problem)
+            leave, state = self.policy.update(state, said, np.full(len(rows), depth))
             leave = leave | (depth == len(self.layers))
             for row in np.flatnonzero(leave):
                 cut = bool(encodings[rows[row]].overflowing)
@@ -146,7 +149,8 @@ class Model:
             if leave.all():
                 break
             stay = ~leave
-            hidden, lengths, rows, seen = hidden[stay.repeat(lengths)], lengths[stay], rows[stay], seen[stay]
+            hidden, lengths, rows = hidden[stay.repeat(lengths)], lengths[stay], rows[stay]
+            state = self.rules.select(state, stay)
         return [answers[index] for index in range(len(texts))]
 
     def _embed(self, texts: list[Any], encodings: list[Encoding], lengths: Array) -> Array:
@@ -166,7 +170,7 @@ class Model:
         if self.problem == "single_label_classification":
             label, score = self.labels[int(probs.argmax())], float(probs.max())
         elif self.problem == "multi_label_classification":
-            chosen = np.flatnonzero(probs >= LABEL_CUT)
+            chosen = np.flatnonzero(probs >= self.rules.LABEL_CUT)
             label, score = [self.labels[index] for index in chosen], probs[chosen].tolist()
         else:
             label, score = (float(logits[0]) if len(logits) == 1 else logits.tolist()), None
@@ -183,129 +187,20 @@ def _padding(lengths: Array) -> dict[str, Array]:
     return {"pad": pad, "unpad": np.flatnonzero(real), "mask": mask}
 
 
-def _probabilities(logits: Array, problem: str) -> Array:
-    """Return softmax, sigmoid or the raw values of logits [rows, C]."""
-    if problem == "single_label_classification":
-        powers = np.exp(logits - logits.max(-1, keepdims=True))
-        return np.asarray(powers / powers.sum(-1, keepdims=True))
-    return (np.tanh(logits / 2) + 1) / 2 if problem == "multi_label_classification" else logits
-
-
-def _read_as(probs: Array, problem: str) -> str:
-    """Return how a policy reads probs: a softmax over one class says nothing, so it counts as a regression value."""
-    single = problem == "single_label_classification" and probs.shape[-1] == 1
-    return "regression" if single else problem
-
-
-# The exit policies, by the same rules as elbert's own: (settings, seen [rows, layers, C], logits [rows, C] of the last
-# layer, how to read them) -> who leaves, [rows].
-
-
-def _elbert(policy: Policy, seen: Array, logits: Array, kind: str) -> Array:  # noqa: ARG001
-    sure = np.asarray(_puzzlement(seen[:, -1], kind) < policy["threshold"])
-    window = policy["window"]
-    if window is None or seen.shape[1] < window:
-        return sure
-    return np.asarray(sure | _CRITERIA[policy["criterion"]](seen[:, -window:], kind, policy["tolerance"]))
-
-
-def _by_entropy(policy: Policy, seen: Array, logits: Array, kind: str) -> Array:  # noqa: ARG001
-    measure = _puzzlement if policy["normalized"] else _entropy
-    return np.asarray(measure(seen[:, -1], kind) < policy["threshold"])
-
-
-def _max_prob(policy: Policy, seen: Array, logits: Array, kind: str) -> Array:
-    probs, temperatures = seen[:, -1], policy["temperature"]
-    if kind == "regression":
-        return np.zeros(len(seen), bool)
-    if temperatures is not None:
-        scale = np.float32(temperatures[min(seen.shape[1], len(temperatures)) - 1])
-        probs = _probabilities(logits / scale, kind)
-    sure = np.maximum(probs, 1 - probs).min(-1) if kind == "multi_label_classification" else probs.max(-1)
-    return np.asarray(sure > policy["threshold"])
-
-
-def _patience(policy: Policy, seen: Array, logits: Array, kind: str) -> Array:  # noqa: ARG001
-    if seen.shape[1] <= policy["patience"]:
-        return np.zeros(len(seen), bool)
-    window = seen[:, -policy["patience"] - 1 :]
-    if kind == "regression":
-        return np.asarray((np.abs(np.diff(window, axis=1)) < policy["tolerance"]).all((1, 2)))
-    return _agreement(window, kind, 0)
-
-
-def _depth(policy: Policy, seen: Array, logits: Array, kind: str) -> Array:  # noqa: ARG001
-    return np.full(len(seen), seen.shape[1] >= policy.get("layer", np.inf))
-
-
-def _nats(probs: Array) -> Array:
-    return -probs * np.log(np.where(probs > 0, probs, 1))
-
-
-def _entropy(probs: Array, kind: str) -> Array:
-    if kind == "regression":
-        return np.full(len(probs), np.inf, np.float32)
-    multi = kind == "multi_label_classification"
-    return np.asarray((_nats(probs) + _nats(1 - probs)).max(-1) if multi else _nats(probs).sum(-1))
-
-
-def _puzzlement(probs: Array, kind: str) -> Array:
-    """Return the entropy as a share of the greatest possible."""
-    if kind == "regression":
-        return np.ones(len(probs), np.float32)
-    return _entropy(probs, kind) / np.float32(np.log(2 if kind == "multi_label_classification" else probs.shape[-1]))
-
-
-def _labels(probs: Array, kind: str) -> Array:
-    """Return what each output predicts, to be compared: a class, or a set of classes."""
-    return probs >= LABEL_CUT if kind == "multi_label_classification" else probs.argmax(-1)[..., None]
-
-
-def _monotone(window: Array, kind: str, tolerance: float) -> Array:  # noqa: ARG001
-    if kind == "regression":
-        return np.zeros(len(window), bool)
-    rises = (window[:, 1:] >= window[:, :-1]).all(1)
-    last = _labels(window[:, -1], kind)
-    same = _labels(window[:, 0], kind) == last
-    if kind == "multi_label_classification":
-        falls = (window[:, 1:] <= window[:, :-1]).all(1)
-        return np.asarray((np.where(last, rises, falls) & same).all(-1))
-    return np.asarray(np.take_along_axis(rises, last, 1)[:, 0] & same[:, 0])
-
-
-def _range(window: Array, kind: str, tolerance: float) -> Array:
-    watched = window.max(-1, keepdims=True) if kind == "single_label_classification" else window
-    narrow = np.asarray((watched.max(1) - watched.min(1) <= tolerance).all(-1))
-    return narrow if kind == "regression" else narrow & _agreement(window, kind, tolerance)
-
-
-def _agreement(window: Array, kind: str, tolerance: float) -> Array:
-    if kind == "regression":
-        return np.asarray((np.abs(np.diff(window, axis=1)) <= tolerance).all((1, 2)))
-    labels = _labels(window, kind)
-    return np.asarray((labels == labels[:, -1:]).all((1, 2)))
-
-
-_CRITERIA = {"monotone": _monotone, "range": _range, "agreement": _agreement}
-
-# Name -> the rule and the settings it knows; one it does not know must not be ignored.
-POLICIES: dict[str, tuple[Callable[[Policy, Array, Array, str], Array], set[str]]] = {
-    "elbert": (_elbert, {"threshold", "window", "criterion", "tolerance"}),
-    "entropy": (_by_entropy, {"threshold", "normalized"}),
-    "max_prob": (_max_prob, {"threshold", "temperature"}),
-    "patience": (_patience, {"patience", "tolerance"}),
-    "fixed": (_depth, {"layer"}),
-    "full": (_depth, set()),
-}
-
-
-def unknown_in(policy: Policy) -> str | None:
-    """Return what of a policy this file does not know, or None."""
-    name = policy["name"]
-    if name not in POLICIES:
-        return f"run.py does not know the exit policy {name!r}, only {', '.join(POLICIES)}"
-    unknown = [key for key, value in policy.items() if key not in ("name", *POLICIES[name][1]) and value is not None]
-    return f"run.py does not know the setting {unknown[0]!r} of exit policy {name!r}" if unknown else None
+def _rules(folder: Path) -> SimpleNamespace:
+    """Return what the modules beside this file say: the very ones that elbert itself decides by."""
+    if (folder / "elbert").is_dir():  # not so where elbert reads this file as a module of its own
+        sys.path.insert(0, str(folder))
+    with _readable(folder):
+        exits, results = import_module("elbert.exits"), import_module("elbert.results")
+        scores, state = import_module("elbert.exits.scores"), import_module("elbert.exits.state")
+    return SimpleNamespace(
+        ExitPolicy=exits.ExitPolicy,
+        ExitOutput=results.ExitOutput,
+        LABEL_CUT=results.LABEL_CUT,
+        scores=scores,
+        select=state.select,
+    )
 
 
 def misfit_in(content: dict[str, Any]) -> str | None:

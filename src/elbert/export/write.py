@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elbert import exits
 from elbert.engine.backends.backend import BACKENDS
 from elbert.engine.backends.graphs import build_graphs
 from elbert.engine.backends.runtimes import Runtime, import_openvino, onnxruntime, openvino
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from elbert.classifier import Classifier
 
 RUNNER = "run.py"
+
+# What the exit policies import beside their own folder.
+_RULES = ("__init__.py", "errors.py", "results.py")
 
 _CARD = """# {name}, exported for {backend}
 
@@ -121,6 +126,7 @@ def export_model(
         card = _CARD.format(name=Path(classifier.name).name or "A model", backend=chosen.backend, policy=name)
         (fresh / "README.md").write_text(card, encoding="utf-8")
         (fresh / RUNNER).write_bytes(Path(runner.__file__).read_bytes())
+        _write_rules(fresh / runner.RULES)
     misfit = runner.misfit_in(content)
     if misfit:
         warnings.warn(f"{misfit}; run elbert calibrate on {folder}", CalibrationWarning, stacklevel=2)
@@ -136,10 +142,19 @@ def _check(classifier: Classifier, format: str, dtype: str) -> Format:
         raise UsageError(f"format {format} has no dtype {dtype!r}{did_you_mean(dtype, known)}")
     if isinstance(classifier.model, ExportedModel):
         raise UsageError(f"{classifier.name} is an exported model already; export the model it was exported from")
-    problem = runner.unknown_in(classifier.policy.to_dict())
-    if problem:
-        raise UsageError(f"{problem}; choose another with --policy")
+    policy = classifier.policy
+    if policy.needs or not type(policy).__module__.startswith(f"{exits.__name__}."):
+        reads = f"reads {', '.join(policy.needs)} states" if policy.needs else "is a third party's"
+        raise UsageError(f"exit policy {policy.name!r} {reads}, which run.py cannot; choose another with --policy")
     return FORMATS[format]
+
+
+def _write_rules(folder: Path) -> None:
+    """Copy the modules that decide who leaves; they need numpy alone."""
+    package = Path(exits.__file__).parents[1]
+    (folder / package.name / "exits").mkdir(parents=True)
+    for path in [*(package / name for name in _RULES), *(package / "exits").glob("*.py")]:
+        shutil.copyfile(path, folder / path.relative_to(package.parent))
 
 
 def _content(classifier: Classifier) -> tuple[str, dict[str, Any]]:

@@ -32,12 +32,17 @@ class LossScheme(nn.Module, ABC):
     summary: ClassVar[str]
     citation: ClassVar[str]
     learning_rate: float | None = None
+    fixed: Tensor
 
     def __init__(self, num_layers: int) -> None:
         super().__init__()
         if num_layers < 1:
             raise UsageError(f"a loss scheme needs at least 1 layer, not {num_layers}")
         self.num_layers = num_layers
+
+    def fix(self, weights: Tensor) -> None:
+        """Keep weights [M] that nobody trains as `fixed`, on the model's device; no checkpoint holds them."""
+        self.register_buffer("fixed", weights, persistent=False)
 
     @abstractmethod
     def weights(self) -> Tensor:

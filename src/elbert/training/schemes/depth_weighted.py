@@ -18,7 +18,11 @@ class DepthWeightedScheme(LossScheme):
     summary = "a layer's loss counts in proportion to its depth (PABEE)"
     citation = "Zhou et al., BERT Loses Patience, NeurIPS 2020, arXiv 2006.04152"
 
+    def __init__(self, num_layers: int) -> None:
+        super().__init__(num_layers)
+        depth = torch.arange(1.0, num_layers + 1)
+        self.fix(depth / depth.sum())
+
     def weights(self) -> Tensor:
         """Return i / Σ i, [M]; they sum to 1."""
-        depth = torch.arange(1.0, self.num_layers + 1)
-        return depth / depth.sum()
+        return self.fixed

@@ -18,6 +18,10 @@ class EqualScheme(LossScheme):
     summary = "every layer's loss counts the same"
     citation = "Schwartz et al., The Right Tool for the Job, ACL 2020, arXiv 2004.07453"
 
+    def __init__(self, num_layers: int) -> None:
+        super().__init__(num_layers)
+        self.fix(torch.ones(num_layers))
+
     def weights(self) -> Tensor:
         """Return ones, [M]."""
-        return torch.ones(self.num_layers)
+        return self.fixed

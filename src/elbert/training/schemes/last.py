@@ -19,8 +19,10 @@ class LastScheme(LossScheme):
     summary = "only the last layer's loss counts: ordinary fine-tuning, the yardstick"
     citation = "Devlin et al., BERT, NAACL 2019, arXiv 1810.04805"
 
+    def __init__(self, num_layers: int) -> None:
+        super().__init__(num_layers)
+        self.fix(torch.eye(num_layers)[-1])
+
     def weights(self) -> Tensor:
         """Return 0 … 0 1, [M]."""
-        weights = torch.zeros(self.num_layers)
-        weights[-1] = 1.0
-        return weights
+        return self.fixed
