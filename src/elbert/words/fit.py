@@ -1,0 +1,173 @@
+"""Fitting layer 0: scikit-learn's logistic regression on hashed n-grams, and one temperature from texts held out.
+
+Single-label problems get one multinomial model, multi-label ones a model per label. Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elbert.errors import UsageError
+from elbert.words.grams import BUCKETS, Integers, grams_of
+from elbert.words.model import MOST_BYTES, Floats, WordModel
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+# Inverse strength of the L2 penalty; on vectors of length 1 far weaker than scikit-learn's 1.0 was best everywhere.
+_INVERSE_PENALTY = 16.0
+
+# The mean gradient at which the fit ends; over many texts that of a rare gram is small from the start.
+_TOLERANCE = 1e-5
+_STEPS = 100
+
+# Texts held out to fit the temperature: one in so many, at most so many.
+_HELD_OUT = 5
+_MOST_HELD_OUT = 10_000
+
+# A gram counts once so many texts have it.
+_SEEN_IN = 2
+
+
+def fit_words(texts: Sequence[Sequence[int]], targets: NDArray[Any], num_labels: int, *, seed: int = 0) -> WordModel:
+    """Return the word model of tokenised texts.
+
+    Args:
+        texts: token ids of each of N texts, as the encoder reads them.
+        targets: [N] class ids (single label), or [N, C] of 0 and 1 (multi-label).
+        num_labels: C.
+        seed: of the choice of texts held out for the temperature.
+
+    Raises:
+        UsageError: fewer than ten texts.
+    """
+    if len(texts) < 10:
+        raise UsageError(f"layer 0 was given {len(texts)} texts; it needs 10 or more: leave it out, or give more")
+    lengths = np.array([len(ids) for ids in texts])
+    ids = np.fromiter((number for text in texts for number in text), np.int64, int(lengths.sum()))
+    buckets, idf, values = _features(_counts(ids, lengths), targets, num_labels)
+    held = np.random.default_rng(seed).permutation(len(texts))[: min(len(texts) // _HELD_OUT, _MOST_HELD_OUT)]
+    kept = np.setdiff1d(np.arange(len(texts)), held)
+    model = _Regressions(targets, num_labels)
+    model.fit(values[kept], targets[kept])
+    weight, bias = model.columns()
+    temperature = _temperature(values[held] @ weight + bias, targets[held])
+    model.fit(values, targets)  # goes on from those weights
+    weight, bias = model.columns()
+    scaled = (weight / temperature).astype(np.float16), (bias / temperature).astype(np.float32)
+    return WordModel(buckets.astype(np.int32), idf, *scaled)
+
+
+def _counts(ids: Integers, lengths: Integers) -> csr_matrix:
+    """Return [N, buckets] with 1 + ln count of every gram."""
+    from scipy.sparse import csr_matrix
+
+    grams = grams_of(ids, lengths)
+    values = 1 + np.log(grams.count, dtype=np.float32)
+    rows = np.searchsorted(grams.text, np.arange(len(lengths) + 1))
+    return csr_matrix((values, grams.bucket, rows), shape=(len(lengths), BUCKETS))
+
+
+def _features(counts: csr_matrix, targets: NDArray[Any], num_labels: int) -> tuple[Integers, Any, csr_matrix]:
+    """Return (buckets [K], idf [K] fp16, values [N, K] of length 1 per text)."""
+    from scipy.sparse import diags
+    from sklearn.preprocessing import normalize
+
+    seen = np.bincount(counts.indices, minlength=BUCKETS)
+    buckets = np.flatnonzero(seen >= min(_SEEN_IN, int(seen.max())))
+    room = MOST_BYTES // (4 + 2 + 2 * num_labels)
+    if len(buckets) > room:
+        buckets = np.sort(buckets[_telling(counts[:, buckets], targets, num_labels, room)])
+    idf = (np.log((1 + counts.shape[0]) / (1 + seen[buckets])) + 1).astype(np.float16)
+    return buckets, idf, normalize(counts[:, buckets] @ diags(idf.astype(np.float32))).tocsr()
+
+
+def _telling(counts: csr_matrix, targets: NDArray[Any], num_labels: int, room: int) -> Integers:
+    """Return the columns that tell classes apart best, by scikit-learn's chi-square statistic."""
+    from sklearn.feature_selection import chi2
+
+    classes = targets if targets.ndim == 2 else np.eye(num_labels, dtype=np.int8)[targets]
+    statistic = np.nan_to_num(chi2(counts, classes)[0])
+    return np.argpartition(statistic, -room)[-room:].astype(np.int64)
+
+
+class _Regressions:
+    """One softmax over all classes, or one sigmoid per label; a second `fit` starts where the first ended.
+
+    Args:
+        targets: [N] or [N, C], as they are to be learnt.
+        num_labels: C.
+    """
+
+    def __init__(self, targets: NDArray[Any], num_labels: int) -> None:
+        self._num_labels = num_labels
+        self._models = [_regression() for _ in range(num_labels if targets.ndim == 2 else 1)]
+        self._columns: list[tuple[Floats, Floats]] = []
+
+    def fit(self, values: csr_matrix, targets: NDArray[Any]) -> None:
+        """Fit on values [N, K]."""
+        if targets.ndim == 1:
+            self._columns = [self._softmax(values, targets)]
+        else:
+            each = zip(self._models, (targets >= 0.5).T, strict=True)
+            self._columns = [_sigmoid(model, values, given) for model, given in each]
+
+    def columns(self) -> tuple[Floats, Floats]:
+        """Return (weight [K, C], bias [C])."""
+        weights, biases = zip(*self._columns, strict=True)
+        return np.concatenate(weights, 1), np.concatenate(biases)
+
+    def _softmax(self, values: csr_matrix, targets: NDArray[Any]) -> tuple[Floats, Floats]:
+        """Return (weight [K, C], bias [C]); a class without texts gets a bias no text can outweigh."""
+        present = np.unique(targets)
+        weight = np.zeros((values.shape[1], self._num_labels), np.float32)
+        bias = np.full(self._num_labels, _NEVER, np.float32)
+        bias[present] = 0.0
+        if len(present) > 1:
+            model = _fitted(self._models[0], values, targets)
+            shown = present[1:] if len(present) == 2 else present  # of two, scikit-learn keeps the second's side only
+            bias[shown], weight[:, shown] = model.intercept_, model.coef_.T
+        return weight, bias
+
+
+def _sigmoid(model: Any, values: csr_matrix, given: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return (weight [K, 1], bias [1]) of one label."""
+    if given.all() or not given.any():
+        return np.zeros((values.shape[1], 1), np.float32), np.full(1, -_NEVER if given.all() else _NEVER, np.float32)
+    _fitted(model, values, given)
+    return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
+
+
+def _fitted(model: Any, values: csr_matrix, targets: NDArray[Any]) -> Any:
+    """Fit, from its last weights where the classes are the same."""
+    if getattr(model, "classes_", None) is not None and len(model.classes_) != len(np.unique(targets)):
+        model.set_params(warm_start=False)
+    return model.fit(values, targets).set_params(warm_start=True)
+
+
+# The logit of what training never saw.
+_NEVER = -20.0
+
+
+def _regression() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=_INVERSE_PENALTY, max_iter=_STEPS, tol=_TOLERANCE)
+
+
+def _temperature(logits: Floats, targets: NDArray[Any]) -> float:
+    """Return the temperature under which texts held out are likeliest (Guo et al. 2017, arXiv:1706.04599)."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_expit, log_softmax
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        if targets.ndim == 2:
+            return float(-np.where(targets >= 0.5, log_expit(scaled), log_expit(-scaled)).mean())
+        return float(-log_softmax(scaled, -1)[np.arange(len(targets)), targets].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))

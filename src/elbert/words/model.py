@@ -1,0 +1,140 @@
+"""The linear model of layer 0: from token ids to logits, some tens of microseconds a text, no loop over texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elbert.errors import ModelError
+from elbert.words.grams import BUCKETS, LONGEST, Integers, gram_buckets, grams_of
+
+Floats = NDArray[np.float32]
+
+# What the file may weigh: half a bundled encoder.
+MOST_BYTES = 8_000_000
+
+_SHAPES = {"buckets": 1, "idf": 1, "weight": 2, "bias": 1}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WordModel:
+    """Logits of hashed n-grams: `Σ_g v_g W_g + b`, with `v_g = (1 + ln count_g) idf_g`, scaled to length 1 per text.
+
+    The temperature that calibrates its probabilities is part of `weight` and `bias`.
+
+    Attributes:
+        buckets: [K] int32, the buckets it knows, ascending.
+        idf: [K] fp16, inverse document frequency of each.
+        weight: [K, C] fp16.
+        bias: [C] fp32.
+    """
+
+    buckets: NDArray[np.int32]
+    idf: NDArray[np.float16]
+    weight: NDArray[np.float16]
+    bias: Floats
+    _place: NDArray[np.int32] = field(init=False, repr=False)  # of each bucket; K where it is unknown
+    _idf: Floats = field(init=False, repr=False)
+    _weight: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Lay out the tables that lookups need.
+
+        Raises:
+            ModelError: the arrays do not belong together, or hold what is no number.
+        """
+        self._check()
+        place = np.full(BUCKETS, len(self.buckets), np.int32)
+        place[self.buckets] = np.arange(len(self.buckets), dtype=np.int32)
+        object.__setattr__(self, "_place", place)
+        object.__setattr__(self, "_idf", self.idf.astype(np.float32))
+        object.__setattr__(self, "_weight", self.weight.astype(np.float32))
+
+    @property
+    def num_labels(self) -> int:
+        """C, the classes it was fitted for."""
+        return len(self.bias)
+
+    def logits(self, ids: Integers, lengths: Integers) -> Floats:
+        """Return [N, C]; a text without any known n-gram gets the bias.
+
+        Args:
+            ids: [T] token ids of all texts one behind the other, special tokens included.
+            lengths: [N] tokens of each text.
+        """
+        grams = grams_of(ids, lengths)
+        place = self._place[grams.bucket]
+        known = np.flatnonzero(place < len(self.buckets))
+        place, text = place[known], grams.text[known]
+        value = (1 + np.log(grams.count[known], dtype=np.float32)) * self._idf[place]
+        logits = np.tile(self.bias, (len(lengths), 1))
+        if not len(known):
+            return logits
+        starts = np.flatnonzero(np.diff(text, prepend=-1))
+        length = np.sqrt(np.add.reduceat(value * value, starts))
+        summed = np.add.reduceat(value[:, None] * self._weight[place], starts, axis=0)
+        logits[text[starts]] += summed / length[:, None]
+        return logits
+
+    def contributions(self, ids: Integers) -> Floats:
+        """Return [T, C], what each token of one text adds to its logits: an n-gram's share goes evenly to its tokens.
+
+        The rows add up to `logits` less the bias.
+
+        Args:
+            ids: [T] token ids of the text.
+        """
+        lengths = np.array([len(ids)])
+        _, first, bucket = gram_buckets(ids, lengths)
+        size = np.repeat(np.arange(1, LONGEST + 1), [max(len(ids) - n, 0) for n in range(LONGEST)])
+        place = self._place[bucket]
+        known = place < len(self.buckets)
+        first, size, place = first[known], size[known], place[known]
+        shares = np.zeros((len(ids), self.num_labels), np.float32)
+        if not len(place):
+            return shares
+        distinct, inverse, count = np.unique(place, return_inverse=True, return_counts=True)
+        value = (1 + np.log(count, dtype=np.float32)) * self._idf[distinct]
+        value /= np.sqrt((value * value).sum())
+        each = ((value / count)[inverse] / size)[:, None] * self._weight[place]
+        for step in range(LONGEST):
+            inside = size > step
+            np.add.at(shares, first[inside] + step, each[inside])
+        return shares
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Return the arrays saved as `words.safetensors`."""
+        return {name: getattr(self, name) for name in _SHAPES}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]]) -> WordModel:
+        """Return the model that `tensors` described.
+
+        Raises:
+            ModelError: an array is missing, unknown, or of another shape than its fellows ask for.
+        """
+        if set(tensors) != set(_SHAPES):
+            given = ", ".join(sorted(tensors)) or "nothing"
+            raise ModelError(f"words.safetensors holds {given}; it has to hold {', '.join(_SHAPES)}: fit it again")
+        return cls(
+            tensors["buckets"].astype(np.int32),
+            tensors["idf"].astype(np.float16),
+            tensors["weight"].astype(np.float16),
+            tensors["bias"].astype(np.float32),
+        )
+
+    def _check(self) -> None:
+        shapes = {name: getattr(self, name).shape for name in _SHAPES}
+        kinds = len(self.buckets), len(self.bias)
+        wanted = {"buckets": kinds[:1], "idf": kinds[:1], "weight": kinds, "bias": kinds[1:]}
+        if shapes != wanted:
+            raise ModelError(f"the word model's arrays have shapes {shapes}; allowed: {wanted}: fit it again")
+        numbers = all(np.isfinite(getattr(self, name)).all() for name in ("idf", "weight", "bias"))
+        ordered = kinds[0] == 0 or (
+            self.buckets[0] >= 0 and self.buckets[-1] < BUCKETS and bool((np.diff(self.buckets) > 0).all())
+        )
+        if not (numbers and ordered):
+            raise ModelError("the word model holds what is no number, or buckets out of order: fit it again")
