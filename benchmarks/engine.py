@@ -36,7 +36,8 @@ from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.bench.systems import OURS
 from elbert.evaluation.bench.worker import process_peak_mb
 from elbert.reports.plots import rendered, styled
-from elbert.reports.race import table_of
+from elbert.reports.race import notes_of, table_of
+from elbert.reports.tables import plain
 from grounds import CORPORA, SHAPES, SINGLE, model_folder, texts_of, texts_of_length
 from products import product
 
@@ -60,7 +61,7 @@ def run_race(
         job = Job(folder, Path(scratch), texts, SINGLE, *limits, plugins=("drawn",), device=options.device)
         result = race(job, specs, plan, layers=classifier.num_layers, score=lambda _: None)
     print(f"\n{folder.name}, {len(texts)} texts of {lengths['mean']:.1f} tokens (95 %: {lengths['p95']:.0f})")
-    print(table_of(result.rows), flush=True)
+    print("\n".join([plain(table_of(result.rows)), *notes_of(result.rows)]), flush=True)
     return list(result.rows), lengths
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import io
 import math
+import re
 from pathlib import Path
 
 import pytest
 
-from elbert.cli.console import check_output, json_line, table, whole_file
+from elbert.cli.console import check_output, facts, json_line, show, whole_file
 from elbert.cli.options import parse_settings
 from elbert.errors import ElbertError, ModelError, UsageError
+from elbert.reports.tables import plain, table
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -21,7 +24,36 @@ def test_json_keeps_words_readable() -> None:
 
 
 def test_a_table_has_its_second_column_aligned() -> None:
-    assert table([("a", "1"), ("long", "2")]) == "a     1\nlong  2"
+    assert plain(facts([("a", "1"), ("long", "2")])) == "a     1\nlong  2"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_is_plain_text_of_any_width_for_programs_and_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    made = table([("drop-1", "0.8860", "a promise " * 9)], ("policy", "score", "what [b]it[/b] promises"), prose=True)
+    program, terminal = io.StringIO(), _Terminal()
+    for stream in (program, terminal):
+        monkeypatch.setattr("sys.stdout", stream)
+        show(made, "and a line", err=False)
+    head, row, line = program.getvalue().splitlines()
+    assert row == "drop-1  0.8860  " + ("a promise " * 9).strip()
+    assert "[b]it[/b]" in head  # nothing in a table is markup
+    assert line == "and a line"
+    shown = terminal.getvalue().splitlines()
+    assert len(shown) > 4
+    assert all(len(re.sub("\x1b\\[[0-9;]*m", "", each).rstrip()) <= 40 for each in shown)
+
+
+def test_numbers_are_never_broken_however_narrow_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    show(table([[f"{place}.1234567" for place in range(6)]], words=0), err=False)
+    assert all(f"{place}.1234567" in terminal.getvalue() for place in range(6))
 
 
 def test_settings_are_json_where_they_can_be_and_words_otherwise() -> None:

@@ -47,7 +47,7 @@ VERBS: dict[str, Verb] = {
     "demo": Verb("elbert.cli.demo", "The whole story on packaged data: train, evaluate, report.", "Start here"),
     "train": Verb("elbert.cli.train", "Fine-tune a model so that every layer can answer.", "Make a model"),
     "pretrain": Verb("elbert.cli.pretrain", "Pretrain a small ALBERT from plain text.", "Make a model"),
-    "calibrate": Verb("elbert.cli.calibrate", "Choose how early texts may leave, for a promise.", "Make a model"),
+    "calibrate": Verb("elbert.cli.calibrate", "Choose how early texts may leave, with a guarantee.", "Make a model"),
     "predict": Verb("elbert.cli.predict", "Classify texts, one JSON object a line.", "Use a model"),
     "evaluate": Verb("elbert.cli.evaluate", "Score a model on labelled data, timed against full depth.", "Use a model"),
     "export": Verb("elbert.cli.export", "Write a model as graphs for onnxruntime or OpenVINO.", "Use a model"),

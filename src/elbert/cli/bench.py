@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, json_line, progress_bar, table, warnings_last, whole_file
+from elbert.cli.console import check_output, facts, json_line, progress_bar, show, warnings_last, whole_file
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -24,13 +24,7 @@ def bench(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")],
     against: Annotated[str, typer.Option(help=f"{_AGAINST}openvino.")] = "transformers,onnxruntime,openvino",
     split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
-    policy: options.Policy = None,
-    threshold: options.Threshold = None,
-    window: options.Window = None,
-    criterion: options.Criterion = None,
-    tolerance: options.Tolerance = None,
-    patience: options.Patience = None,
-    settings: options.Set = None,
+    policy: options.PolicyFlags = options.POLICY,
     metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
     batch_size: Annotated[str, typer.Option(metavar="N[,N…]", help="Texts in flight, one or several.")] = "8,32,128",
     backend: Annotated[str, typer.Option(help="Of ours, one or several: torch, openvino, onnxruntime.")] = "torch",
@@ -66,13 +60,10 @@ def bench(
 
     plan, names = _plan(batch_size, rounds, latency_texts), _peers(against)
     _check_picture(plot, overwrite=overwrite)
-    parameters: dict[str, Any] = {"threshold": threshold, "window": window, "criterion": criterion}
-    parameters |= {"tolerance": tolerance, "patience": patience}
     device = choose_device(device)
     # Loaded here only to learn its policy, labels and layers; every runner loads its own.
-    loading: dict[str, Any] = {"backend": "auto", "device": "cpu", "dtype": "auto", "problem_type": problem_type}
     with warnings_last():
-        classifier = options.load_classifier(model, policy=policy, settings=settings, **loading, **parameters)
+        classifier = options.load_classifier(model, policy, options.LoadFlags(device="cpu", problem_type=problem_type))
         _refuse_export(classifier)
     specs = line_up(
         classifier.policy.to_dict(), against=names, backends=_list(backend), dtypes=_list(dtype), device=device
@@ -208,10 +199,10 @@ def _draw(result: Bench, plot: Path, title: str) -> None:
 
 def _show(result: Bench, about: dict[str, Any], *, as_json: bool) -> None:
     """Print the table for people, and for programs the JSON line alone on stdout."""
-    from elbert.reports.race import table_of
+    from elbert.reports.race import notes_of, table_of
 
     lengths, machine = about["lengths"], result.machine
-    facts = [
+    about_run = [
         (
             "texts",
             f"{about['n']:,}, {lengths['mean']:.1f} tokens on average, {lengths['p95']:.0f} at the 95th per cent",
@@ -220,6 +211,6 @@ def _show(result: Bench, about: dict[str, Any], *, as_json: bool) -> None:
         ("score", about["metric"]),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores{', ' + machine['gpu'] if machine['gpu'] else ''}"),
     ]
-    typer.echo(f"{table_of(result.rows)}\n\n{table(facts)}", err=as_json)
+    show(table_of(result.rows), *notes_of(result.rows), "", facts(about_run), err=as_json)
     if as_json:
         typer.echo(json_line({**about, **result.to_dict()}))

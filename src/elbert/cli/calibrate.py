@@ -1,4 +1,4 @@
-"""`elbert calibrate`: choose how early texts may leave, for a promise. The choosing is done in `elbert.calibration`."""
+"""`elbert calibrate`: choose how early texts may leave, with a guarantee. `elbert.calibration` does the choosing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line, progress_bar
+from elbert.cli.console import json_line, progress_bar, show
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def calibrate(
             help="What leaving early may cost, 0.01 is one point of accuracy.  [default: 0, 0.005, 0.01, 0.02]"
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Of each promise by itself.")] = 0.9,
+    confidence: Annotated[float, typer.Option(help="Of each guarantee by itself.")] = 0.9,
     policy: Annotated[str, typer.Option(help="Family to search (see elbert policies).")] = "elbert",
     agreement: Annotated[
-        bool, typer.Option("--agreement", help="Promise the answers of full depth instead; needs no labels.")
+        bool, typer.Option("--agreement", help="Guarantee the answers of full depth instead; needs no labels.")
     ] = False,
     metric: Annotated[
         str | None, typer.Option(help="What scores are shown in: accuracy, f1_macro, matthews, …")
@@ -46,7 +46,7 @@ def calibrate(
         typer.Option(
             metavar="NAME",
             help="The policy to use where none is named, a new or a saved one, or full.  "
-            "[default: the one promise, or drop-1]",
+            "[default: the one guarantee, or drop-1]",
         ),
     ] = None,
     out: Annotated[
@@ -60,20 +60,17 @@ def calibrate(
     ] = False,
     overwrite: options.Overwrite = False,
     batch_size: options.BatchSize = 32,
-    backend: options.Backend = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    problem_type: options.ProblemType = None,
+    loading: options.LoadFlags = options.LOADING,
     columns: options.ColumnFlags = options.COLUMNS,
     progress: options.Progress = False,
     json: options.JsonLine = False,
 ) -> None:
-    """Find the fastest policy whose promise holds, and save it with the model: `predict` then uses it.
+    """Find the fastest policy whose guarantee holds, and save it with the model: `predict` then uses it.
 
-    A promise says: over all texts like these, leaving early costs less than --max-drop of accuracy against full depth,
-    at the confidence given. Without --max-drop four are made: exact, drop-0.5, drop-1 and drop-2; drop-1 is used where
-    no policy is named, unless --default names another. Where nothing passes, because the texts are too few or the
-    exits too bad, full depth is saved under the name, and said so.
+    A guarantee says: over all texts like these, leaving early costs less than --max-drop of accuracy against full
+    depth, at the confidence given. Without --max-drop four are made: exact, drop-0.5, drop-1 and drop-2; drop-1 is
+    used where no policy is named, unless --default names another. Where nothing passes, because the texts are too few
+    or the exits too bad, full depth is saved under the name, and said so.
 
     Example:
         elbert calibrate runs/mine held-out.csv
@@ -88,9 +85,7 @@ def calibrate(
 
     promises(max_drop, name)
     get(policy)
-    loaded = options.load_classifier(
-        model, full_depth=True, backend=backend, device=device, dtype=dtype, problem_type=problem_type
-    )
+    loaded = options.load_classifier(model, loading=loading, full_depth=True)
     dataset = _load(data, split, loaded, columns, agreement=agreement)
     asked: dict[str, Any] = {
         "max_drop": max_drop,
@@ -149,18 +144,14 @@ def _bars(texts: int, *, forced: bool) -> Iterator[dict[str, Any]]:
 
 
 def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json: bool) -> None:
-    """Print a line for each promise, and for programs the JSON line alone on stdout."""
-    typer.echo(f"{'policy':<12}{'score':>8}{'full':>8}{'mean layer':>12}{'speedup':>9}{'p-value':>9}  ", err=as_json)
-    for name, each in found.items():
-        facts = each.evidence
-        numbers = f"{facts['score']:>8.4f}{facts['full_depth_score']:>8.4f}{facts['mean_exit_layer']:>12.2f}"
-        tested = f"{facts['layer_speedup']:>8.2f}x{facts['p_value']:>9.2g}"
-        typer.echo(f"{name:<12}{numbers}{tested}  {facts['note']}", err=as_json)
+    """Print a line for each guarantee, and for programs the JSON line alone on stdout."""
+    from elbert.reports.tables import table
+
+    head = ("policy", "score", "full", "mean layer", "speedup", "p-value", "guarantee")
+    rows = [(name, *_cells(each.evidence)) for name, each in found.items()]
     facts = next(iter(found.values())).evidence
-    typer.echo(
-        f"{facts['metric']} of {facts['n']:,} texts ({facts['source']}); speedup counts layers; saved in {folder}",
-        err=as_json,
-    )
+    line = f"{facts['metric']} of {facts['n']:,} texts ({facts['source']}); speedup counts layers; saved in {folder}"
+    show(table(rows, head, prose=True), line, err=as_json)
     typer.echo(f"default: {default} answers where no policy is named; --default NAME chooses another", err=as_json)
     if as_json:
         typer.echo(
@@ -172,3 +163,9 @@ def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json:
                 }
             )
         )
+
+
+def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
+    scores = (f"{facts[name]:.4f}" for name in ("score", "full_depth_score"))
+    depth = (f"{facts['mean_exit_layer']:.2f}", f"{facts['layer_speedup']:.2f}x", f"{facts['p_value']:.2g}")
+    return (*scores, *depth, facts["note"])

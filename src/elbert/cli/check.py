@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line, progress_bar, table
+from elbert.cli.console import facts, json_line, progress_bar, show
 from elbert.errors import ElbertError
 
 if TYPE_CHECKING:
@@ -30,27 +30,22 @@ def check(
         float | None, typer.Option(min=0, max=1, metavar="P", help="End with status 1 if the p-value is below P.")
     ] = None,
     batch_size: options.BatchSize = 32,
-    backend: options.Backend = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    problem_type: options.ProblemType = None,
+    loading: options.LoadFlags = options.LOADING,
     columns: options.TextFlags = options.TEXTS,
     progress: options.Progress = False,
     json: options.JsonLine = False,
 ) -> None:
     """Tell from texts without labels whether they leave where, and as surely as, the calibration's texts did.
 
-    A promise holds for texts like those it was made on. Exit layers are compared by a permutation test, confidences by
-    Kolmogorov and Smirnov's; the p-value is of both together. A difference is an answer, not a failure, so the exit
+    A guarantee holds for texts like those it was made on. Exit layers are compared by a permutation test, confidences
+    by Kolmogorov and Smirnov's; the p-value is of both together. A difference is an answer, not a failure, so the exit
     status is 0 either way, unless --fail-below asks for 1.
 
     Example:
         elbert check runs/mine today.csv --policy drop-1
         elbert check runs/mine today.csv --fail-below 0.001 || mail -s "calibrate again" me
     """
-    loaded = options.load_classifier(
-        model, full_depth=True, backend=backend, device=device, dtype=dtype, problem_type=problem_type
-    )
+    loaded = options.load_classifier(model, loading=loading, full_depth=True)
     from elbert.data import load_texts
 
     texts = load_texts(data, split=split, **columns.to_dict()).texts
@@ -74,6 +69,6 @@ def _show(drift: Drift, *, as_json: bool) -> None:
         ("confidence", f"greatest distance {drift.confidence_distance:.3f}, p-value {drift.confidence_p_value:.3g}"),
         ("both", f"p-value {drift.p_value:.3g}: {verdict}"),
     ]
-    typer.echo(table(rows), err=as_json)
+    show(facts(rows), err=as_json)
     if as_json:
         typer.echo(json_line(drift.to_dict()))

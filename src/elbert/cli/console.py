@@ -9,9 +9,14 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
 
 from elbert.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def json_line(value: Any) -> str:
@@ -26,11 +31,29 @@ def json_line(value: Any) -> str:
         raise ModelError("the result holds NaN or infinity; check the model's weights, or run in float32") from None
 
 
-def table(rows: Iterable[tuple[str, str]]) -> str:
-    """Return two columns for people."""
-    listed = list(rows)
-    width = max((len(name) for name, _ in listed), default=0)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in listed)
+def show(*parts: Table | str, err: bool) -> None:
+    """Write tables and lines for people: tables fit a terminal, and are plain text anywhere else.
+
+    Args:
+        parts: from `elbert.reports.tables`, and lines.
+        err: on stderr, because stdout holds JSON.
+    """
+    from elbert.reports import tables
+
+    for part in parts:
+        if isinstance(part, str):
+            typer.echo(part, err=err)
+        elif (sys.stderr if err else sys.stdout).isatty():
+            tables.show(part, err=err)
+        else:
+            typer.echo(tables.plain(part), err=err)
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> Table:
+    """Return two columns for people: names and values."""
+    from elbert.reports.tables import table
+
+    return table(rows, prose=True)
 
 
 def progress_bar(total: int | None, unit: str, *, forced: bool = False) -> Any:

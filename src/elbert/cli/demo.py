@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line, progress_bar, table, whole_file
+from elbert.cli.console import facts, json_line, progress_bar, show, whole_file
 from elbert.errors import UsageError
 from elbert.seeds import check_seed
 
@@ -227,7 +227,7 @@ class Story:
                 stream.write(content)
         curve = depth_curve(self.result, page.scores, page.points)
         (self.out / PICTURE).write_bytes(overview(curve, self.result.exit_histogram))
-        typer.echo(f"{table(summary(self.result))}\n")
+        show(facts(summary(self.result)), "", err=False)
         for words in _examples(page.run):
             typer.echo(words)
         self._tell(5, f"the page: {(self.out / PAGE).resolve()}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, json_line, progress_bar, table, whole_file
+from elbert.cli.console import check_output, facts, json_line, progress_bar, show, whole_file
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -20,20 +20,11 @@ def evaluate(
     model: options.Model,
     data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")],
     split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
-    policy: options.Policy = None,
-    threshold: options.Threshold = None,
-    window: options.Window = None,
-    criterion: options.Criterion = None,
-    tolerance: options.Tolerance = None,
-    patience: options.Patience = None,
-    settings: options.Set = None,
+    policy: options.PolicyFlags = options.POLICY,
     metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Rounds to time.  [default: 3, fewer if slow]")] = None,
     batch_size: options.BatchSize = 32,
-    backend: options.Backend = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    problem_type: options.ProblemType = None,
+    loading: options.LoadFlags = options.LOADING,
     columns: options.ColumnFlags = options.COLUMNS,
     report: Annotated[Path | None, typer.Option(help="Write a page about the run here too.")] = None,
     overwrite: options.Overwrite = False,
@@ -55,20 +46,7 @@ def evaluate(
 
         check_output(report, overwrite=overwrite)
         check_installed()
-    classifier = options.load_classifier(
-        model,
-        policy=policy,
-        threshold=threshold,
-        window=window,
-        criterion=criterion,
-        tolerance=tolerance,
-        patience=patience,
-        settings=settings,
-        backend=backend,
-        device=device,
-        dtype=dtype,
-        problem_type=problem_type,
-    )
+    classifier = options.load_classifier(model, policy, loading)
     dataset = _load(data, split, classifier, columns)
     result = _run(classifier, dataset, progress=progress, batch_size=batch_size, metric=metric, repeats=repeats)
     if report is not None:
@@ -110,6 +88,6 @@ def _show(result: Evaluation, report: Path | None, *, as_json: bool) -> None:
     from elbert.reports.summary import summary
 
     rows = summary(result) + ([("page", str(report))] if report is not None else [])
-    typer.echo(table(rows), err=as_json)
+    show(facts(rows), err=as_json)
     if as_json:
         typer.echo(json_line(result.to_dict()))

@@ -31,18 +31,9 @@ def explain(
     ] = None,
     split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
     out: Annotated[Path | None, typer.Option(metavar="PAGE", help="The HTML page to be.")] = None,
-    policy: options.Policy = None,
-    threshold: options.Threshold = None,
-    window: options.Window = None,
-    criterion: options.Criterion = None,
-    tolerance: options.Tolerance = None,
-    patience: options.Patience = None,
-    settings: options.Set = None,
+    policy: options.PolicyFlags = options.POLICY,
     batch_size: options.BatchSize = 32,
-    backend: options.Backend = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    problem_type: options.ProblemType = None,
+    loading: options.LoadFlags = options.LOADING,
     columns: options.ColumnFlags = options.COLUMNS,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
@@ -65,20 +56,7 @@ def explain(
 
         check_installed()
     with warnings_last():
-        classifier = options.load_classifier(
-            model,
-            policy=policy,
-            threshold=threshold,
-            window=window,
-            criterion=criterion,
-            tolerance=tolerance,
-            patience=patience,
-            settings=settings,
-            backend=backend,
-            device=device,
-            dtype=dtype,
-            problem_type=problem_type,
-        )
+        classifier = options.load_classifier(model, policy, loading)
         facts = [("model", model), ("computed by", f"{classifier.backend}, {classifier.dtype}, {classifier.device}")]
         if data is None:
             page, answer = _of_text(classifier, _read(text, text_pair), label, facts)

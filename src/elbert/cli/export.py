@@ -16,13 +16,7 @@ def export(
     model: options.Model,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to be; it appears when it is whole.")],
     format: Annotated[str, typer.Option(help="onnx (for onnxruntime) or openvino.")] = "onnx",
-    policy: options.Policy = None,
-    threshold: options.Threshold = None,
-    window: options.Window = None,
-    criterion: options.Criterion = None,
-    tolerance: options.Tolerance = None,
-    patience: options.Patience = None,
-    settings: options.Set = None,
+    policy: options.PolicyFlags = options.POLICY,
     dtype: Annotated[
         str, typer.Option(help="What the layers compute in: float32, or with openvino bfloat16.")
     ] = "float32",
@@ -41,18 +35,7 @@ def export(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)  # of this backend; the export's own counts
         classifier = options.load_classifier(
-            model,
-            policy=policy,
-            threshold=threshold,
-            window=window,
-            criterion=criterion,
-            tolerance=tolerance,
-            patience=patience,
-            settings=settings,
-            backend="auto",
-            device="cpu",
-            dtype="float32",
-            problem_type=problem_type,
+            model, policy, options.LoadFlags(device="cpu", dtype="float32", problem_type=problem_type)
         )
     from elbert.export import export_model
 

@@ -17,25 +17,7 @@ if TYPE_CHECKING:
     from elbert.classifier import Classifier
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, a hub id, or a bundled checkpoint.")]
-Policy = Annotated[
-    str | None,
-    typer.Option(
-        help="An exit policy by name (see elbert policies), or one saved with the model.  [default: the model's]"
-    ),
-]
-Threshold = Annotated[float | None, typer.Option(help="Of the policy: how sure is sure enough.")]
-Window = Annotated[int | None, typer.Option(help="Of the policy: layers looked back on; 0 switches it off.")]
-Criterion = Annotated[str | None, typer.Option(help="Of the policy: monotone, range or agreement.")]
-Tolerance = Annotated[float | None, typer.Option(help="Of the policy: the change that counts as none.")]
-Patience = Annotated[int | None, typer.Option(help="Of the policy: equal answers running before a text leaves.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Of the policy: any other parameter; repeatable."),
-]
 BatchSize = Annotated[int, typer.Option(min=1, help="Texts in flight together; changes the speed, never the answer.")]
-Backend = Annotated[str, typer.Option(help="What computes: auto, torch, openvino or onnxruntime.")]
-Device = Annotated[str, typer.Option(help="Where: auto, cpu, cuda, cuda:1, …")]
-Dtype = Annotated[str, typer.Option(help="In which precision: auto, float32, bfloat16, int8, float16.")]
 ProblemType = Annotated[
     str | None,
     typer.Option(
@@ -84,7 +66,54 @@ class ColumnFlags(TextFlags):
         return {name: value for name, value in self.to_dict().items() if name != "label_column"}
 
 
-TEXTS, COLUMNS = TextFlags(), ColumnFlags()  # what stands in a signature where no flag was given
+@dataclass(frozen=True)
+class PolicyFlags:
+    """Which exit policy, and what of it is overruled; None means not given."""
+
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="An exit policy by name (see elbert policies), or one saved with the model.  [default: the model's]"
+        ),
+    ] = None
+    threshold: Annotated[float | None, typer.Option(help="Of the policy: how sure is sure enough.")] = None
+    window: Annotated[int | None, typer.Option(help="Of the policy: layers looked back on; 0 switches it off.")] = None
+    criterion: Annotated[str | None, typer.Option(help="Of the policy: monotone, range or agreement.")] = None
+    tolerance: Annotated[float | None, typer.Option(help="Of the policy: the change that counts as none.")] = None
+    patience: Annotated[int | None, typer.Option(help="Of the policy: equal answers running before a text leaves.")] = (
+        None
+    )
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Of the policy: any other parameter; repeatable."),
+    ] = None
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the parameters given, by name.
+
+        Raises:
+            UsageError: one was given twice, or a --set is not NAME=VALUE.
+        """
+        flags = ("threshold", "window", "criterion", "tolerance", "patience")
+        named = {name: getattr(self, name) for name in flags if getattr(self, name) is not None}
+        further = parse_settings(self.settings or [])
+        if twice := sorted(named.keys() & further.keys()):
+            raise UsageError(f"{twice[0]} was given twice, by --{twice[0]} and by --set {twice[0]}=…; give one of them")
+        return named | further
+
+
+@dataclass(frozen=True)
+class LoadFlags:
+    """How a model is loaded: what computes, and how its logits are read."""
+
+    backend: Annotated[str, typer.Option(help="What computes: auto, torch, openvino or onnxruntime.")] = "auto"
+    device: Annotated[str, typer.Option(help="Where: auto, cpu, cuda, cuda:1, …")] = "auto"
+    dtype: Annotated[str, typer.Option(help="In which precision: auto, float32, bfloat16, int8, float16.")] = "auto"
+    problem_type: ProblemType = None
+
+
+# What stands in a signature where no flag was given.
+POLICY, LOADING, TEXTS, COLUMNS = PolicyFlags(), LoadFlags(), TextFlags(), ColumnFlags()
 
 
 def unbundle(verb: Callable[..., None]) -> Callable[..., None]:
@@ -118,71 +147,63 @@ def unbundle(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def load_classifier(
-    model: str,
-    *,
-    policy: str | None = None,
-    settings: list[str] | None = None,
-    backend: str,
-    device: str,
-    dtype: str,
-    problem_type: str | None = None,
-    full_depth: bool = False,
-    **parameters: Any,
+    model: str, policy: PolicyFlags | None = None, loading: LoadFlags = LOADING, *, full_depth: bool = False
 ) -> Classifier:
     """Load the model with the exit policy the flags ask for.
 
     Args:
         model: as on the command line.
-        policy: its name; None takes the model's own.
-        settings: further parameters as `name=value`.
-        backend: of the engine, as are `device` and `dtype`.
-        device: where to compute.
-        dtype: in which precision.
-        problem_type: how to read the logits, where the model does not say, or wrongly.
+        policy: its flags; None takes the model's own.
+        loading: what computes, and how logits are read.
         full_depth: run every layer, instead of any policy.
-        parameters: of the policy, by flag; None means not given.
 
     Raises:
         UsageError: an unknown model, policy or parameter, a value out of range, a parameter given twice, or full depth
             beside a policy.
     """
-    overrides = {name: value for name, value in parameters.items() if value is not None}
-    further = parse_settings(settings or [])
-    if twice := sorted(overrides.keys() & further.keys()):
-        raise UsageError(f"{twice[0]} was given twice, by --{twice[0]} and by --set {twice[0]}=…; give one of them")
-    overrides |= further
-    if full_depth and (policy or overrides):
+    named, overrides = (None, {}) if policy is None else (policy.policy, policy.overrides())
+    if full_depth and (named or overrides):
         raise UsageError("--full-depth runs every layer, so it takes no --policy and none of a policy's parameters")
     from elbert.classifier import Classifier
     from elbert.exits import ExitPolicy, make
 
-    chosen = make("full") if full_depth else policy  # the rule itself: a model may have saved another under its name
+    chosen = make("full") if full_depth else named  # the rule itself: a model may have saved another under its name
     with warnings_last():
-        classifier = Classifier.from_pretrained(
-            model, backend=backend, device=device, dtype=dtype, policy=chosen, problem_type=problem_type
-        )
+        classifier = Classifier.from_pretrained(model, **asdict(loading), policy=chosen)
         if overrides:
             # A parameter names a rule; full depth, where a model has none of its own, has no parameters.
-            base = classifier.policy if policy or classifier.policy != make("full") else make("elbert")
+            base = classifier.policy if named or classifier.policy != make("full") else make("elbert")
             classifier.policy = ExitPolicy.from_dict({**base.to_dict(), **overrides})
     return classifier
 
 
-def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """Read `name=value` words; a value is JSON where it can be (`0.5`, `false`, `[1, 2]`), else a word.
+def parse_settings(words: list[str], flag: str = "--set", example: str = "normalized=false") -> dict[str, Any]:
+    """Read NAME=VALUE words; a value is JSON or a number where it can be (`0.5`, `false`, `[1, 2]`), else a word.
+
+    Args:
+        words: as they were given; a dash in a name is an underscore.
+        flag: that took them, for messages.
+        example: of such a word, likewise.
 
     Raises:
         UsageError: a word without `=` or without a name, or a name twice.
     """
     parsed: dict[str, Any] = {}
-    for setting in settings:
-        name, mark, value = setting.partition("=")
+    for word in words:
+        name, mark, value = word.partition("=")
+        name = name.replace("-", "_")
         if not mark or not name:
-            raise UsageError(f"--set {setting!r} is not NAME=VALUE, for example --set normalized=false")
+            raise UsageError(f"{flag} {word!r} is not NAME=VALUE, for example {flag} {example}")
         if name in parsed:
-            raise UsageError(f"--set {name}=… was given twice; give it once")
-        try:
-            parsed[name] = json.loads(value)
-        except ValueError:
-            parsed[name] = value
+            raise UsageError(f"{flag} {name}=… was given twice; give it once")
+        parsed[name] = _value(value)
     return parsed
+
+
+def _value(word: str) -> Any:
+    for read in (json.loads, float):
+        try:
+            return read(word)
+        except ValueError:
+            continue
+    return word

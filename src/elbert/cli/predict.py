@@ -42,19 +42,10 @@ def predict(
         bool, typer.Option("--pair", help="Texts are pairs: two arguments, or two tab-separated halves.")
     ] = False,
     columns: options.TextFlags = options.TEXTS,
-    policy: options.Policy = None,
-    threshold: options.Threshold = None,
-    window: options.Window = None,
-    criterion: options.Criterion = None,
-    tolerance: options.Tolerance = None,
-    patience: options.Patience = None,
-    settings: options.Set = None,
+    policy: options.PolicyFlags = options.POLICY,
     full_depth: Annotated[bool, typer.Option("--full-depth", help="No early exit: run every layer.")] = False,
     batch_size: options.BatchSize = 32,
-    backend: options.Backend = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    problem_type: options.ProblemType = None,
+    loading: options.LoadFlags = options.LOADING,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
 ) -> None:
@@ -73,21 +64,7 @@ def predict(
     if output != STANDARD:
         check_output(Path(output), overwrite=overwrite)
     kind = format_of(output, output_format)
-    classifier = options.load_classifier(
-        model,
-        policy=policy,
-        full_depth=full_depth,
-        threshold=threshold,
-        window=window,
-        criterion=criterion,
-        tolerance=tolerance,
-        patience=patience,
-        settings=settings,
-        backend=backend,
-        device=device,
-        dtype=dtype,
-        problem_type=problem_type,
-    )
+    classifier = options.load_classifier(model, policy, loading, full_depth=full_depth)
     rows = Rows(source, split, columns, pair=pair)
     if output == STANDARD:
         _classify(classifier, rows, FORMATS[kind](sys.stdout), batch_size, progress)

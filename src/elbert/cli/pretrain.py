@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from elbert.cli import options
 from elbert.cli.console import json_line
-from elbert.errors import UsageError
 
 if TYPE_CHECKING:
     from elbert.pretraining import Report
@@ -75,7 +75,7 @@ def pretrain(
         "dtype": dtype,
     }
     values = read_settings(settings) if settings else {}
-    values |= _parse(set_ or [])
+    values |= options.parse_settings(set_ or [], example="batch_tokens=8192")
     values |= {name: value for name, value in flags.items() if value is not None}
     summary = run(
         corpus,
@@ -100,27 +100,3 @@ def _say(report: Report) -> None:
     )
     where = f"{report.done:4.0%}  step {report.progress.step}  {report.progress.tokens:,} tokens"
     tqdm.write(f"{where}  {report.tokens_per_second:,.0f}/s  {losses}", file=sys.stderr)
-
-
-def _parse(words: list[str]) -> dict[str, Any]:
-    """Read NAME=VALUE words of --set: a number where it is one, else text.
-
-    Raises:
-        UsageError: a word holds no `=`.
-    """
-    parsed: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError(f"--set {word!r} is not NAME=VALUE, for example --set batch_tokens=8192")
-        parsed[name.replace("-", "_")] = _value(value)
-    return parsed
-
-
-def _value(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

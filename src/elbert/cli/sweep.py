@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line, progress_bar, table
+from elbert.cli.console import facts, json_line, progress_bar, show
 from elbert.errors import UsageError
 from elbert.seeds import check_seed
 
@@ -44,10 +45,7 @@ def sweep(
         ),
     ] = 3,
     batch_size: options.BatchSize = 32,
-    backend: options.Backend = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    problem_type: options.ProblemType = None,
+    loading: options.LoadFlags = options.LOADING,
     columns: options.ColumnFlags = options.COLUMNS,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier sweep at DIR.")] = False,
     progress: options.Progress = False,
@@ -70,7 +68,6 @@ def sweep(
     _check_free(out, overwrite=overwrite)
     check_installed()
     chosen = _names(policies)
-    loading = {"backend": backend, "device": device, "dtype": dtype, "problem_type": problem_type}
     first, dataset, replays = _record(
         [model, *(also or [])], data, split, chosen, loading, columns, batch_size, progress=progress
     )
@@ -114,7 +111,7 @@ def _record(
     data: str,
     split: str,
     names: list[str] | None,
-    loading: dict[str, Any],
+    loading: options.LoadFlags,
     columns: options.ColumnFlags,
     batch_size: int,
     *,
@@ -126,12 +123,12 @@ def _record(
     from elbert.evaluation.sweep import grids
     from elbert.scoring.curves import replay_all
 
-    first = Classifier.from_pretrained(models[0], **loading)
+    first = Classifier.from_pretrained(models[0], **asdict(loading))
     dataset = load_data(data, split=split, labels=first.labels, **columns.to_dict())
     settings: list[ExitPolicy] = grids(names, first.num_layers, first.labels.num_labels)
     replays = []
     for name in models:
-        classifier = first if name == models[0] else Classifier.from_pretrained(name, **loading)
+        classifier = first if name == models[0] else Classifier.from_pretrained(name, **asdict(loading))
         if (classifier.labels, classifier.num_layers) != (first.labels, first.num_layers):
             raise UsageError(f"{name} and {models[0]} differ in labels or layers; a sweep takes models of one task")
         with progress_bar(len(dataset), "texts recorded", forced=progress) as bar:
@@ -158,30 +155,31 @@ def _write(result: Sweep, out: Path, about: dict[str, Any]) -> None:
 def _show(result: Sweep, out: Path, *, as_json: bool) -> None:
     """Print areas and the fastest good setting per policy; for programs one JSON line alone on stdout."""
     from elbert.reports.sweep_plots import CHOSEN_DROP
+    from elbert.reports.tables import table
 
-    lines = [f"{'policy':<10}  area   band         held out  gain over fixed    fastest within {CHOSEN_DROP:g}"]
-    lines += [_line(result, curve, CHOSEN_DROP) for curve in result.curves]
-    facts = [
+    head = ("policy", "area", "band", "held out", "gain over fixed", "band", f"fastest within {CHOSEN_DROP:g}")
+    rows = [_cells(result, curve, CHOSEN_DROP) for curve in result.curves]
+    about = [
         ("texts, models", f"{result.n:,}, {result.models}"),
         (f"{result.metric}, full depth", f"{result.full_depth.score:.4f}"),
         ("settings, resamples", f"{len(result.points)}, {result.bootstrap:,}"),
         ("folder", str(out)),
     ]
-    typer.echo("\n".join([*lines, "", table(facts)]), err=as_json)
+    show(table(rows, head, prose=True), "", facts(about), err=as_json)
     if as_json:
         typer.echo(json_line(_summary(result, out, CHOSEN_DROP)))
 
 
-def _line(result: Sweep, curve: TradeoffCurve, max_drop: float) -> str:
+def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, ...]:
     (low, high), (least, most) = curve.area_band, curve.gain_band
-    words = f"{curve.policy:<10}  {curve.area:.3f}  {low:.3f}–{high:.3f}  {curve.area_held_out:.3f}     "
-    words += f"{curve.gain:+.3f} ({least:+.3f} … {most:+.3f})" if curve.policy != "fixed" else " " * 25
+    gain = (f"{curve.gain:+.3f}", f"{least:+.3f} … {most:+.3f}") if curve.policy != "fixed" else ("", "")
+    numbers = (curve.policy, f"{curve.area:.3f}", f"{low:.3f}–{high:.3f}", f"{curve.area_held_out:.3f}", *gain)
     best = result.fastest(curve.policy, max_drop)
     if best is None:
-        return f"{words}  none"
+        return (*numbers, "none")
     setting = " ".join(f"{key}={value}" for key, value in best.policy.items() if key != "name" and value is not None)
     clock = f", {best.speedup:.2f}× on the clock" if best.speedup is not None else ""
-    return f"{words}  {best.mean_exit_layer:.2f} layers{clock}: {setting}"
+    return (*numbers, f"{best.mean_exit_layer:.2f} layers{clock}: {setting}")
 
 
 def _summary(result: Sweep, out: Path, max_drop: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line
+from elbert.cli.console import json_line, show
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def train(
 
     settings = TrainSettings(
         scheme=scheme,
-        scheme_options=_parse(scheme_option or []),
+        scheme_options=_options(scheme_option or []),
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -153,38 +153,35 @@ def _run(
 
 def _show(summary: TrainSummary, *, as_json: bool) -> None:
     """Print the scores of every layer and what to do next; for programs one JSON line alone on stdout."""
-    lines = [f"layer  {summary.metric:>10}  loss weight"]
+    from elbert.reports.tables import table
+
     rows = enumerate(zip(summary.layer_scores, summary.scheme_weights, strict=True), start=1)
-    lines += [f"{layer:>5}  {score:>10.4f}  {weight:>11.3f}" for layer, (score, weight) in rows]
+    cells = [(str(layer), f"{score:.4f}", f"{weight:.3f}") for layer, (score, weight) in rows]
+    layers = table(cells, ("layer", summary.metric, "loss weight"), words=0)
     place = shlex.quote(str(summary.out))
-    lines += [
+    lines = [
         f"on {summary.dev_rows} dev texts, after step {summary.best_step} of {summary.steps}; {summary.seconds:.0f} s",
         "",
         "next:",
         f"  elbert evaluate {place} TEST_DATA  # other texts than those: they chose the epoch",
         f'  elbert predict {place} "a text"',
     ]
-    typer.echo("\n".join(lines), err=as_json)
+    show(layers, *lines, err=as_json)
     if as_json:
         typer.echo(json_line(summary.to_dict()))
 
 
-def _parse(words: list[str]) -> dict[str, Any]:
-    """Read `name=value` words of --scheme-option; every option is a number.
+def _options(words: list[str]) -> dict[str, float]:
+    """Read the words of --scheme-option; every option is a number.
 
     Raises:
         UsageError: a word is something else.
     """
-    parsed: dict[str, Any] = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        try:
-            parsed[name.replace("-", "_")] = float(value)
-        except ValueError:
-            raise UsageError(
-                f"--scheme-option {word!r} is not NAME=NUMBER, for example --scheme-option pull=2"
-            ) from None
-    return parsed
+    parsed = options.parse_settings(words, "--scheme-option", "pull=2")
+    for name, value in parsed.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise UsageError(f"--scheme-option {name}={value} is not NAME=NUMBER, for example --scheme-option pull=2")
+    return {name: float(value) for name, value in parsed.items()}
 
 
 @contextmanager

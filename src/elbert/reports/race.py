@@ -8,39 +8,37 @@ from typing import TYPE_CHECKING, Any
 from elbert.evaluation.bench.rows import Row
 from elbert.evaluation.bench.systems import OURS
 from elbert.reports.plots import COLOURS, PictureFormat, rendered, styled
+from elbert.reports.tables import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.table import Table
 
 _HEADS = ("system", "backend", "dtype", "batch", "texts/s", "± %", "× ref", "p50 ms", "p99 ms", "score", "same",
           "layers", "speedup", "effic.", "load s", "first s", "MB")  # fmt: skip
 _WORDS = 3  # columns that hold words and stand to the left
 
 
-def table_of(rows: Sequence[Row]) -> str:
-    """Return the rows in columns, then the batch sizes at which systems did not run, each with its reason.
+def table_of(rows: Sequence[Row]) -> Table:
+    """Return the rows that ran.
 
     `× ref` is to transformers float32, `same` the share of its labels, `layers` M over the mean exit layer, `speedup`
     the same weights with exits over full depth, `effic.` the second over the first.
     """
-    ran = [row for row in rows if row.reason is None]
-    cells = [_HEADS, *map(_cells, ran)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(_set(line, widths)).rstrip() for line in cells]
+    return table([_cells(row) for row in rows if row.reason is None], _HEADS, words=_WORDS)
+
+
+def notes_of(rows: Sequence[Row]) -> list[str]:
+    """Return what has to be said of some rows, then the batch sizes at which systems did not run, with the reason."""
     missing: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.reason is not None:
             missing.setdefault((f"{row.system} {row.backend} {row.dtype}", row.reason), []).append(str(row.batch))
-    narrow = sorted({f"{row.system} {row.dtype}" for row in ran if "7 bits" in row.settings})
+    narrow = sorted({f"{row.system} {row.dtype}" for row in rows if row.reason is None and "7 bits" in row.settings})
     note = (
         [f"{', '.join(narrow)}: weights of 7 bits: without VNNI, as on this CPU, 8-bit sums saturate"] if narrow else []
     )
-    return "\n".join([*lines, *note, *(f"{who}, batch {', '.join(at)}: {why}" for (who, why), at in missing.items())])
-
-
-def _set(line: Sequence[str], widths: Sequence[int]) -> list[str]:
-    placed = zip(line, widths, strict=True)
-    return [f"{cell:<{width}}" if place < _WORDS else f"{cell:>{width}}" for place, (cell, width) in enumerate(placed)]
+    return [*note, *(f"{who}, batch {', '.join(at)}: {why}" for (who, why), at in missing.items())]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from elbert.evaluation.bench.job import Answers, Timed
 from elbert.evaluation.bench.rows import compared, row_of
 from elbert.evaluation.bench.run import _agreement, steps
 from elbert.evaluation.bench.worker import Worker
-from elbert.reports.race import picture_of, table_of
+from elbert.reports.race import notes_of, picture_of
 
 MakeJob = Callable[..., Job]
 EXITS = Spec("elbert", "torch", "float32", {"name": "fixed", "layer": 1})
@@ -79,7 +79,7 @@ def test_what_cannot_run_is_a_row_with_a_reason(result: Bench) -> None:
     found = row(result, "elbert", 4, "onnxruntime")
     assert found.texts_per_second is None
     assert "bfloat16" in (found.reason or "")
-    assert table_of(result.rows).splitlines()[-1].startswith("elbert onnxruntime bfloat16, batch 1, 4: ")
+    assert notes_of(result.rows)[-1].startswith("elbert onnxruntime bfloat16, batch 1, 4: ")
 
 
 def test_every_step_is_told(result: Bench, told: list[str]) -> None:
@@ -153,7 +153,7 @@ def test_a_failure_at_one_batch_size_costs_that_row_only(
     assert (small.reason, middle.reason) == (None, None)
     assert (len(small.seconds), len(middle.seconds)) == (2, 2)
     assert middle.peak_memory_mb is None  # which could not be asked for
-    assert table_of([small, middle, large]).splitlines()[-1].startswith("elbert-full torch float32, batch 8: Memory")
+    assert notes_of([small, middle, large])[-1].startswith("elbert-full torch float32, batch 8: Memory")
 
 
 def test_a_constant_depth_without_the_exits_it_belongs_to_is_not_run(make_job: MakeJob) -> None:
