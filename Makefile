@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help env test lint demo encoders clean
+# How often `make fuzz` runs; what failed once is kept in .hypothesis and tried first.
+ROUNDS ?= 10
+
+.PHONY: help env test fuzz lowest lint demo encoders clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +29,17 @@ lint: env        ## ruff, mypy, and which room may import which
 test: lint       ## lint and the whole test suite: offline, seeded, under ten minutes on two cores
 	$(BIN)/python -m pytest
 
+fuzz: env        ## the property tests with examples of their own in every round: ROUNDS of them, 10 unless given
+	for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz || exit 1; done
+
+# uv takes the lowest version of every direct dependency, as pyproject.toml declares it.
+lowest:          ## the test suite on the lowest versions that are declared, in an environment of its own
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check uv
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
+	  --editable '.[train,plots,onnx]' 'pytest>=8.3' 'hypothesis>=6.100'
+	$(VENV)-lowest/bin/python -m pytest
+
 demo: env        ## the whole story on packaged data: train, evaluate, predict, report
 	$(BIN)/elbert demo --out runs/demo
 
@@ -33,4 +47,4 @@ encoders: env    ## MiniLM and MPNet with their real weights, as teachers and fo
 	$(BIN)/python benchmarks/encoders.py --out encoders
 
 clean:           ## what the targets above made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache runs
+	rm -rf $(VENV) $(VENV)-lowest .mypy_cache .ruff_cache .pytest_cache runs

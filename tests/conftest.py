@@ -30,6 +30,7 @@ from elbert.modeling.model import MultiExitModel
 from elbert.modeling.tokenizer import train_tokenizer
 
 settings.register_profile("seeded", derandomize=True)  # every run draws the same examples
+settings.register_profile("fuzz", print_blob=True)  # `make fuzz`: others in each, and a failure can be played again
 settings.load_profile("seeded")
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # nor OpenVINO

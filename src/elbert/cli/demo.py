@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MODEL, PAGE, PICTURE, NUMBERS = "model", "report.html", "report.png", "evaluation.json"
 _OWN = {MODEL, f"{MODEL}.partial", PAGE, PICTURE, NUMBERS}
 
-# Share of the training texts kept aside to choose the best epoch and the exit threshold on.
+# Share of the training texts held out to choose the best epoch and the exit threshold on.
 _HELD_OUT = 0.2
 
 # Under this name the chosen policy is saved with the model, as its default.
@@ -44,7 +44,7 @@ class _Recipe:
     learning_rate: float | None
 
 
-# Both were chosen on the texts kept aside. Random weights learn nothing for about a hundred steps, then quickly.
+# Both were chosen on the held-out texts. Random weights learn nothing for about a hundred steps, then quickly.
 _PRETRAINED = _Recipe(epochs=2, learning_rate=None)
 _RANDOM = _Recipe(epochs=8, learning_rate=5e-4)
 
@@ -118,7 +118,7 @@ class Story:
         self.notes: list[str] = []
 
     def load(self) -> None:
-        """Read the articles, and keep some training texts aside."""
+        """Read the articles, and hold some training texts out."""
         from elbert.data import load_bbc, split
         from elbert.reports.plots import check_installed
 
@@ -173,7 +173,7 @@ class Story:
         self.classifier = Classifier.from_pretrained(folder)
 
     def choose(self, max_drop: float) -> None:
-        """Choose the fastest setting of ELBERT's policy that is good enough on the texts kept aside, and save it."""
+        """Choose the fastest setting of ELBERT's policy that is good enough on the held-out texts, and save it."""
         from elbert.exits import make
         from elbert.reports.story import curves_of
         from elbert.scoring.curves import fastest_within
@@ -188,7 +188,7 @@ class Story:
         self.facts.append(("threshold", words))
 
     def _choice(self, point: OperatingPoint | None, settings: int, full_depth: float, max_drop: float) -> str:
-        rule = f"of {settings} settings, on the {len(self.held_out)} texts kept aside"
+        rule = f"of {settings} settings, on the {len(self.held_out)} held-out texts"
         if point is None:
             return f"{rule}, none keeps its accuracy within {max_drop:g} of full depth: every text runs all layers"
         policy = ", ".join(f"{key} {value}" for key, value in point.policy.to_dict().items() if key != "name")
