@@ -87,9 +87,11 @@ class Classifier:
         self.name = name
         self.device = choose_device("cpu" if device == "auto" and self.backend != "torch" else device)
         self.dtype = choose_dtype(exported.dtype if exported and dtype == "auto" else dtype, self.device)
-        weights = self._weights = _read_as(model.weights(), problem_type or self.metadata.problem_type)
+        weights = _read_as(model.weights(), problem_type or self.metadata.problem_type)
         if problem_type is not None:
             self.metadata = replace(self.metadata, problem_type=weights.problem_type)
+        self._digest = weights_digest(weights)  # now: the engine lays them out as it needs them
+        self._num_outputs = weights.num_labels
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
         self.task = task_of(self.problem_type)
@@ -106,7 +108,7 @@ class Classifier:
         chosen = default if policy is None else policy
         self.policy = self._resolve(chosen)
         self.engine = Engine(
-            self._weights,
+            weights,
             dtype=DTYPES[self.dtype],
             device=self.device,
             backend=self.backend,
@@ -282,7 +284,7 @@ class Classifier:
         if isinstance(texts, (str, tuple)):
             raise UsageError("predict_proba takes a list of texts; put a single one into a list")
         rows = [probs for _, probs in self._answers(texts, policy, batch_size)]
-        return np.array(rows, dtype=np.float32).reshape(len(rows), self._weights.num_labels)
+        return np.array(rows, dtype=np.float32).reshape(len(rows), self._num_outputs)
 
     def _answers(
         self, texts: Iterable[Text], policy: ExitPolicy | str | dict[str, Any] | None, batch_size: int
@@ -533,9 +535,8 @@ class Classifier:
 
     def _here(self) -> dict[str, str]:
         """Return the circumstances a promise depends on."""
-        digest = weights_digest(self._weights)
         here = {"dtype": self.dtype, "backend": self.backend, "device": self.device.split(":")[0]}
-        return here if digest is None else {**here, "weights": digest}
+        return here if self._digest is None else {**here, "weights": self._digest}
 
     def _arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
         return arrivals(texts, self._tokenizer, self.max_length, truncated)
