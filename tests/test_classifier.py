@@ -96,6 +96,16 @@ def test_what_is_no_text_is_refused_with_its_place(build: Build, bad: Any) -> No
         build().predict(["fine", bad])
 
 
+def test_a_table_given_for_its_texts_is_refused_and_not_answered_column_by_column(build: Build) -> None:
+    classifier, columns = build(), {"text": ["a good film"], "label": ["pos"]}
+    frame = pytest.importorskip("pandas").DataFrame(columns)
+    for table in (columns, frame, pytest.importorskip("datasets").Dataset.from_dict(columns)):
+        for answer in (classifier.predict, classifier.record):
+            with pytest.raises(UsageError, match=r"holds columns; give the texts alone, such as data\['text'\]"):
+                answer(table)
+        assert classifier.predict(table["text"]) == classifier.predict(columns["text"])
+
+
 @pytest.mark.parametrize("bad", [None, 3])
 def test_what_is_neither_a_text_nor_texts_is_refused_as_a_text_is(build: Build, bad: Any) -> None:
     classifier = build()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -26,8 +26,12 @@ def arrivals(texts: Iterable[Text], tokenizer: Any, max_length: int, truncated: 
         truncated: filled by the place of the text.
 
     Raises:
-        UsageError: a text is something else, or holds what is no character; the line names its place.
+        UsageError: a table is given for its texts; or a text is something else, or holds what is no character, and the
+            line names its place.
     """
+    if isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names"):
+        kind = type(texts).__name__  # walking over it would give the names of its columns
+        raise UsageError(f"texts are of type {kind}, which holds columns; give the texts alone, such as data['text']")
     try:
         source = enumerate(texts)
     except TypeError:  # one thing that is no text, where one text may be given

@@ -110,6 +110,32 @@ def test_a_name_that_is_taken_twice_over_is_numbered_and_the_output_can_be_read_
     assert len(set(again)) == len(again) == len(header) + 5
 
 
+def test_a_text_with_a_carriage_return_is_written_so_that_it_is_read_back(
+    run: Run, model_folder: Path, tmp_path: Path
+) -> None:
+    source, one, two = tmp_path / "in.jsonl", tmp_path / "one.csv", tmp_path / "two.csv"
+    source.write_text(json.dumps({"text": "first part\rsecond part", "tags": ["a", "b\r"]}) + "\n")
+    assert run("predict", model_folder, "--input", source, "--output", one)[0] == 0
+    assert run("predict", model_folder, "--input", one, "--output", two)[0] == 0
+    with two.open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["text"], json.loads(row["tags"])) == ("first part\rsecond part", ["a", "b\r"])
+    assert b"\r\n" not in one.read_bytes()
+
+
+def test_broken_rows_are_left_out_and_told_when_asked_to(
+    run: Run, refused: Callable[..., str], model_folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("id,text\n1,good\n2\n3,bad\n")
+    assert "--skip-broken-rows" in refused(
+        "predict", model_folder, "--input", source, "--output", tmp_path / "o", "--output-format", "csv", status=1
+    )
+    status, out, err = run("predict", model_folder, "--input", source, "--output-format", "csv", "--skip-broken-rows")
+    assert [line[:1] for line in out.splitlines()[1:]] == ["1", "3"]
+    assert (status, "1 of 3 rows skipped" in err) == (0, True)
+
+
 def test_csv_can_go_to_standard_output(run: Run, model_folder: Path) -> None:
     status, out, _ = run("predict", model_folder, "good", "--output-format", "csv")
     assert status == 0

@@ -162,7 +162,7 @@ def test_several_columns_that_could_be_the_text_are_told():
 def test_texts_with_two_labels_are_told_in_one_line():
     rows = [("a", "x"), ("b", "x"), ("a", "y"), ("b", "x"), ("c", "x"), ("c", "y"), ("c", "y")]
     with pytest.warns(
-        DataWarning, match="2 texts have one label here and another there, the first in rows 1 and 3"
+        DataWarning, match="texts with one label here and another there: 2, the first in rows 1 and 3"
     ) as told:
         load_data([{"text": text, "label": label} for text, label in rows])
     assert len(told) == 1

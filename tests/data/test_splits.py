@@ -77,6 +77,41 @@ def test_one_row_cannot_be_split():
         split(single([0]), 0.5, 0)
 
 
+@settings(deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 2)), min_size=2, max_size=60),
+    fraction=st.floats(0.05, 0.95),
+    kind=st.sampled_from(["single", "unlabelled"]),
+)
+def test_no_text_stands_on_both_sides(rows, fraction, kind):
+    texts = [f"text  {text}" if place % 2 else f"Text {text} " for place, (text, _) in enumerate(rows)]
+    labels = [label for _, label in rows]
+    data = single(labels) if kind == "single" else TextDataset(["x"] * len(rows))
+    data = TextDataset(texts, data.labels, data.label_space)
+    if len({text for text, _ in rows}) < 2:
+        with pytest.raises(DataError, match="have one text and cannot be split"):
+            split(data, fraction, 0)
+        return
+    rest, part = split(data, fraction, 0)
+    assert rest.texts
+    assert part.texts
+    assert sorted([*rest.texts, *part.texts]) == sorted(texts)
+    assert not {text.split()[1] for text in rest.texts} & {text.split()[1] for text in part.texts}
+
+
+def test_pairs_stay_together_as_pairs():
+    data = TextDataset([("a", "b"), ("a", "c"), ("A ", "b"), ("a b", "")] * 5)
+    rest, part = split(data, 0.5, 0)
+    assert {len(rest), len(part)} == {10}
+    assert not {(a.strip().lower(), b) for a, b in rest.texts} & {(a.strip().lower(), b) for a, b in part.texts}
+
+
+def test_a_few_repeats_cost_the_part_little():
+    data = single([0] * 50 + [1] * 50)
+    data = TextDataset([f"text {row % 90}" for row in range(100)], data.labels, data.label_space)
+    assert 17 <= len(split(data, 0.2, 0)[1]) <= 21
+
+
 def test_select_keeps_order_and_label_space():
     data = single([0, 1, 2])
     chosen = data.select([2, 0])

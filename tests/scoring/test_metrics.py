@@ -74,6 +74,22 @@ def test_each_problem_type_has_its_own_metric(problem_type, predictions, labels,
     assert (name, value) == (expected[0], pytest.approx(expected[1]))
 
 
+def test_f1_of_class_one_alone_is_glues_for_mrpc_and_qqp(rng):
+    labels, predictions = rng.integers(0, 2, 200), rng.integers(0, 2, 200)
+    wanted = sk.f1_score(labels, predictions, average="binary")
+    assert wanted != pytest.approx(sk.f1_score(labels, predictions, average="macro"))
+    for name in ("f1_binary", "f1-binary"):
+        found = metrics.score("single_label_classification", predictions, labels, name)
+        assert found == ("f1_binary", pytest.approx(wanted))
+    assert metrics.f1_binary([0, 0], [0, 0]) == 0.0
+
+
+@pytest.mark.parametrize(("predictions", "labels"), [([0, 2], [0, 1]), ([0, 1], [2, 1])])
+def test_f1_of_class_one_is_refused_where_there_are_more_than_two(predictions, labels):
+    with pytest.raises(UsageError, match="f1_binary is of class 1 of two, but class 2 occurs; f1_macro and f1_micro"):
+        metrics.f1_binary(predictions, labels)
+
+
 def test_a_metric_may_be_named_in_short():
     assert metrics.score("single_label_classification", [0, 1], [0, 1], "f1") == ("f1_macro", 1.0)
     assert metrics.score("single_label_classification", [0, 1], [0, 1], "mcc") == ("matthews", 1.0)

@@ -41,6 +41,21 @@ def test_train_json_is_one_line_alone_on_stdout(words, tmp_path, capsys):
     assert saved["scheme"]["options"]["pull"] == 2
 
 
+def test_train_says_what_it_read_as_what_and_leaves_out_broken_rows_when_asked_to(words, tmp_path, capsys, tiny_texts):
+    data = tmp_path / "train.txt"
+    rows = "".join(f"{text}\t{place % 2}\n" for place, text in enumerate(tiny_texts))
+    data.write_text(f"sentence\tlabel\n{rows}broken\n", encoding="utf-8")
+    words = [str(data) if word.endswith("data.jsonl") else word for word in words]
+    assert main(words) == 2
+    assert "names columns, so it is no plain text; read it with --input-format tsv" in capsys.readouterr().err
+    assert main([*words, "--input-format", "tsv"]) == 1
+    assert "row 9 (line 10): cells: 1, where the header names 2" in capsys.readouterr().err
+    assert main([*words, "--input-format", "tsv", "--skip-broken-rows"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert any("1 of 9 rows skipped; the first" in line for line in lines)
+    assert any("text from 'sentence', label from 'label', read as single-label" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

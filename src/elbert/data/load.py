@@ -272,5 +272,5 @@ def _tell_contradictions(texts: Sequence[Text], labels: Sequence[Any], rows: _Ro
     if twice:
         before, row = next(iter(twice.values()))
         where = f"the first in rows {rows.places[before].row} and {rows.places[row].row}"
-        told = f"{len(twice):,} texts have one label here and another there, {where}; no model can be right about both"
+        told = f"texts with one label here and another there: {len(twice):,}, {where}; no model can be right about both"
         warnings.warn(f"{rows.places[before].source}: {told}", DataWarning, stacklevel=3)
