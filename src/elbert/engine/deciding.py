@@ -139,12 +139,13 @@ def _ask(rows: Rows, number: int, said: Said, num_layers: int, asked: _Asked) ->
         The group with its new state, and the rows, ascending, that this state is of.
     """
     memory = rows.memory
-    group, own = memory.groups[number], memory.rows_of(number)
-    shown = (rows.depth >= group.first) & (rows.depth < num_layers) & ~asked.failed & (memory.member == number)
-    which = np.flatnonzero(shown)
+    group, alone = memory.groups[number], len(memory.groups) == 1
+    shown = (rows.depth >= group.first) & (rows.depth < num_layers) & ~asked.failed
+    which = np.flatnonzero(shown if alone else shown & (memory.member == number))
+    own = np.arange(rows.count) if alone else memory.rows_of(number)
     if not len(which):
         return group, own
-    at = np.searchsorted(said.rows, which)
+    at = which if len(said.rows) == rows.count else np.searchsorted(said.rows, which)
     state = group.state if len(which) == len(own) else group.keep(np.searchsorted(own, which)).state
     try:
         leave, state = group.policy.update(state, _part(said.output, at), rows.depth[which])
