@@ -38,6 +38,13 @@ def test_semicolons_in_a_column_labels_are_between_labels_and_an_empty_cell_is_n
     assert read(write, ["joy;love", "", "joy"], "labels").labels == [[1.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
 
 
+@pytest.mark.filterwarnings("ignore::elbert.errors.DataWarning")
+@pytest.mark.parametrize(("cells", "names"), [(["joy;", "joy"], ("joy",)), ([";joy", " joy ; love;"], ("joy", "love"))])
+@pytest.mark.parametrize("column", ["label", "labels"])
+def test_a_semicolon_at_the_end_stands_between_labels_too(write, cells, names, column):
+    assert read(write, cells, column).label_space == Labels(MULTI, names)
+
+
 @pytest.mark.parametrize("missing", [None, "", float("nan"), pd.NA])
 def test_nothing_is_the_empty_set_among_label_sets_as_text_in_every_format(missing):
     rows = [{"text": "a", "labels": "joy;love"}, {"text": "b", "labels": missing}]
@@ -247,6 +254,8 @@ def test_a_single_label_model_says_what_to_set_where_the_data_holds_sets(write):
         DataError, match=r"single-label by its config; if .* pass --problem-type multi_label_classification"
     ):
         read(write, ["joy;love", "joy"], labels=space)
+    with pytest.raises(DataError, match=r"it is a set of known ones, but the model is single-label by its config"):
+        read(write, ["['joy', 'love']", "['joy']"], labels=space)
 
 
 @pytest.mark.parametrize(
@@ -278,3 +287,10 @@ def test_typed_labels_mean_the_same_in_every_format(tmp_path, labels):
     sources = [frame, arrays, *(tmp_path / f"a.{kind}" for kind in ("csv", "jsonl", "parquet"))]
     read = [load_data(source) for source in sources]
     assert all((each.label_space, each.labels) == (read[0].label_space, read[0].labels) for each in read)
+
+
+def test_a_label_space_takes_numpys_own_numbers_as_plain_ones():
+    space = Labels(MULTI, ("x", "y"))
+    assert Labels(SINGLE, ("0", "1")).encode(np.int64(1), "here") == 1
+    assert space.encode(np.array(["y"]), "here") == [0.0, 1.0]
+    assert Labels(REGRESSION, ()).encode(np.float32(0.5), "here") == 0.5

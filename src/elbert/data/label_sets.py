@@ -41,7 +41,7 @@ def read_lists(values: Sequence[Any], places: Sequence[object]) -> Sequence[Any]
     present = [row for row, value in enumerate(values) if not is_missing(value)]
     if not present or not all(isinstance(values[row], str) for row in present):
         return values
-    lists = {row: _read_list(values[row]) for row in present}
+    lists = {row: read_list(values[row]) for row in present}
     if all(items is not None for items in lists.values()):
         return [lists.get(row) for row in range(len(values))]
     bracketed = [row for row in present if values[row].strip().startswith("[") and values[row].strip().endswith("]")]
@@ -53,7 +53,7 @@ def read_lists(values: Sequence[Any], places: Sequence[object]) -> Sequence[Any]
     return values
 
 
-def _read_list(cell: str) -> list[Any] | None:
+def read_list(cell: str) -> list[Any] | None:
     """Return the items of a list that was written as text, or None where the cell holds no such thing."""
     text = cell.strip()
     if not _LIST.fullmatch(text):
@@ -96,11 +96,10 @@ def find_mark(values: Sequence[Any], *, expected: bool) -> str | None:
 
 
 def _joins(mark: str, cells: set[str], *, strict: bool, expected: bool) -> bool:
-    sets = {cell: parts for cell in cells if len(parts := _parts(cell, mark)) > 1}
-    if not sets:
-        return False
-    if expected and mark in (SEPARATOR, "|"):
-        return True
+    rare = mark in (SEPARATOR, "|")  # in names; so one at the end of a cell counts too
+    sets = {cell: parts for cell in cells if mark in cell and len(parts := _parts(cell, mark)) >= (1 if rare else 2)}
+    if not sets or (expected and rare):
+        return bool(sets)
     alone = cells - sets.keys()
     if strict and not expected:
         return any(parts <= alone for parts in sets.values())

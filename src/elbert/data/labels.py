@@ -12,8 +12,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from elbert.data.label_sets import read_list
 from elbert.data.table import quote_names, shorten
-from elbert.data.values import SEPARATOR, WHOLE_NUMBER, is_number, label_name, read_number, spell, split_set, whole
+from elbert.data.values import (
+    SEPARATOR,
+    WHOLE_NUMBER,
+    is_number,
+    label_name,
+    plain,
+    read_number,
+    spell,
+    split_set,
+    whole,
+)
 from elbert.errors import DataError, UsageError, did_you_mean
 from elbert.tasks import Task, task_of
 
@@ -112,6 +123,7 @@ class Labels:
         Raises:
             DataError: the label is missing, of the wrong kind, or was never seen in training.
         """
+        value = plain(value, where)
         if not self.task.has_classes:
             return read_number(value, where)
         if self.task.exclusive:
@@ -170,9 +182,9 @@ class Labels:
 
     def _hint(self, name: str) -> str:
         """Return what may have been meant by a name that is none."""
-        parts = [part.strip() for part in name.split(SEPARATOR) if part.strip()]
-        if self.task.exclusive and len(parts) > 1 and all(part in self._ids for part in parts):
-            return f"it names several, {_UNSAID}; "
+        parts = read_list(name) or [part.strip() for part in name.split(SEPARATOR) if part.strip()]
+        if self.task.exclusive and parts and all(part in self._ids for part in parts):
+            return f"it is a set of known ones, {_UNSAID}; "
         close = difflib.get_close_matches(name, self.names, n=1)
         return f"did you mean {close[0]!r}? " if close else ""
 

@@ -200,7 +200,7 @@ def _read_rows(table: Table, columns: Columns, broken: BrokenRows) -> _Rows:
         place = Where(table.name, row.number, row.line)
         try:
             text = read_text(table, row, columns)
-            value = None if columns.label is None else _read_label(row.cells.get(columns.label), place)
+            value = None if columns.label is None else plain(row.cells.get(columns.label), place)
         except DataError as error:
             broken.meet(error)
             continue
@@ -211,13 +211,6 @@ def _read_rows(table: Table, columns: Columns, broken: BrokenRows) -> _Rows:
         broken.tell(table.name, broken.count)
         raise DataError(f"{table.name}: no rows under the header; give at least one")
     return rows
-
-
-def _read_label(value: Any, place: Where) -> Any:
-    try:
-        return plain(value)
-    except UnicodeDecodeError:
-        raise DataError(f"{place}: the label is not UTF-8; write it as UTF-8") from None
 
 
 def _settle_missing(rows: _Rows, kind: ProblemType, broken: BrokenRows) -> _Rows:

@@ -40,17 +40,22 @@ class WrittenFloat(float):
     __repr__ = __str__
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, where: object) -> Any:
     """Return a NumPy scalar, array or tensor as Python's own number or list, and UTF-8 bytes as a string.
 
     Raises:
-        UnicodeDecodeError: bytes that are not UTF-8.
+        DataError: bytes that are not UTF-8.
     """
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return bytes(value).decode("utf-8") if isinstance(value, (bytes, bytearray, memoryview)) else value
+        return [plain(item, where) for item in value]
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        return value
+    try:
+        return bytes(value).decode("utf-8")
+    except UnicodeDecodeError:
+        raise DataError(f"{where}: the label is not UTF-8; write it as UTF-8") from None
 
 
 def spell(value: Any) -> str:
