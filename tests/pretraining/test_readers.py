@@ -73,3 +73,11 @@ def test_broken_content_is_named_by_file_and_line(tmp_path: Path, name: str, con
     with pytest.raises(DataError, match=message) as caught:
         list(read_documents(path))
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl.gz"])
+def test_a_pointer_is_no_corpus(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(DataError, match="is a Git LFS pointer, not the file itself: run git lfs pull"):
+        check_corpus(path)

@@ -55,12 +55,22 @@ def open_stream(path: Path) -> BinaryIO:
         raise UsageError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
 
 
+def pointer_problem(start: bytes) -> str | None:
+    """Return what to say of a file that only points at its content, as a clone without Git LFS leaves it, else None.
+
+    Args:
+        start: its first bytes.
+    """
+    if not _POINTER.match(start):
+        return None
+    what, how = ("git-annex", "git annex get") if start.startswith(b"/annex") else ("Git LFS", "git lfs pull")
+    return f"is a {what} pointer, not the file itself: run {how}"
+
+
 def _check_start(path: Path, start: bytes) -> None:
     """Refuse a file whose first bytes say that it is no data, or packed otherwise than its name says."""
-    if _POINTER.match(start):
-        how = "run git annex get" if start.startswith(b"/annex") else "run git lfs pull"
-        what = "git-annex" if start.startswith(b"/annex") else "Git LFS"
-        raise DataError(f"{path} is a {what} pointer, not the file itself: {how}")
+    if pointer := pointer_problem(start):
+        raise DataError(f"{path} {pointer}")
     extension = path.suffix.lower()
     signature = next((known for known in _SIGNATURES if start.startswith(known)), None)
     if extension == ".gz":

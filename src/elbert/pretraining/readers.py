@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from elbert.data.lines import pointer_problem
 from elbert.errors import DataError, UsageError
 
 SUFFIXES = (".txt", ".jsonl")
@@ -30,11 +31,16 @@ def check_corpus(path: Path) -> None:
 
     Raises:
         UsageError: the file does not exist, is a folder, or has an ending this reader does not know.
+        DataError: it only points at its content.
     """
     if not path.is_file():
         raise UsageError(f"there is no corpus file {str(path)!r}; give plain text: {_allowed()}")
     if _kind(path) not in SUFFIXES:
         raise UsageError(f"corpus {path.name!r} has an unknown ending; allowed: {_allowed()}")
+    with path.open("rb") as stream:
+        pointer = pointer_problem(stream.read(200))
+    if pointer is not None:
+        raise DataError(f"{path} {pointer}")
 
 
 def read_documents(path: Path) -> Iterator[list[str]]:
