@@ -91,10 +91,10 @@ def test_what_is_learnt_does_not_depend_on_the_units_of_the_values(tiny_texts: l
     said = {}
     for name, data in (("plain", dataset), ("cents", shifted(dataset, 1000, 5000))):
         model, tokenizer = start_model("random-tiny", data, settings)
-        train(model, tokenizer, data, None, settings, tmp_path / name, progress=False)
+        train(model, tokenizer, data, data, settings, tmp_path / name, progress=False)
         said[name] = Classifier.from_pretrained(tmp_path / name).record(tiny_texts).logits.double()
-    assert torch.allclose((said["cents"] - 5000) / 1000, said["plain"], atol=0.002)
-    assert (said["plain"].mean() - torch.tensor(dataset.labels).mean()).abs() > 0.02  # it did move
+    assert torch.allclose((said["cents"] - 5000) / 1000, said["plain"], atol=1e-4)
+    assert (said["plain"].mean() - torch.tensor(dataset.labels).mean()).abs() > 5e-3  # it did move, by far more
 
 
 def test_values_far_from_zero_are_learnt_by_every_layer(tiny_texts: list[str], tmp_path: Any) -> None:
