@@ -1,7 +1,7 @@
 """Whether to switch the CUDA loop on: does it answer as the scheduler does on this card, and is it faster?
 
-    python benchmarks/cuda.py
-    python benchmarks/cuda.py --model my-model --dtypes float16 --batch-sizes 32,256 --data texts.txt
+    python benchmarks/device_loop.py
+    python benchmarks/device_loop.py --model my-model --dtypes float16 --batch-sizes 32,256 --data texts.txt
 
 Runs the same texts by the scheduler and by the loop, round about, under full depth and four exit policies. Right means
 that labels and exit layers are the scheduler's, but for a share of texts that rounding explains (`TOLERATED`); faster,
@@ -54,7 +54,7 @@ def engines(weights: EncoderWeights, dtype: str, device: torch.device) -> tuple[
     """Return an engine that goes by the scheduler and one that goes by the loop."""
     scheduled, looped = (Engine(weights, dtype=DTYPES[dtype], device=device) for _ in range(2))
     if not isinstance(looped.backend, TorchBackend) or not fits(weights, looped.backend):
-        raise SystemExit("cuda.py: the loop is for models whose layers are all the same: name an ALBERT")
+        raise SystemExit("device_loop.py: the loop is for models whose layers are all the same: name an ALBERT")
     scheduled.device_loops = None
     looped.device_loops = DeviceLoops(weights, looped.backend, launcher_for(device))
     return scheduled, looped
@@ -122,7 +122,7 @@ def texts_of(classifier: Classifier, options: argparse.Namespace) -> list[Arriva
 def main() -> None:
     options = parse()
     if not torch.cuda.is_available():
-        sys.exit("cuda.py: torch finds no CUDA device here, so the loop can't be tried: run this on a machine with one")
+        sys.exit("device_loop.py: torch finds no CUDA device here, so the loop can't be tried: run this on a machine with one")
     classifier = Classifier.from_pretrained(options.model, device="cpu")
     texts = texts_of(classifier, options)
     rows = []

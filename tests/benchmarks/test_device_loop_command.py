@@ -12,7 +12,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import cuda
+import device_loop
 
 
 def row(**found: Any) -> dict[str, Any]:
@@ -39,29 +39,29 @@ def row(**found: Any) -> dict[str, Any]:
 def test_only_what_is_right_and_faster_in_every_round_is_switched_on(
     rows: list[dict[str, Any]], on: bool, why: str
 ) -> None:
-    switch, said = cuda.verdict(rows)
+    switch, said = device_loop.verdict(rows)
     assert switch is on
     assert re.search(why, said)
 
 
 def test_both_roads_are_run_on_the_same_texts_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = cuda.Classifier.from_pretrained("mini-sentiment", device="cpu")
-    pair = cuda.engines(classifier.model.weights(), "float32", torch.device("cpu"))
+    pair = device_loop.engines(classifier.model.weights(), "float32", torch.device("cpu"))
     options = cuda.argparse.Namespace(data=None, count=12)
-    texts = cuda.texts_of(classifier, options)
-    found = cuda.beside(pair, texts, cuda.make("elbert"), 4, rounds=2)
+    texts = device_loop.texts_of(classifier, options)
+    found = device_loop.beside(pair, texts, device_loop.make("elbert"), 4, rounds=2)
     assert found["differing"] == 0
     assert found["gain_range"][0] <= found["gain"] <= found["gain_range"][1]
     wrong = dict.fromkeys(range(12), (0, 0))
-    monkeypatch.setattr(cuda, "timed", lambda engine, *_: (1.0, wrong if engine is pair[0] else {}))
-    assert cuda.beside(pair, texts, cuda.make("elbert"), 4, rounds=1)["differing"] == 1
+    monkeypatch.setattr(device_loop, "timed", lambda engine, *_: (1.0, wrong if engine is pair[0] else {}))
+    assert device_loop.beside(pair, texts, device_loop.make("elbert"), 4, rounds=1)["differing"] == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+@pytest.mark.skipif(torch.device_loop.is_available(), reason="there is a CUDA device here")
 def test_without_a_card_one_line_says_so() -> None:
     done = subprocess.run([sys.executable, str(cuda.__file__)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "cuda.py: torch finds no CUDA device here, so the loop can't be tried: run this on a machine with one"
+        "device_loop.py: torch finds no CUDA device here, so the loop can't be tried: run this on a machine with one"
     ]
