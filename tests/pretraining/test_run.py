@@ -64,7 +64,7 @@ def test_distillation_reduces_the_distance_to_the_teacher(
 ) -> None:
     out = tmp_path / "out"
     summary = pretrain([corpus], out, settings(teacher=True), teacher=str(teacher_folder()))
-    assert set(summary.held_out) == {"tokens", "sentence"}
+    assert set(summary.held_out) == set(summary.loss) == {"tokens", "sentence"}
     assert losses(out, "tokens")[-1] < 0.9 * losses(out, "tokens")[0]
     assert losses(out, "sentence")[-1] < 0.9 * losses(out, "sentence")[0]
 

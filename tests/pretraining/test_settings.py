@@ -87,3 +87,11 @@ def test_the_rate_rises_then_falls_to_nothing() -> None:
     assert rate_at(0.55, 1e-3, 0.1) == pytest.approx(5e-4)
     assert rate_at(1.0, 1e-3, 0.1) == 0
     assert rate_at(0.0, 1e-3, 0.0) == 1e-3
+
+
+def test_the_recipe_of_the_default_encoder_starts_as_its_teacher() -> None:
+    """A group for each of the teacher's six layers, from its first, at the teacher's own widths: nothing is lost."""
+    settings = PretrainSettings.from_dict(read_settings(RECIPES / "small.toml"), teacher=True)
+    assert (settings.layers, settings.hidden_groups, settings.teacher_layer) == (6, 6, 1)
+    assert settings.embedding_size == settings.hidden_size == 384
+    assert settings.leap > 0

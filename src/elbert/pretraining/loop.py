@@ -78,7 +78,7 @@ class Loop:
             ElbertError: the loss is no longer a number.
         """
         origin = time.monotonic() - self.progress.seconds
-        window = Window(self.progress)
+        window = told = Window(self.progress)
         with self._bar(show_progress) as bar, _pool(self.workers) as pool:
             for plan, indices in self._steps():
                 tokens, losses = self._step(pool, plan, indices, self._rate(plan))
@@ -91,8 +91,9 @@ class Loop:
                     if stop():
                         return False
                     self.progress = replace(self.progress, seconds=time.monotonic() - origin)
-                    window = Window(self.progress)
-            report(self._report(pool, window, 1.0))
+                    window, told = Window(self.progress), window
+            # Where the last checkpoint fell on the last step, the end has nothing newer to say than it had.
+            report(self._report(pool, window if window.tokens else told, 1.0))
         return True
 
     def done(self, plan: Plan) -> float:
