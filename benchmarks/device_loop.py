@@ -122,7 +122,7 @@ def texts_of(classifier: Classifier, options: argparse.Namespace) -> list[Arriva
 def main() -> None:
     options = parse()
     if not torch.cuda.is_available():
-        sys.exit("device_loop.py: torch finds no CUDA device here, so the loop can't be tried: run this on a machine with one")
+        sys.exit("device_loop.py: no CUDA device here, so the loop can't be tried: run this on a machine with one")
     classifier = Classifier.from_pretrained(options.model, device="cpu")
     texts = texts_of(classifier, options)
     rows = []

@@ -45,9 +45,9 @@ def test_only_what_is_right_and_faster_in_every_round_is_switched_on(
 
 
 def test_both_roads_are_run_on_the_same_texts_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    classifier = cuda.Classifier.from_pretrained("mini-sentiment", device="cpu")
+    classifier = device_loop.Classifier.from_pretrained("mini-sentiment", device="cpu")
     pair = device_loop.engines(classifier.model.weights(), "float32", torch.device("cpu"))
-    options = cuda.argparse.Namespace(data=None, count=12)
+    options = device_loop.argparse.Namespace(data=None, count=12)
     texts = device_loop.texts_of(classifier, options)
     found = device_loop.beside(pair, texts, device_loop.make("elbert"), 4, rounds=2)
     assert found["differing"] == 0
@@ -57,11 +57,13 @@ def test_both_roads_are_run_on_the_same_texts_and_compared(monkeypatch: pytest.M
     assert device_loop.beside(pair, texts, device_loop.make("elbert"), 4, rounds=1)["differing"] == 1
 
 
-@pytest.mark.skipif(torch.device_loop.is_available(), reason="there is a CUDA device here")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_without_a_card_one_line_says_so() -> None:
-    done = subprocess.run([sys.executable, str(cuda.__file__)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, str(device_loop.__file__)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "device_loop.py: torch finds no CUDA device here, so the loop can't be tried: run this on a machine with one"
+        "device_loop.py: no CUDA device here, so the loop can't be tried: run this on a machine with one"
     ]

@@ -19,7 +19,8 @@ from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights
 
-# The environment variable that switches the loop on. Off by default: no card has run it yet, see benchmarks/device_loop.py.
+# The environment variable that switches the loop on. Off by default: no card has run it yet, see
+# benchmarks/device_loop.py.
 SWITCH = "ELBERT_CUDA_LOOP"
 
 # Loops kept with their buffers and graphs: a policy and full depth, with and without recording.
