@@ -21,9 +21,14 @@ from transformers import (
     AlbertConfig,
     AutoModelForSequenceClassification,
     BertConfig,
+    CamembertConfig,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
+    ModernBertConfig,
+    MPNetConfig,
     RobertaConfig,
+    XLMRobertaConfig,
 )
 
 from elbert.modeling.model import MultiExitModel
@@ -46,8 +51,6 @@ TEXTS = [
     "I liked the end , but the start was poor and slow",
 ]
 
-FAMILIES = ("albert", "bert", "roberta", "distilbert", "electra")
-
 _BERT_SHAPE: dict[str, Any] = {
     "vocab_size": 300,
     "hidden_size": 16,
@@ -57,6 +60,8 @@ _BERT_SHAPE: dict[str, Any] = {
     "max_position_embeddings": 64,
     "pad_token_id": 0,
 }
+# ModernBERT's own defaults lie beyond so small a vocabulary.
+_SPECIAL: dict[str, Any] = {"bos_token_id": 2, "cls_token_id": 2, "sep_token_id": 3}
 _CONFIGS: dict[str, tuple[type, dict[str, Any]]] = {
     "albert": (AlbertConfig, {**_BERT_SHAPE, "embedding_size": 8}),
     "bert": (BertConfig, _BERT_SHAPE),
@@ -66,7 +71,26 @@ _CONFIGS: dict[str, tuple[type, dict[str, Any]]] = {
         DistilBertConfig,
         {"vocab_size": 300, "dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 64},
     ),
+    "mpnet": (MPNetConfig, {**_BERT_SHAPE, "pad_token_id": 1}),
+    "xlm-roberta": (XLMRobertaConfig, {**_BERT_SHAPE, "pad_token_id": 1}),
+    "camembert": (CamembertConfig, {**_BERT_SHAPE, "pad_token_id": 1}),
+    "modernbert": (ModernBertConfig, {**_BERT_SHAPE, "local_attention": 6, "eos_token_id": 3, **_SPECIAL}),
+    "deberta-v2": (
+        DebertaV2Config,
+        {
+            **_BERT_SHAPE,
+            "relative_attention": True,
+            "position_buckets": 8,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": False,
+        },
+    ),
 }
+
+# Every family: tests that are true of all of them take their cases from here.
+FAMILIES = tuple(_CONFIGS)
 
 
 @pytest.fixture(scope="session")

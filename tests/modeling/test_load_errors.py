@@ -89,7 +89,7 @@ def test_a_config_json_with_a_field_of_the_wrong_type(folder):
     assert str(folder) in refused(ModelError, folder)  # which line depends on the transformers version
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "deberta-v2", None, ["albert"]])
+@pytest.mark.parametrize("model_type", ["gpt2", "deberta", None, ["albert"]])
 def test_an_unsupported_family_names_the_supported_ones(folder, model_type):
     edit_json(folder / "config.json", model_type=model_type)
     assert "albert, bert, roberta, distilbert, electra" in refused(ModelError, folder)

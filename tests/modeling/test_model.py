@@ -130,8 +130,8 @@ def test_matrices_share_memory_with_the_model_and_each_other(tiny_model):
     assert all(head is weights.heads[0] for head in weights.heads)
     assert not weights.shared_layers
     layer = model.backbone.albert.encoder.albert_layer_groups[0].albert_layers[0]
-    assert first[0].up_weight.data_ptr() == layer.ffn.weight.data_ptr()
-    assert not first[0].qkv_weight.requires_grad
+    assert first[0].up.weight.data_ptr() == layer.ffn.weight.data_ptr()
+    assert not first[0].qkv.weight.requires_grad
 
 
 @pytest.mark.parametrize(("family", "shared"), [("albert", True), ("bert", False), ("distilbert", False)])
@@ -143,9 +143,9 @@ def test_shared_layers_are_told_from_distinct_ones(tiny_model, family, shared):
 
 def test_own_heads_share_the_pooler_only_where_they_have_none(tiny_model):
     linear, full = (tiny_model("albert", heads=heads).weights().heads for heads in ("linear", "full"))
-    assert linear[0].dense_weight is linear[-1].dense_weight
-    assert full[0].dense_weight is not full[-1].dense_weight
-    assert not torch.equal(full[0].dense_weight, full[1].dense_weight)
+    assert linear[0].dense.weight is linear[-1].dense.weight
+    assert full[0].dense.weight is not full[-1].dense.weight
+    assert not torch.equal(full[0].dense.weight, full[1].dense.weight)
 
 
 @pytest.mark.parametrize("heads", ["shared", "full"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from elbert.modeling.families import family_of
 from tests.conftest import FAMILIES
 from tests.modeling.reference import assert_same_logits, naive_logits
 
@@ -24,6 +26,21 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "roberta": [{}, {"pad_token_id": 1, "type_vocab_size": 1, "num_labels": 5}],
     "distilbert": [{}, {"activation": "relu", "num_labels": 3}, {"sinusoidal_pos_embds": True}],
     "electra": [{}, {"embedding_size": 16, "num_labels": 4}, {"hidden_act": "silu"}],
+    "mpnet": [{}, {"hidden_act": "relu", "num_labels": 3}],
+    "xlm-roberta": [{}, {"type_vocab_size": 1}],
+    "camembert": [{}, {"type_vocab_size": 1}],
+    "modernbert": [
+        {},
+        {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True},
+        {"local_attention": 2, "num_hidden_layers": 5, "hidden_activation": "silu", "classifier_activation": "relu"},
+    ],
+    "deberta-v2": [
+        {},
+        {"share_att_key": False, "position_biased_input": True, "type_vocab_size": 2, "pooler_hidden_act": "tanh"},
+        {"pos_att_type": "c2p", "norm_rel_ebd": "none", "position_buckets": -1, "max_relative_positions": 5},
+        {"relative_attention": False, "pos_att_type": None, "position_biased_input": True},
+        {"embedding_size": 8, "pos_att_type": ["p2c"], "share_att_key": False},
+    ],
 }
 CASES = [
     pytest.param(family, shape, id=f"{family}-{n}") for family in FAMILIES for n, shape in enumerate(SHAPES[family])
@@ -38,7 +55,7 @@ def batch(config: Any, lengths: list[int], seed: int = 0) -> dict[str, torch.Ten
     places = torch.arange(width)
     mask = (places < torch.tensor(lengths)[:, None]).long()
     types = (places >= torch.tensor(lengths)[:, None] // 2).long() * mask
-    if getattr(config, "type_vocab_size", 1) == 1:
+    if getattr(config, "type_vocab_size", 1) < 2:
         types = torch.zeros_like(types)
     ids = torch.where(mask.bool(), ids, config.pad_token_id)
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
@@ -51,6 +68,10 @@ def head_of_transformers(backbone: Any, hidden: torch.Tensor) -> torch.Tensor:
             return backbone.classifier(backbone.albert.pooler_activation(backbone.albert.pooler(hidden[:, 0])))
         case "bert":
             return backbone.classifier(backbone.bert.pooler(hidden))
+        case "deberta-v2":
+            return backbone.classifier(backbone.pooler(hidden))
+        case "modernbert":
+            return backbone.classifier(backbone.head(backbone.model.final_norm(hidden)[:, 0]))
         case "distilbert":
             return backbone.classifier(torch.relu(backbone.pre_classifier(hidden[:, 0])))
         case _:
@@ -58,11 +79,26 @@ def head_of_transformers(backbone: Any, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def states_of_transformers(backbone: Any, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    """The hidden state at every exit, recorded by transformers; ALBERT records one per inner layer, not per exit."""
+    """What every step gave when transformers ran the model by itself, in order."""
+    states: list[torch.Tensor] = []
+
+    def keep(module: Any, given: Any, stepped: Any) -> None:
+        states.append(stepped[0] if isinstance(stepped, tuple) else stepped)
+
+    steps = dict.fromkeys(family_of(backbone.config).steps(backbone))  # a shared one once
+    hooks = [step.register_forward_hook(keep) for step in steps]
     with torch.no_grad():
-        output = backbone(**inputs, output_hidden_states=True)
-    inner = getattr(backbone.config, "inner_group_num", 1)
-    return list(output.hidden_states[1:])[inner - 1 :: inner]
+        whole(backbone, inputs)
+    for hook in hooks:
+        hook.remove()
+    return states
+
+
+def whole(backbone: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Transformers' own logits, with the inputs that the family knows."""
+    known = signature(backbone.forward).parameters
+    logits: torch.Tensor = backbone(**{name: value for name, value in inputs.items() if name in known}).logits
+    return logits
 
 
 @pytest.mark.parametrize("lengths", [[9, 9, 9], [12, 3, 7, 1], [1]], ids=["unpadded", "padded", "one-token"])
@@ -74,7 +110,7 @@ def test_every_exit_equals_the_head_of_transformers_on_that_hidden_state(tiny_mo
     assert len(states) == model.num_layers
     with torch.no_grad():
         logits = model(**inputs).logits
-        assert_same_logits(logits[:, -1], model.backbone(**inputs).logits)
+        assert_same_logits(logits[:, -1], whole(model.backbone, inputs))
         for exit, state in enumerate(states):
             assert_same_logits(logits[:, exit], head_of_transformers(model.backbone, state))
 
@@ -100,7 +136,10 @@ def test_padding_is_masked_under_every_attention_implementation(tiny_config, fam
     from elbert.modeling import MultiExitModel
 
     torch.manual_seed(3)
-    backbone = AutoModelForSequenceClassification.from_config(tiny_config(family), attn_implementation=attention)
+    config = tiny_config(family)
+    if attention == "sdpa" and not AutoModelForSequenceClassification.from_config(config)._supports_sdpa:
+        pytest.skip(f"transformers has no fused attention for {family}")
+    backbone = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
     model = MultiExitModel(backbone).eval()
     inputs = batch(model.config, [10, 2])
     short = {name: tensor[1:, :2] for name, tensor in inputs.items()}
@@ -130,7 +169,8 @@ def test_roberta_with_one_token_type_reads_pairs(tiny_model):
 def test_the_longest_text_allowed_runs_and_fills_the_position_table(tiny_model, family):
     model = tiny_model(family, **({"pad_token_id": 1} if family == "roberta" else {}))
     weights = model.weights()
-    assert weights.max_length + weights.embedding.position_offset == weights.embedding.position.shape[0]
+    if weights.embedding.position is not None:
+        assert weights.max_length + weights.embedding.position_offset == weights.embedding.position.shape[0]
     inputs = batch(model.config, [weights.max_length])
     with torch.no_grad():
         logits = model(**inputs).logits[0]

@@ -15,6 +15,7 @@ from elbert.modeling import load_model
 from elbert.training import run as run_module
 from elbert.training import schemes
 from elbert.training.steplog import read_log
+from tests.conftest import FAMILIES
 from tests.training.conftest import make_dataset, same_weights, weights
 
 
@@ -78,7 +79,7 @@ def test_every_scheme_trains(fine_tune, settings, tmp_path, scheme):
     assert all(weight == 0 if scheme == "last" else weight > 0 for weight in early)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_trains(fine_tune, settings, tmp_path, family):
     summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, epochs=1), family=family)
     assert len(summary.layer_scores) == 3

@@ -15,6 +15,7 @@ from elbert.training.encoding import encode
 from elbert.training.settings import TrainSettings
 from elbert.training.start import default_model, set_dropout, start_model
 from elbert.training.trainer import layer_scores
+from tests.conftest import FAMILIES
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_scores_name_every_layer_the_last_and_the_mean():
     assert scores == {"layer_1": 0.5, "layer_2": 1.0, "final": 1.0, "mean-exit": 0.75}
 
 
-@pytest.mark.parametrize("family", ["albert", "bert", "roberta", "distilbert", "electra"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_dropout_is_set_in_modules_and_configuration_of_every_family(tiny_model, family):
     model = tiny_model(family)
     set_dropout(model, 0.3, 0.4)
@@ -79,6 +80,8 @@ def test_dropout_is_set_in_modules_and_configuration_of_every_family(tiny_model,
     rates = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout) and module is not head}
     assert rates == {0.3}
     assert head.p == 0.4
+    if family == "mpnet":
+        return  # its configuration has one rate for the head and everything else
     again = type(model.backbone)(model.config)
     assert sorted(m.p for m in again.modules() if isinstance(m, torch.nn.Dropout)) == sorted(
         m.p for m in model.backbone.modules() if isinstance(m, torch.nn.Dropout)

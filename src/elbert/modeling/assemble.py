@@ -24,7 +24,7 @@ def encoder_weights(family: Family, config: Any, tensors: Tensors, exit_heads: T
     return EncoderWeights(
         embedding=family.embedding_weights(tensors, config),
         layers=family.layer_weights(tensors, config),
-        heads=head_weights(family, tensors, exit_heads, config.num_hidden_layers),
+        heads=head_weights(family, tensors, exit_heads, config),
         max_length=family.max_length(config),
         problem_type=problem_type_of(config),
         id2label={int(index): str(name) for index, name in config.id2label.items()},

@@ -12,6 +12,7 @@ The last exit is always the backbone's own head, so the backbone stays a plain c
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class ExitHeads(nn.Module):
 
     Attributes:
         dense_weight: [M - 1, H, H], or None for `linear`.
-        dense_bias: [M - 1, H], or None for `linear`.
+        dense_bias: [M - 1, H], or None for `linear` and where the family's own has none.
         out_weight: [M - 1, C, H].
         out_bias: [M - 1, C].
     """
@@ -39,10 +40,11 @@ class ExitHeads(nn.Module):
         self.out_bias = nn.Parameter(out.bias.detach().repeat(exits, 1))
         if kind == "full":
             self.dense_weight: nn.Parameter | None = nn.Parameter(dense.weight.detach().repeat(exits, 1, 1))
-            self.dense_bias: nn.Parameter | None = nn.Parameter(dense.bias.detach().repeat(exits, 1))
         else:
             self.register_parameter("dense_weight", None)
-            self.register_parameter("dense_bias", None)
+        self.dense_bias: nn.Parameter | None = None
+        if kind == "full" and dense.bias is not None:
+            self.dense_bias = nn.Parameter(dense.bias.detach().repeat(exits, 1))
 
 
 def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, cls: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,14 +60,17 @@ def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, 
         logits [B, M, C] and pooled [B, M, H], the latter before dropout.
     """
     dense, dropout, out = family.head(backbone)
-    activate = activation(family.head_activation)
-    if family.drops_cls:
-        cls = dropout(cls)
+    activate = activation(family.head_act(backbone.config))
+    final_norm, head_norm = family.head_norms(backbone)
+    cls = cls if final_norm is None else final_norm(cls)
+    if family.cls_dropout is not None:
+        cls = backbone.get_submodule(family.cls_dropout)(cls)
     if exit_heads is None or exit_heads.dense_weight is None:
         pooled = activate(dense(cls))
     else:
         early = _per_exit(cls[:, :-1], exit_heads.dense_weight, exit_heads.dense_bias)
         pooled = activate(torch.cat([early, dense(cls[:, -1:])], dim=1))
+    pooled = pooled if head_norm is None else head_norm(pooled)
     dropped = dropout(pooled)
     if exit_heads is None:
         return out(dropped), pooled
@@ -73,33 +78,35 @@ def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, 
     return torch.cat([early, out(dropped[:, -1:])], dim=1), pooled
 
 
-def head_weights(
-    family: Family, tensors: Tensors, exit_heads: Tensors | None, num_layers: int
-) -> tuple[HeadWeights, ...]:
+def head_weights(family: Family, tensors: Tensors, exit_heads: Tensors | None, config: Any) -> tuple[HeadWeights, ...]:
     """Return every exit's head as plain matrices; the same object wherever a head is shared.
 
     Args:
         family: the encoder's family.
         tensors: the backbone's, by name.
         exit_heads: those of the exits before the last, by name, see `ExitHeads`; None where the last head serves all.
-        num_layers: M.
+        config: the model's.
     """
-    last = family.head_weights(tensors)
+    last = family.head_weights(tensors, config)
+    num_layers = int(config.num_hidden_layers)
     if exit_heads is None:
         return (last,) * num_layers
     heads = []
     for exit in range(num_layers - 1):
         own = {name: tensor.detach()[exit] for name, tensor in exit_heads.items()}
-        dense = Matrix(own["dense_weight"], own["dense_bias"]) if "dense_weight" in own else last.dense
+        dense = Matrix(own["dense_weight"], own.get("dense_bias")) if "dense_weight" in own else last.dense
         heads.append(replace(last, dense=dense, out=Matrix(own["out_weight"], own["out_bias"])))
     return (*heads, last)
 
 
-def exit_shapes(kind: HeadKind, exits: int, hidden: int, classes: int) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor that `exits` heads of this kind add, by name as in `ExitHeads`."""
+def exit_shapes(kind: HeadKind, family: Family, config: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor that heads of this kind add to a model, by name as in `ExitHeads`."""
+    exits, hidden, classes = config.num_hidden_layers - 1, config.hidden_size, len(config.id2label)
     shapes: dict[str, tuple[int, ...]] = {"out_weight": (exits, classes, hidden), "out_bias": (exits, classes)}
     if kind == "full":
-        shapes |= {"dense_weight": (exits, hidden, hidden), "dense_bias": (exits, hidden)}
+        shapes["dense_weight"] = (exits, hidden, hidden)
+        if family.biased(config, "dense"):
+            shapes["dense_bias"] = (exits, hidden)
     return {} if kind == "shared" else shapes
 
 

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import ModelOutput
 
 from elbert.metadata import HeadKind, check_heads
@@ -110,10 +109,9 @@ class MultiExitModel(nn.Module):
             logits [B, M, C], pooled [B, M, H] and, with labels, the plain mean of the exits' losses.
         """
         hidden = self.family.embed(self.backbone, input_ids, token_type_ids)  # [B, S, H]
-        mask = create_bidirectional_mask(self.config, hidden, attention_mask)
-        states = []
+        run, states = self.family.stepping(self.backbone, hidden, attention_mask), []
         for step in self.family.steps(self.backbone):
-            hidden = step(hidden, mask)
+            hidden = run(step, hidden)
             states.append(hidden[:, 0])
         logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))
         loss = None if labels is None else layer_losses(logits, labels, self.problem_type).mean()

@@ -75,19 +75,34 @@ def set_dropout(model: MultiExitModel, dropout: float | None, classifier_dropout
         classifier_dropout: of what the classifier reads.
     """
     head = model.family.head(model.backbone)[1]
-    for module in model.modules():
-        if isinstance(module, nn.Dropout) and module is not head and dropout is not None:
-            module.p = dropout
+    if dropout is not None:
+        _set_rates(model, dropout, head)
     head.p = classifier_dropout
     values = {
         "hidden_dropout_prob": dropout,
         "attention_probs_dropout_prob": dropout,
         "dropout": dropout,
         "attention_dropout": dropout,
+        "embedding_dropout": dropout,
+        "mlp_dropout": dropout,
+        "pooler_dropout": dropout,
         "classifier_dropout_prob": classifier_dropout,
         "classifier_dropout": classifier_dropout,
+        "cls_dropout": classifier_dropout,
         "seq_classif_dropout": classifier_dropout,
     }
     for field, value in values.items():
-        if value is not None and hasattr(model.config, field):
+        if value is not None and (hasattr(model.config, field) or field in model.family.options):
             setattr(model.config, field, value)
+
+
+def _set_rates(model: MultiExitModel, dropout: float, head: nn.Dropout) -> None:
+    """Set every rate but the head's, those included that a module keeps as a number or, at 0, as nothing at all."""
+    for module in list(model.modules()):
+        if isinstance(module, nn.Dropout) and module is not head:
+            module.p = dropout
+        if isinstance(getattr(module, "attention_dropout", None), float | int):
+            setattr(module, "attention_dropout", dropout)  # noqa: B010  # torch types a module's fields as tensors
+        for name, child in module.named_children():
+            if name.endswith("drop") and isinstance(child, nn.Identity):
+                setattr(module, name, nn.Dropout(dropout))

@@ -9,13 +9,28 @@ from elbert.modeling.activations import activation
 from elbert.modeling.families.albert import Albert
 from elbert.modeling.families.base import Family
 from elbert.modeling.families.bert import Bert
+from elbert.modeling.families.camembert import Camembert
+from elbert.modeling.families.deberta_v2 import DebertaV2
 from elbert.modeling.families.distilbert import DistilBert
 from elbert.modeling.families.electra import Electra
+from elbert.modeling.families.modernbert import ModernBert
+from elbert.modeling.families.mpnet import MPNet
 from elbert.modeling.families.roberta import Roberta
+from elbert.modeling.families.xlm_roberta import XLMRoberta
 
-FAMILIES: dict[str, Family] = {
-    family.model_type: family for family in (Albert(), Bert(), Roberta(), DistilBert(), Electra())
-}
+_ALL = (
+    Albert(),
+    Bert(),
+    Roberta(),
+    DistilBert(),
+    Electra(),
+    MPNet(),
+    XLMRoberta(),
+    Camembert(),
+    ModernBert(),
+    DebertaV2(),
+)
+FAMILIES: dict[str, Family] = {family.model_type: family for family in _ALL}
 
 
 def check_family(model_type: Any, where: str = "the model") -> Family:
@@ -44,7 +59,9 @@ def family_of(config: Any) -> Family:
             bidirectional one with absolute positions, at least one layer, a known activation and classes 0 to C - 1.
     """
     family = check_family(getattr(config, "model_type", None))
+    family.check(config)
     activation(family.feed_forward_activation(config))
+    activation(family.head_act(config))
     if config.num_hidden_layers < 1:
         raise ModelError(f"the model's configuration asks for {config.num_hidden_layers} layers; an exit needs one")
     if sorted(config.id2label) != list(range(len(config.id2label))):

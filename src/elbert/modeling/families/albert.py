@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from elbert.modeling.families.base import Family, LayerNames
 
@@ -17,34 +17,25 @@ class Albert(Family):
     """`AlbertForSequenceClassification` (Lan et al., arXiv 1909.11942)."""
 
     model_type = "albert"
-    head_activation = "tanh"
     prefix = "albert"
     layers = "encoder.albert_layer_groups.{}.albert_layers.{}"
     layer = LayerNames(
-        query="attention.query",
-        key="attention.key",
-        value="attention.value",
+        qkv=("attention.query", "attention.key", "attention.value"),
         out="attention.dense",
         attention_norm="attention.LayerNorm",
-        up="ffn",
+        up=("ffn",),
         down="ffn_output",
         output_norm="full_layer_layer_norm",
     )
     projection = "encoder.embedding_hidden_mapping_in"
     dense = "albert.pooler"
+    head_activation = "tanh"
     fields: ClassVar[dict[str, str]] = {
         **Family.fields,
         "embedding_size": "embedding_size",
         "num_hidden_groups": "num_hidden_groups",
         "inner_group_num": "inner_group_num",
     }
-
-    def embed(self, backbone: nn.Module, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        """Return [B, S, H]: factorised embedding, then its projection."""
-        albert = self.encoder(backbone)
-        embedded: Tensor = albert.embeddings(input_ids, token_type_ids=token_type_ids)  # [B, S, E]
-        projected: Tensor = albert.encoder.embedding_hidden_mapping_in(embedded)
-        return projected
 
     def steps(self, backbone: nn.Module) -> Sequence[nn.Module]:
         """Return the hidden group of every step."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
-
 from elbert.modeling.families.base import Family, LayerNames
 
 
@@ -13,21 +11,19 @@ class DistilBert(Family):
     """`DistilBertForSequenceClassification` (Sanh et al., arXiv 1910.01108)."""
 
     model_type = "distilbert"
-    head_activation = "relu"
     prefix = "distilbert"
+    token_type = None
     layers = "transformer.layer.{}"
     layer = LayerNames(
-        query="attention.q_lin",
-        key="attention.k_lin",
-        value="attention.v_lin",
+        qkv=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
         out="attention.out_lin",
         attention_norm="sa_layer_norm",
-        up="ffn.lin1",
+        up=("ffn.lin1",),
         down="ffn.lin2",
         output_norm="output_layer_norm",
     )
     dense = "pre_classifier"
-    token_types = False
+    head_activation = "relu"
     fields: ClassVar[dict[str, str]] = {
         "vocab_size": "vocab_size",
         "max_position_embeddings": "max_position_embeddings",
@@ -37,11 +33,6 @@ class DistilBert(Family):
         "hidden_dim": "hidden_dim",
         "activation": "activation",
     }
-
-    def embed(self, backbone: nn.Module, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Return [B, S, H]; token types are not read."""
-        embedded: Tensor = self.encoder(backbone).embeddings(input_ids)
-        return embedded
 
     def feed_forward_size(self, config: Any) -> int:
         """Return what DistilBERT's configuration calls `hidden_dim`."""

@@ -73,7 +73,7 @@ class ExportedModel:
     def weights(self) -> EncoderWeights:
         """Return the matrices' shapes: tensors without memory."""
         config, family = self.config, family_of(self.config)
-        exits = exit_shapes(self.heads, config.num_hidden_layers - 1, config.hidden_size, len(config.id2label))
+        exits = exit_shapes(self.heads, family, config)
         tensors, heads = (
             {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
             for shapes in (family.shapes(config), exits)

@@ -202,8 +202,8 @@ def _no_safetensors(folder: Path) -> str:
 
 def _check_report(folder: Path, backbone: Any, report: dict[str, Any], *, fresh_head: bool) -> None:
     """Raise for every tensor that did not come out of the checkpoint, unless it belongs to a head yet to be trained."""
-    dense, _, out = family_of(backbone.config).head(backbone)
-    names = [name for name, module in backbone.named_modules() if module is dense or module is out]
+    family = family_of(backbone.config)
+    names = [name for name in (family.dense, family.head_norm, family.out) if name is not None]
     head = {f"{name}.{part}" for name in names for part in ("weight", "bias")}
     allowed = head if fresh_head else set()
     missing = sorted(set(report["missing_keys"]) - allowed)

@@ -31,8 +31,8 @@ from elbert.results import ProblemType
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
 
-_TEXTS = ("hidden_act", "activation")
-_NUMBERS = ("layer_norm_eps",)
+_TEXTS = ("hidden_act", "activation", "hidden_activation", "classifier_activation")
+_NUMBERS = ("layer_norm_eps", "norm_eps")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def _open(folder: Path) -> tuple[PlainModel | ExportedModel, LeanTokenizer, dict
 def _exits(folder: Path, config: Any, kind: HeadKind) -> dict[str, Tensor] | None:
     if kind == "shared":
         return None
-    shapes = exit_shapes(kind, config.num_hidden_layers - 1, config.hidden_size, len(config.id2label))
+    shapes = exit_shapes(kind, family_of(config), config)
     return read_exit_heads(folder, kind, shapes)
 
 
@@ -122,6 +122,7 @@ def _read_config(folder: Path) -> Any:
     content = read_json(path)
     family = check_family(content.get("model_type"), where=str(folder))
     fields = {name: _field(content, name, key) for name, key in family.fields.items()}
+    fields |= {name: _option(content, name, absent) for name, absent in family.options.items()}
     config = SimpleNamespace(
         **fields,
         model_type=family.model_type,
@@ -149,6 +150,13 @@ def _field(content: dict[str, Any], name: str, key: str) -> Any:
         _check(type(value) in (int, float) and value > 0)
     else:
         _check(type(value) is int and value >= (0 if key == "pad_token_id" else 1))
+    return value
+
+
+def _option(content: dict[str, Any], name: str, absent: Any) -> Any:
+    """Return a field of a family's own: of the kind that stands where it is absent, or a list or a table."""
+    value = content.get(name, absent)
+    _check(value is None or absent is None or type(value) is type(absent))
     return value
 
 
