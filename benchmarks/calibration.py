@@ -26,7 +26,8 @@ from elbert import Classifier, load_data
 from elbert.calibration.losses import Losses, label_losses
 from elbert.calibration.paths import path
 from elbert.calibration.search import choose, learned_order
-from elbert.exits import replay
+from elbert.exits import make, replay
+from elbert.tasks import task_of
 
 Pick = Callable[[Any, Any, float, float], "int | None"]
 
@@ -54,7 +55,7 @@ def recorded(name: str, model: str, source: str, split: str, cache: Path) -> Wor
         dataset = load_data(source, split=split, labels=classifier.labels)
         outputs = classifier.record(dataset.texts)
         _, layers, classes = outputs.probs.shape
-        policies = path("elbert", layers, classes, outputs.problem_type).policies
+        policies = path(make("elbert"), layers, classes, task_of(outputs.problem_type, classes)).policies
         exit_layer = np.stack([replay(policy, outputs).numpy() for policy in policies])
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(kept, exit_layer=exit_layer, by_exit=label_losses(outputs, dataset.labels, "accuracy").by_exit)

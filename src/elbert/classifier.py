@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -28,13 +28,14 @@ from elbert.engine.backends.backend import choose_backend
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
 from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError, did_you_mean
-from elbert.exits import ExitPolicy, make, names, replay
+from elbert.exits import ExitPolicy, get, make, names, replay
+from elbert.exits.learned import Learned
 from elbert.metadata import Metadata
 from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.plain import PlainModel, open_model
 from elbert.modeling.files.plain_tokenizer import LeanTokenizer
-from elbert.modeling.files.policies import write_policies
+from elbert.modeling.files.policies import TENSORS, Tensors, read_tensors, write_policies
 from elbert.modeling.files.sources import find_folder
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tasks import task_of
@@ -78,6 +79,7 @@ class Classifier:
         dtype: str = "auto",
         policy: ExitPolicy | str | dict[str, Any] | None = None,
         problem_type: str | None = None,
+        tensors: Tensors | None = None,
     ) -> None:
         exported = model if isinstance(model, ExportedModel) else None
         self.backend = choose_backend(backend, exported.backend if exported else None)
@@ -91,15 +93,17 @@ class Classifier:
         if problem_type is not None:
             self.metadata = replace(self.metadata, problem_type=weights.problem_type)
         self._digest = weights_digest(weights)  # now: the engine lays them out as it needs them
-        self._num_outputs = weights.num_labels
+        self._num_outputs, self._hidden_size = weights.num_labels, weights.hidden_size
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
         self.task = task_of(self.problem_type)
         self.labels = Labels.from_id2label(weights.id2label, self.problem_type)
         self.calibration: dict[str, Any] = dict(self.metadata.calibration)
         self.max_length = min(self.metadata.max_length or weights.max_length, weights.max_length)
+        self.policy: ExitPolicy = make("full")
         try:
-            self.policies = {key: ExitPolicy.from_dict(value) for key, value in self.metadata.policies.items()}
+            self.policies = _saved_policies(self.metadata.policies, tensors or {})
+            self.policies = {key: self.equip(each) for key, each in self.policies.items()}
             default = self.metadata.default_policy
             self.policy = self._resolve(default)
         except UsageError as error:
@@ -148,7 +152,8 @@ class Classifier:
             ModelError: the folder's content is unusable.
         """
         loaded, tokenizer, elbert = open_model(str(model))
-        more = {"backend": backend, "device": device, "dtype": dtype}
+        tensors = read_tensors(find_folder(str(model))) if elbert.get("policies") else None
+        more: dict[str, Any] = {"backend": backend, "device": device, "dtype": dtype, "tensors": tensors}
         return cls(loaded, tokenizer, elbert, name=str(model), policy=policy, problem_type=problem_type, **more)
 
     @classmethod
@@ -345,7 +350,7 @@ class Classifier:
         arrival = next(self._arrivals([text], truncated))
         encoding = self._tokenizer([text], truncation=True, max_length=self.max_length).encodings[0]
         return trace_of(
-            self.engine.record([arrival], batch_size=1),
+            self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs),
             chosen,
             text=text,
             tokens=encoding.tokens,
@@ -381,7 +386,8 @@ class Classifier:
             labels: names or ids; None promises agreement with full depth, which needs none.
             max_drop: mean loss that may be given up, in [0, 1); None finds a ladder: exact, drop-0.5, drop-1, drop-2.
             confidence: of the promise, in (0, 1); each promise of the ladder is one by itself.
-            policy: family to search: the name of an exit policy.
+            policy: family to search: the name of an exit policy. The weights of one that learns are fitted on three
+                tenths of the texts, which the promise then says nothing of.
             metric: what is reported beside; the promise is about accuracy, see the evidence's `loss`.
             name: of the policy in `policies`; None makes one from `max_drop`.
             default: which policy to use from now on where none is named, a new or a saved one, or `full`.
@@ -404,7 +410,8 @@ class Classifier:
         dataset = self._dataset(texts, labels)
         sha256 = fingerprint(dataset.texts, dataset.labels)
         check_unseen(self.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)
-        outputs = self.record(dataset.texts, batch_size=batch_size, on_texts=on_texts)
+        pooled = "pooled" in get(policy).needs
+        outputs = self.record(dataset.texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
         about = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
         found = {
             key: replace(each, evidence={**each.evidence, **about})
@@ -425,9 +432,34 @@ class Classifier:
             name: in `policies`; what was calibrated under it before is forgotten.
             policy: which exits to take.
         """
-        self.policies[name] = policy
+        self.policies[name] = self.equip(policy)
         self.calibration.pop(name, None)
         self._use(name)
+
+    @property
+    def fitted(self) -> dict[str, ExitPolicy]:
+        """Learned policies that have weights, by the name of their rule; of several the one in use, else the last."""
+        return {each.name: each for each in (*self.policies.values(), self.policy) if each.tensors()}
+
+    def equip(self, policy: ExitPolicy) -> ExitPolicy:
+        """Return a policy with weights: one that learns and has none takes those the model keeps for its kind.
+
+        Args:
+            policy: any.
+
+        Raises:
+            UsageError: the model has none for it, or they are for a model of another size.
+        """
+        if not isinstance(policy, Learned):
+            return policy
+        if not policy.tensors() and policy.name not in self.fitted:
+            raise UsageError(
+                f"exit policy {policy.name!r} is learned, and model {self.name!r} has no weights for it: "
+                f"run elbert calibrate with --policy {policy.name}"
+            )
+        whole = policy if policy.tensors() else policy.with_tensors(self.fitted[policy.name].tensors())
+        whole.check_fits(self._num_outputs, self._hidden_size)
+        return whole
 
     def check(
         self,
@@ -454,13 +486,15 @@ class Classifier:
         if not len(texts):
             raise DataError("there are no texts to compare; give at least one")
         chosen = self._policy(name)
-        outputs = self.record(texts, batch_size=batch_size, on_texts=on_texts)
+        pooled = "pooled" in chosen.needs
+        outputs = self.record(texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
         exit_layer = replay(chosen, outputs).cpu().numpy()
         return check(name, self.calibration[name], exit_layer, exit_confidence(outputs, exit_layer))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write an ordinary Hugging Face checkpoint plus `elbert.json`; an existing folder is replaced as a whole."""
-        self.model.save_pretrained(Path(folder), tokenizer=self.tokenizer, elbert=self._elbert_json())
+        content, tensors = self._elbert_json(), self._tensors()
+        self.model.save_pretrained(Path(folder), tokenizer=self.tokenizer, elbert=content, tensors=tensors)
 
     def save_policies(self, folder: str | Path) -> None:
         """Write policies, evidence and default beside the model it was loaded from, or into a copy of its folder.
@@ -477,7 +511,7 @@ class Classifier:
         """
         from elbert.training.card import with_exits
 
-        write_policies(find_folder(self.name), Path(folder), self._elbert_json(), with_exits)
+        write_policies(find_folder(self.name), Path(folder), self._elbert_json(), self._tensors(), with_exits)
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, commit_message: str | None = None) -> str:
         """Upload the model folder to the Hugging Face hub and return its address there.
@@ -554,19 +588,33 @@ class Classifier:
 
     def _resolve(self, policy: ExitPolicy | str | dict[str, Any]) -> ExitPolicy:
         if isinstance(policy, ExitPolicy):
-            return policy
+            return self.equip(policy)
         if isinstance(policy, dict):
-            return ExitPolicy.from_dict(policy)
+            return self.equip(ExitPolicy.from_dict(policy))
         if policy in self.policies:
             return self.policies[policy]
         if policy in names():
-            return make(policy)
+            return self.equip(make(policy))
         raise UsageError(f"unknown policy {policy!r}{did_you_mean(policy, [*self.policies, *names()])}")
+
+    def _tensors(self) -> Tensors:
+        return {name: policy.tensors() for name, policy in self.policies.items()}
 
     def _elbert_json(self) -> dict[str, Any]:
         saved = {key: policy.to_dict() for key, policy in self.policies.items()}
         max_length, calibration = self.max_length, self.calibration
         return replace(self.metadata, max_length=max_length, policies=saved, calibration=calibration).to_dict()
+
+
+def _saved_policies(policies: Mapping[str, Any], tensors: Tensors) -> dict[str, ExitPolicy]:
+    """Return what `elbert.json` and `policies.safetensors` say; raises UsageError where they don't fit together."""
+    saved = {name: ExitPolicy.from_dict(values, tensors.get(name)) for name, values in policies.items()}
+    for name, policy in saved.items():
+        if policy.learned and not policy.tensors():
+            raise UsageError(
+                f"policy {name!r} ({policy.name}) has no weights in {TENSORS}: restore it, or calibrate again"
+            )
+    return saved
 
 
 def _check_batch_size(batch_size: int) -> None:

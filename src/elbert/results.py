@@ -91,6 +91,12 @@ class LayerOutputs:
     problem_type: ProblemType = "single_label_classification"
     words: Tensor | None = None
 
+    def select(self, rows: Any) -> LayerOutputs:
+        """Return the recording of these texts only: [n] positions, or a slice."""
+        pooled = None if self.pooled is None else self.pooled[rows]
+        words = None if self.words is None else self.words[rows]
+        return LayerOutputs(self.logits[rows], self.probs[rows], self.lengths[rows], pooled, self.problem_type, words)
+
     @classmethod
     def joined(cls, parts: Sequence[LayerOutputs]) -> LayerOutputs:
         """Return recordings of one model, at least one, as a single recording."""

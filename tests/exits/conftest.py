@@ -7,51 +7,20 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from elbert.exits import ExitPolicy
 from elbert.exits.ops import to_numpy
 from elbert.exits.state import join, select
-from elbert.results import ExitOutput, LayerOutputs, ProblemType
+from elbert.results import ExitOutput, LayerOutputs
+from tests.exits.ready import outputs_of
 
 MakeOutputs = Callable[..., LayerOutputs]
-
-
-def _logits(generator: torch.Generator, texts: int, layers: int, classes: int) -> Tensor:
-    """Texts of four kinds: noise, a steady trend, rising steps with ties, and saturated (probabilities 0 and 1)."""
-    shape = (texts, layers, classes)
-    noise = torch.randn(shape, generator=generator)
-    trend = torch.randn(texts, 1, classes, generator=generator) * torch.linspace(0.2, 3, layers)[:, None] + 0.05 * noise
-    steps = torch.randint(0, 3, shape, generator=generator).float().cummax(1).values
-    saturated = torch.randint(-1, 2, shape, generator=generator) * 200.0
-    kinds = torch.stack((2 * noise, trend, steps, saturated))
-    return kinds[torch.randint(0, 4, (texts,), generator=generator), torch.arange(texts)]
 
 
 @pytest.fixture(scope="session")
 def make_outputs() -> MakeOutputs:
     """Return a function that makes recorded outputs from a seed."""
-
-    def make(
-        seed: int,
-        *,
-        texts: int = 8,
-        layers: int = 12,
-        classes: int = 3,
-        problem_type: ProblemType = "single_label_classification",
-        pooled: int = 0,
-    ) -> LayerOutputs:
-        logits = _logits(torch.Generator().manual_seed(seed), texts, layers, classes)
-        probs = {
-            "single_label_classification": lambda: logits.softmax(-1),
-            "multi_label_classification": lambda: logits.sigmoid(),
-            "regression": lambda: logits / 10,
-        }[problem_type]()
-        states = torch.randn(texts, layers, pooled, generator=torch.Generator().manual_seed(seed)) if pooled else None
-        return LayerOutputs(logits, probs, torch.full((texts,), 5), states, problem_type)
-
-    return make
+    return outputs_of
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import torch
 from elbert.errors import ElbertError, UsageError
 from elbert.exits import ExitPolicy, get, make, names, replay
 from elbert.results import ExitOutput, LayerOutputs
+from tests.exits.ready import ready
 
 KINDS = ["single_label_classification", "multi_label_classification", "regression"]
 EVERY = pytest.mark.parametrize("name", names())
@@ -25,7 +26,7 @@ def walk(policy: ExitPolicy, outputs: LayerOutputs) -> Any:
     probs, logits = outputs.probs.numpy(), outputs.logits.numpy()
     state = policy.start(texts, classes)
     for depth in range(layers):
-        output = ExitOutput(probs[:, depth], logits[:, depth], None, outputs.problem_type)
+        output = ExitOutput(probs[:, depth], logits[:, depth], outputs.pooled[:, depth].numpy(), outputs.problem_type)
         layer = np.full(texts, depth + 1)
         leave, after = policy.update(state, output, layer)
         yield state, output, layer, leave, after
@@ -35,13 +36,16 @@ def walk(policy: ExitPolicy, outputs: LayerOutputs) -> Any:
 @EVERY
 @EVERY_KIND
 def test_update_changes_neither_its_state_nor_the_output(name: str, kind: Any, make_outputs: Any) -> None:
-    for state, output, layer, _, after in walk(make(name), make_outputs(1, problem_type=kind)):
-        copies = [each.copy() for each in (*state.values(), output.probs, output.logits, layer)]
-        make(name).update(state, output, layer)
-        now = (*state.values(), output.probs, output.logits, layer)
+    outputs = make_outputs(1, problem_type=kind)
+    policy = ready(name, outputs)
+    for state, output, layer, _, after in walk(policy, outputs):
+        copies = [each.copy() for each in (*state.values(), output.probs, output.logits, output.pooled, layer)]
+        policy.update(state, output, layer)
+        now = (*state.values(), output.probs, output.logits, output.pooled, layer)
         assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(copies, now, strict=True))
         # What is remembered must survive a caller that reuses its buffers.
-        assert not any(np.shares_memory(value, output.probs) for value in after.values())
+        given = (output.probs, output.logits, output.pooled)
+        assert not any(np.shares_memory(value, each) for value in after.values() for each in given)
 
 
 @EVERY
@@ -49,7 +53,7 @@ def test_update_changes_neither_its_state_nor_the_output(name: str, kind: Any, m
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_state_and_decision_have_one_entry_per_row(name: str, kind: Any, rows: int, make_outputs: Any) -> None:
     outputs = make_outputs(2, texts=rows, layers=3, problem_type=kind)
-    for state, _, _, leave, after in walk(make(name), outputs):
+    for state, _, _, leave, after in walk(ready(name, outputs), outputs):
         assert leave.shape == (rows,)
         assert leave.dtype == bool
         for key in state:
@@ -68,13 +72,13 @@ def test_a_row_is_scored_bit_for_bit_the_same_alone_as_in_company(
     alone = [
         list(
             walk(
-                make(name),
-                dataclasses.replace(outputs, probs=outputs.probs[i : i + 1], logits=outputs.logits[i : i + 1]),
+                ready(name, outputs),
+                outputs.select(slice(i, i + 1)),
             )
         )
         for i in range(33)
     ]
-    for depth, (_, _, _, leave, after) in enumerate(walk(make(name), outputs)):
+    for depth, (_, _, _, leave, after) in enumerate(walk(ready(name, outputs), outputs)):
         for key, values in after.items():
             single = np.concatenate([rows[depth][4][key] for rows in alone])
             assert np.array_equal(values, single, equal_nan=True)
@@ -84,16 +88,18 @@ def test_a_row_is_scored_bit_for_bit_the_same_alone_as_in_company(
 @EVERY
 @EVERY_KIND
 def test_one_layer_and_no_text_are_fine(name: str, kind: Any, make_outputs: Any) -> None:
-    assert replay(make(name), make_outputs(5, layers=1, problem_type=kind)).tolist() == [1] * 8
-    assert replay(make(name), make_outputs(5, texts=0, problem_type=kind)).shape == (0,)
+    for outputs, expected in ((make_outputs(5, layers=1, problem_type=kind), [1] * 8), (make_outputs(5, texts=0), [])):
+        assert replay(ready(name, outputs), outputs).tolist() == expected
 
 
 @EVERY
 def test_one_value_per_text_is_read_as_regression(name: str, make_outputs: Any) -> None:
     values = make_outputs(6, texts=30, classes=1, problem_type="regression")
     as_softmax = dataclasses.replace(values, problem_type="single_label_classification")
-    assert replay(make(name), values).equal(replay(make(name), as_softmax))
-    assert replay(make(name), values).equal(replay(make(name), values.probs))
+    policy = ready(name, values)
+    assert replay(policy, values).equal(replay(policy, as_softmax))
+    if not policy.needs:
+        assert replay(policy, values).equal(replay(policy, values.probs))
 
 
 @pytest.mark.parametrize("name", ["entropy", "max_prob", "pcee", "beem"])
@@ -109,9 +115,9 @@ def test_a_value_that_is_not_finite_names_row_and_layer(name: str, bad: float, m
     outputs = make_outputs(8)
     outputs.probs[5, 3, 1] = bad
     with pytest.raises(ElbertError, match=r"row 5 at layer 4 is NaN or infinite \(1 such"):
-        list(walk(make(name), outputs))
+        list(walk(ready(name, outputs), outputs))
     with pytest.raises(ElbertError, match=r"row 5 at layer 4 "):
-        replay(make(name), outputs)
+        replay(ready(name, outputs), outputs)
 
 
 def test_a_sum_too_great_for_half_precision_is_no_error() -> None:
@@ -142,7 +148,9 @@ def test_the_grid_is_a_sweep_without_repetition(name: str, layers: int, num_labe
 @EVERY_KIND
 def test_the_grid_starts_fast_and_ends_slow(name: str, kind: Any, make_outputs: Any) -> None:
     outputs = make_outputs(9, texts=300, classes=1 if kind == "regression" else 3, problem_type=kind)
-    depths = [replay(policy, outputs).float().mean() for policy in get(name).grid(12, outputs.probs.shape[-1])]
+    tensors = ready(name, outputs).tensors()
+    grid = [each.with_tensors(tensors) for each in get(name).grid(12, outputs.probs.shape[-1])]
+    depths = [replay(policy, outputs).float().mean() for policy in grid]
     assert depths[0] <= min(depths) + 0.5
     assert depths[-1] >= max(depths) - 0.5
 
@@ -150,8 +158,9 @@ def test_the_grid_starts_fast_and_ends_slow(name: str, kind: Any, make_outputs: 
 @EVERY
 @EVERY_KIND
 def test_explain_has_one_line_per_row_that_begins_with_the_prediction(name: str, kind: Any, make_outputs: Any) -> None:
-    policy = make(name)
-    for state, output, layer, _, _ in walk(policy, make_outputs(10, problem_type=kind)):
+    outputs = make_outputs(10, problem_type=kind)
+    policy = ready(name, outputs)
+    for state, output, layer, _, _ in walk(policy, outputs):
         found, _ = policy.decide(state, output, layer)
         assert all(values.shape == layer.shape for values in found.values())
         numbered = policy.explain(found, output, layer)
@@ -199,12 +208,12 @@ def test_what_a_rule_found_is_told_with_its_numbers() -> None:
 def test_a_text_leaves_neither_before_min_layer_nor_after_max_layer(name: str, make_outputs: Any) -> None:
     outputs = make_outputs(12, texts=200)
     for bounds in ({"min_layer": 4}, {"max_layer": 5}, {"min_layer": 3, "max_layer": 6}):
-        policy = make(name, **bounds)
+        policy = ready(name, outputs, **bounds)
         low, high = policy.min_layer, policy.max_layer or 12
         exits = replay(policy, outputs)
         assert int(exits.min()) >= low
         assert int(exits.max()) <= high
-        fired = torch.stack([torch.from_numpy(leave) for _, _, _, leave, _ in walk(make(name), outputs)], 1)
+        fired = torch.stack([torch.from_numpy(leave) for _, _, _, leave, _ in walk(ready(name, outputs), outputs)], 1)
         within = fired[:, low - 1 : high].int()
         first = torch.where(within.any(1), within.argmax(1) + low, high)
         assert exits.tolist() == first.tolist()

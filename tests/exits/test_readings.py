@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elbert.exits import make, names, scores
+from elbert.exits import names, scores
 from elbert.results import ExitOutput
+from tests.exits.ready import ready
 from tests.exits.test_references import KINDS, PARAMETERS
 
 
@@ -21,9 +22,9 @@ from tests.exits.test_references import KINDS, PARAMETERS
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_numpy_and_torch_find_the_same(name: str, data: st.DataObject, seed: int, make_outputs: Any) -> None:
-    policy = make(name, **data.draw(PARAMETERS[name], label="parameters"))
     classes, kind = data.draw(st.integers(1, 5)), data.draw(st.sampled_from(KINDS))
     outputs = make_outputs(seed, layers=9, classes=classes, problem_type=kind, **SHAPES)
+    policy = ready(name, outputs, **data.draw(PARAMETERS[name], label="parameters"))
     by_numpy = policy.start(len(outputs.probs), classes)
     by_torch = {key: torch.from_numpy(value) for key, value in by_numpy.items()}
     for depth in range(9):
@@ -81,7 +82,8 @@ def test_policies_need_no_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import numpy as np\nfrom elbert.exits import make, names, replay\n"
-        "print([replay(make(n), np.full((1, 3, 2), .5, np.float32)).tolist() for n in names() if not make(n).needs])"
+        "plain = [make(n) for n in names() if not (make(n).needs or make(n).learned)]\n"
+        "print([replay(each, np.full((1, 3, 2), .5, np.float32)).tolist() for each in plain])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

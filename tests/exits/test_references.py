@@ -1,7 +1,8 @@
 """Every policy against a slow, obvious reference: one row, plain Python floats, the whole history in a list.
 
 A reference gets the parameters `p`, the history `h` of outputs up to layer i (a list of lists of C floats, h[-1] the
-current one) and the problem type, and says whether the row leaves at i.
+current one) and the problem type, and says whether the row leaves at i. Among `p` are the weights of a policy that
+learns, and `logits` and `pooled`, the row's own at every layer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from elbert.exits import ExitPolicy, make, names, replay
 from elbert.results import LayerOutputs
+from tests.exits.ready import ready
 
 SINGLE, MULTI, REGRESSION = KINDS = "single_label_classification", "multi_label_classification", "regression"
 History = list[list[float]]
@@ -131,6 +133,11 @@ def beem(p: dict[str, Any], h: History, kind: str) -> bool:
     return sum(confidence(probs, kind) for probs in agreeing) >= p["threshold"]
 
 
+def certainty(p: dict[str, Any], h: History, kind: str) -> bool:
+    state = p["pooled"][len(h) - 1]
+    return 1 / (1 + math.exp(-sum(w * c for w, c in zip(p["weight"], state, strict=True)) - p["bias"])) < p["threshold"]
+
+
 def fixed(p: dict[str, Any], h: History, kind: str) -> bool:
     return len(h) >= p["layer"]
 
@@ -148,6 +155,7 @@ REFERENCES: dict[str, Callable[[dict[str, Any], History, str], bool]] = {
     "f_pabee": f_pabee,
     "epee": epee,
     "beem": beem,
+    "certainty": certainty,
     "fixed": fixed,
     "full": full,
 }
@@ -170,6 +178,7 @@ PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "f_pabee": st.fixed_dictionaries({"threshold": STEP, "patience": COUNT}),
     "epee": st.fixed_dictionaries({"threshold": UNIT, "patience": COUNT, "tolerance": STEP}),
     "beem": st.fixed_dictionaries({"threshold": st.floats(0.001, 8)}),
+    "certainty": st.fixed_dictionaries({"threshold": UNIT}),
     "fixed": st.fixed_dictionaries({"layer": st.integers(1, 20)}),
     "full": st.just({}),
 }
@@ -182,7 +191,10 @@ def exit_layers(policy: ExitPolicy, outputs: LayerOutputs, nudge: float = 0.0) -
     decide = REFERENCES[policy.name]
     kind = REGRESSION if outputs.probs.shape[-1] == 1 and outputs.problem_type == SINGLE else outputs.problem_type
     exits = []
-    for rows in outputs.probs.tolist():
+    p |= {name: values.tolist() for name, values in policy.tensors().items()}
+    pooled = [[]] * len(outputs.probs) if outputs.pooled is None else outputs.pooled.tolist()
+    for rows, logits, states in zip(outputs.probs.tolist(), outputs.logits.tolist(), pooled, strict=True):
+        p |= {"logits": logits, "pooled": states}
         fired = (i for i in range(1, len(rows)) if decide(p, rows[:i], kind))
         exits.append(next(fired, len(rows)))
     return exits
@@ -198,9 +210,9 @@ def test_every_built_in_policy_has_a_reference() -> None:
 def test_replay_and_rows_in_flight_leave_where_the_one_row_reference_does(
     name: str, data: st.DataObject, seed: int, make_outputs: Any, run_in_flight: Any
 ) -> None:
-    policy = make(name, **data.draw(PARAMETERS[name], label="parameters"))
     shape = {"layers": data.draw(st.integers(1, 13)), "classes": data.draw(st.integers(1, 5))}
     outputs = make_outputs(seed, problem_type=data.draw(st.sampled_from([SINGLE, MULTI, REGRESSION])), **shape)
+    policy = ready(name, outputs, **data.draw(PARAMETERS[name], label="parameters"))
     expected = exit_layers(policy, outputs)
     # fp32 and Python's floats may round a score to different sides of a threshold; such examples say nothing.
     assume(expected == exit_layers(policy, outputs, 1e-5) == exit_layers(policy, outputs, -1e-5))
@@ -238,4 +250,5 @@ def test_other_float_types_are_scored_in_fp32(name: str, dtype: torch.dtype, mak
         outputs = make_outputs(11, texts=64, problem_type=problem_type)
         coarse = dataclasses.replace(outputs, probs=outputs.probs.to(dtype), logits=outputs.logits.to(dtype))
         in_fp32 = dataclasses.replace(coarse, probs=coarse.probs.float(), logits=coarse.logits.float())
-        assert replay(make(name), coarse).equal(replay(make(name), in_fp32))
+        policy = ready(name, outputs)
+        assert replay(policy, coarse).equal(replay(policy, in_fp32))

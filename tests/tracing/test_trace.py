@@ -13,6 +13,7 @@ from elbert.classifier import Classifier
 from elbert.exits import make, names, replay
 from elbert.exits.window import CRITERIA
 from elbert.results import Trace
+from tests.exits.ready import ready
 from tests.tracing.conftest import KINDS
 
 Build = Callable[..., Classifier]
@@ -23,10 +24,11 @@ Traced = Callable[..., Trace]
 @pytest.mark.parametrize("policy", names())
 def test_every_policy_and_problem_type_can_be_traced(build: Build, policy: str, problem_type: str) -> None:
     classifier = build(problem_type)
-    trace = classifier.trace("a warm and witty story", policy=policy)
-    outputs = classifier.record(["a warm and witty story"])
+    outputs = classifier.record(["a warm and witty story"], pooled=True)
+    rule = ready(policy, outputs)
+    trace = classifier.trace("a warm and witty story", policy=rule)
     assert torch.equal(trace.probs, outputs.probs[0])
-    assert trace.exit_layer == replay(make(policy), outputs).item()
+    assert trace.exit_layer == replay(rule, outputs).item()
     assert trace.attention.shape == (trace.layers, len(trace.tokens))
     assert len(trace.reasons) == len(trace.fired) == len(trace.steady) == trace.layers == classifier.num_layers
     assert sorted(token for word in trace.words for token in word.tokens) == list(range(len(trace.tokens)))

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.calibration.confidence import abstention, describe_exits
 from elbert.calibration.drift import exit_confidence, summarize
+from elbert.calibration.learned import fit_aside
 from elbert.calibration.losses import Losses, agreement_losses, label_losses, value_range
 from elbert.calibration.paths import path
 from elbert.calibration.promises import LADDER, check_request
@@ -76,7 +77,8 @@ def calibrate(
         labels: [N] or [N, C], encoded; None promises agreement with full depth instead.
         promises: ε by name, each in [0, 1); None takes `LADDER`.
         confidence: in (0, 1).
-        family: name of a policy; its own order of parameters, or one learned on texts put aside, is searched along.
+        family: name of a policy; its own order of parameters, or one learned on texts put aside, is searched along. The
+            weights of one that learns are fitted on texts put aside before.
         metric: what `score` is measured with. The promise itself is about the loss named in the evidence.
         bound: overrules the test, one of `search.BOUNDS`.
         seed: of the texts put aside.
@@ -89,9 +91,13 @@ def calibrate(
     """
     named = LADDER if promises is None else promises
     check_request(outputs.problem_type, named, confidence, family, metric)
-    if len(outputs.probs) < _FEWEST:
-        raise DataError(f"{len(outputs.probs)} texts are too few to calibrate on; give {_FEWEST}, better some hundred")
-    sample = _Sample(outputs, labels, metric, confidence, family, bound, seed, on_policy)
+    given = len(outputs.probs)
+    if given < _FEWEST:
+        raise DataError(f"{given} texts are too few to calibrate on; give {_FEWEST}, better some hundred")
+    learned, unseen = fit_aside(family, outputs, labels, seed)
+    if len(unseen) < given:
+        outputs, labels = outputs.select(unseen), None if labels is None else np.asarray(labels)[unseen]
+    sample = _Sample(outputs, labels, metric, confidence, learned, given - len(unseen), bound, seed, on_policy)
     return {name: sample.calibrate(name, float(max_drop)) for name, max_drop in named.items()}
 
 
@@ -104,12 +110,13 @@ class _Sample:
         labels: ArrayLike | None,
         metric: str | None,
         confidence: float,
-        family: str,
+        learned: ExitPolicy,
+        fitted_on: int,
         bound: str | None,
         seed: int,
         on_policy: Callable[[], object] | None,
     ) -> None:
-        self.outputs, self.confidence, self.family = outputs, confidence, family
+        self.outputs, self.confidence, self.learned, self.fitted_on = outputs, confidence, learned, fitted_on
         self.level = 1 - confidence
         self.n, self.layers, self.classes = outputs.probs.shape
         self.metric = metric_name(outputs.problem_type, metric)
@@ -125,7 +132,7 @@ class _Sample:
     def calibrate(self, name: str, max_drop: float) -> Calibration:
         """Search one promise's policy."""
         task = task_of(self.outputs.problem_type, self.classes)
-        tried = path(self.family, self.layers, self.classes, task, nothing=max_drop <= 0)
+        tried = path(self.learned, self.layers, self.classes, task, nothing=max_drop <= 0)
         exit_layer = np.stack([self._exit_layers(policy) for policy in tried.policies])
         aside = self._aside(ordered=tried.ordered)
         order = None if tried.ordered else learned_order(exit_layer, self.losses, max_drop, aside)
@@ -141,11 +148,12 @@ class _Sample:
             "method": "learn-then-test, fixed sequence, "
             + ("order given in advance" if tried.ordered else "order learned on texts put aside"),
             "bound": self.bound,
-            "family": self.family,
+            "family": self.learned.name,
             "tried": len(tried.policies),
             "n": self.n,
             "tested_on": len(rows),
-            "needed": self._needed(max_drop, self.n / len(rows)),
+            **({"fitted_on": self.fitted_on} if self.fitted_on else {}),
+            "needed": self._needed(max_drop, (self.n + self.fitted_on) / len(rows)),
             **self._outcome(policy),
             "p_value": choice.p_value,
             "guaranteed": choice.index is not None,
@@ -232,9 +240,9 @@ def _note(choice: Choice, evidence: Mapping[str, Any]) -> str:
     if choice.index is not None:
         what = f"less than {most}" if evidence["max_drop"] else "nothing"
         return f"at confidence {sure}, leaving early costs {what} in the mean (loss: {evidence['loss']})"
-    needed = evidence["needed"]
-    if needed is not None and evidence["n"] < needed:
-        few = f"{evidence['n']} texts are too few for {most} at {sure}"
+    needed, given = evidence["needed"], evidence["n"] + evidence.get("fitted_on", 0)
+    if needed is not None and given < needed:
+        few = f"{given} texts are too few for {most} at {sure}"
         return f"full depth: {few}; even where leaving early changes no answer, it takes {needed}"
     if needed is None:
         return (

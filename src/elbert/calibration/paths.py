@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elbert.exits import ExitPolicy, get, make
+from elbert.exits import ExitPolicy, make
 from elbert.exits.elbert import Elbert
 from elbert.tasks import Task
 
@@ -35,25 +35,23 @@ class Path:
     ordered: bool
 
 
-def path(family: str, num_layers: int, num_labels: int, task: Task, *, nothing: bool = False) -> Path:
+def path(policy: ExitPolicy, num_layers: int, num_labels: int, task: Task, *, nothing: bool = False) -> Path:
     """Return the policies of a family.
 
     Args:
-        family: name of a policy.
+        policy: one of it, with the weights that all take where it learns any.
         num_layers: M.
         num_labels: C.
         task: of the model.
         nothing: no drop at all is allowed. Then a policy passes only if its exits are better than full depth, so the
             path starts where texts leave early enough to differ: at windows of at most M / 2.
-
-    Raises:
-        UsageError: there is no such policy.
     """
-    kind = get(family)
+    kind, tensors = type(policy), policy.tensors()
     if kind is Elbert:
         # Where no window fits, as over the values of one or two layers, there is full depth alone.
         return Path(_elbert(num_layers, task, nothing=nothing) or (make("full"),), ordered=True)
-    policies = tuple(kind.grid(num_layers, num_labels if task.has_classes else 1))[::-1]
+    grid = kind.grid(num_layers, num_labels if task.has_classes else 1)
+    policies = tuple(each.with_tensors(tensors) if tensors else each for each in grid)[::-1]
     return Path(policies, ordered=_varying(policies) <= 1)
 
 
@@ -81,5 +79,5 @@ def _window(share: float, num_layers: int) -> int | None:
 
 def _varying(policies: tuple[ExitPolicy, ...]) -> int:
     """Return how many parameters differ between the policies."""
-    fields = dataclasses.fields(policies[0])
+    fields = [field for field in dataclasses.fields(policies[0]) if field.compare]
     return sum(len({getattr(policy, field.name) for policy in policies}) > 1 for field in fields)

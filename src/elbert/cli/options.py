@@ -173,7 +173,7 @@ def load_classifier(
         if overrides:
             # A parameter names a rule; full depth, where a model has none of its own, has no parameters.
             base = classifier.policy if named or classifier.policy != make("full") else make("elbert")
-            classifier.policy = ExitPolicy.from_dict({**base.to_dict(), **overrides})
+            classifier.policy = classifier.equip(ExitPolicy.from_dict({**base.to_dict(), **overrides}))
     return classifier
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from elbert.classifier import Classifier
     from elbert.data import TextDataset
     from elbert.evaluation.sweep import Sweep
-    from elbert.exits import ExitPolicy
     from elbert.results import LayerOutputs, TradeoffCurve
     from elbert.scoring.curves import Replays
 
@@ -99,10 +98,12 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
 
 def _names(policies: str) -> list[str] | None:
     """Return the policies asked for, each known; None for all."""
-    from elbert.evaluation.sweep import grids
+    from elbert.evaluation.sweep import check_names
 
-    names = None if policies == "all" else [name.strip() for name in policies.split(",")]
-    grids(names, 2, 2)  # complains of unknown names before any model is loaded
+    if policies == "all":
+        return None
+    names = [name.strip() for name in policies.split(",")]
+    check_names(names)  # before any model is loaded
     return names
 
 
@@ -125,21 +126,25 @@ def _record(
 
     first = Classifier.from_pretrained(models[0], **asdict(loading))
     dataset = load_data(data, split=split, labels=first.labels, **columns.to_dict())
-    settings: list[ExitPolicy] = grids(names, first.num_layers, first.labels.num_labels)
     replays = []
     for name in models:
         classifier = first if name == models[0] else Classifier.from_pretrained(name, **asdict(loading))
         if (classifier.labels, classifier.num_layers) != (first.labels, first.num_layers):
             raise UsageError(f"{name} and {models[0]} differ in labels or layers; a sweep takes models of one task")
+        settings = grids(names, first.num_layers, first.labels.num_labels, classifier.fitted)
+        names = names or list(dict.fromkeys(policy.name for policy in settings))  # of the first, for the others too
+        pooled = any("pooled" in policy.needs for policy in settings)
         with progress_bar(len(dataset), "texts recorded", forced=progress) as bar:
-            replays.append(replay_all(settings, _parts(classifier, dataset, batch_size, bar)))
+            replays.append(replay_all(settings, _parts(classifier, dataset, batch_size, bar, pooled=pooled)))
     return first, dataset, replays
 
 
-def _parts(classifier: Classifier, dataset: TextDataset, batch_size: int, bar: Any) -> Iterator[LayerOutputs]:
+def _parts(
+    classifier: Classifier, dataset: TextDataset, batch_size: int, bar: Any, *, pooled: bool
+) -> Iterator[LayerOutputs]:
     for begin in range(0, len(dataset), _RECORDED_AT_ONCE):
         texts = dataset.texts[begin : begin + _RECORDED_AT_ONCE]
-        yield classifier.record(texts, batch_size=batch_size)
+        yield classifier.record(texts, batch_size=batch_size, pooled=pooled)
         bar.update(len(texts))
 
 

@@ -5,8 +5,9 @@ P settings, N texts, M layers, C classes. The arithmetic is `tradeoffs`' busines
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -79,23 +80,42 @@ class Sweep:
         return asdict(self)
 
 
-def grids(policies: Sequence[str] | None, num_layers: int, num_labels: int) -> list[ExitPolicy]:
+def check_names(policies: Sequence[str]) -> None:
+    """Raise UsageError where a policy is unknown, or named twice."""
+    for name in policies:
+        get(name)
+        if list(policies).count(name) > 1:
+            raise UsageError(f"policy {name!r} is named twice; name each once")
+
+
+def grids(
+    policies: Sequence[str] | None,
+    num_layers: int,
+    num_labels: int,
+    fitted: Mapping[str, ExitPolicy] = MappingProxyType({}),
+) -> list[ExitPolicy]:
     """Return every setting of the named policies' grids; a constant depth and full depth are always among them, last.
 
     Args:
-        policies: names; None takes all there are.
+        policies: names; None takes all there are, but for those that learn and aren't fitted.
         num_layers: M.
         num_labels: C; 1 is read as regression.
+        fitted: policies whose weights the grids of their kind take, by name. They must come from other texts than are
+            swept.
 
     Raises:
-        UsageError: an unknown name, or one that comes twice.
+        UsageError: an unknown name, one that comes twice, or one that learns and isn't fitted.
     """
-    asked = names() if policies is None else list(policies)
-    twice = next((name for name in asked if asked.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError(f"policy {twice!r} is named twice; name each once")
-    wanted = [name for name in asked if get(name) and name not in ("fixed", "full")]
-    return [setting for name in [*wanted, "fixed", "full"] for setting in get(name).grid(num_layers, num_labels)]
+    check_names(policies or ())
+    asked = [name for name in names() if not get(name).learned or name in fitted] if policies is None else policies
+    unfitted = next((name for name in asked if get(name).learned and name not in fitted), None)
+    if unfitted is not None:
+        raise UsageError(
+            f"policy {unfitted!r} is learned and not fitted: run elbert calibrate with --policy {unfitted}"
+        )
+    wanted = [*(name for name in asked if name not in ("fixed", "full")), "fixed", "full"]
+    tensors = {name: fitted[name].tensors() if name in fitted else {} for name in wanted}
+    return [each.with_tensors(tensors[name]) for name in wanted for each in get(name).grid(num_layers, num_labels)]
 
 
 def sweep(
@@ -112,7 +132,8 @@ def sweep(
     Args:
         outputs: full-depth recordings of the same N texts, one per model.
         labels: [N] or [N, C], encoded as the metric wants them.
-        policies: settings; None takes the whole grid of every policy. `fixed` and `full` are added where they lack.
+        policies: settings; None takes the whole grid of every policy that learns nothing and reads no more than was
+            recorded. `fixed` and `full` are added where they lack.
         metric: its name; None takes the problem type's own.
         bootstrap: resamples behind every band.
         seed: of the resamples.
@@ -126,7 +147,9 @@ def sweep(
     if not recordings:
         raise UsageError("there are 0 recordings to sweep; give one per model")
     _, layers, classes = recordings[0].probs.shape
-    settings = grids(None, layers, classes) if policies is None else list(policies)
+    kept = [name for name in ("pooled",) if all(getattr(each, name) is not None for each in recordings)]
+    readable = (each for each in grids(None, layers, classes) if each.needs <= set(kept))
+    settings = list(readable if policies is None else policies)
     missing = [each for each in [*get("fixed").grid(layers, classes), make("full")] if each not in settings]
     return sweep_replays(
         [replay_all([*settings, *missing], each) for each in recordings],

@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+from numpy.typing import ArrayLike
+
 from elbert.errors import NotFiniteError, UsageError, did_you_mean
 from elbert.exits import parameters, scores
 from elbert.exits.ops import Array, namespace
 from elbert.exits.parameters import count, number
-from elbert.results import ExitOutput
+from elbert.results import ExitOutput, LayerOutputs
 
 State: TypeAlias = dict[str, Array]
 
@@ -39,6 +41,7 @@ class ExitPolicy(ABC):
         summary: the rule in one line.
         citation: the paper it comes from.
         needs: what the rule reads beside probabilities and logits: "pooled", or nothing.
+        learned: whether it has weights to be fitted, see `elbert.exits.learned`.
         min_layer: no text leaves before this layer, except at layer 0.
         max_layer: every text leaves at this layer; None leaves it to the rule.
         words: threshold of layer 0; None switches it off.
@@ -48,6 +51,7 @@ class ExitPolicy(ABC):
     summary: ClassVar[str]
     citation: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
+    learned: ClassVar[bool] = False
 
     _: dataclasses.KW_ONLY
     min_layer: int = count(1, "no text leaves before this layer, except at layer 0")
@@ -200,12 +204,40 @@ class ExitPolicy(ABC):
         values = {field.name: getattr(self, field.name) for field in (*own_fields(self), *common)}
         return {"name": self.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> ExitPolicy:
-        """Return the policy that `to_dict` described; a parameter left out takes its default.
+    def tensors(self) -> dict[str, Array]:
+        """Return the learned weights by name, as numpy arrays; none for a rule that learns nothing."""
+        return {}
+
+    def with_tensors(self, tensors: Mapping[str, ArrayLike]) -> ExitPolicy:
+        """Return the policy with these weights.
 
         Raises:
-            UsageError: no name, an unknown name or parameter (the line names the closest), or a value out of range.
+            UsageError: the rule has no such weights.
+        """
+        if tensors:
+            raise UsageError(f"exit policy {self.name!r} has no weights; given: {', '.join(sorted(tensors))}")
+        return self
+
+    def fit(self, outputs: LayerOutputs, targets: ArrayLike) -> ExitPolicy:
+        """Return the policy with weights learned from recorded outputs; for learned policies only.
+
+        Raises:
+            UsageError: the rule learns nothing.
+        """
+        del outputs, targets
+        raise UsageError(f"exit policy {self.name!r} learns nothing, so there is nothing to fit")
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], tensors: Mapping[str, ArrayLike] | None = None) -> ExitPolicy:
+        """Return the policy that `to_dict` described; a parameter left out takes its default.
+
+        Args:
+            values: from `to_dict`.
+            tensors: from `tensors`; None leaves a learned policy without weights.
+
+        Raises:
+            UsageError: no name, an unknown name or parameter (the line names the closest), a value out of range, or
+                weights that are not the rule's.
         """
         from elbert.exits import registry  # the registry holds subclasses of this class
 
@@ -214,7 +246,8 @@ class ExitPolicy(ABC):
                 f"an exit policy is an object with a name{did_you_mean('', registry.names())}; given: {values!r}"
             )
         given = dict(values)
-        return registry.build(given.pop("name"), given)
+        policy = registry.build(given.pop("name"), given)
+        return policy.with_tensors(tensors) if tensors else policy
 
 
 def own_fields(policy: Any) -> list[dataclasses.Field[Any]]:

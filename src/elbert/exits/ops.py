@@ -71,6 +71,18 @@ def pick(values: Array, index: Array) -> Array:
     return values.gather(1, index[:, None])[:, 0]
 
 
+def products(vectors: Array, matrix: Array) -> Array:
+    """Return the scalar products of every vector [rows, H] with every row of `matrix` [K, H], [rows, K].
+
+    In numpy they are summed in fp64 and rounded, since a product over more rows may add up in another order: the last
+    bit of a score must not depend on what stands beside it.
+    """
+    if isinstance(vectors, np.ndarray):
+        summed: Array = vectors.astype(np.float64) @ matrix.T.astype(np.float64)
+        return summed.astype(np.float32)
+    return vectors @ matrix.T
+
+
 def xlogx(probs: Array) -> Array:
     """Return p log p, shaped as `probs`; 0 where p is 0."""
     if isinstance(probs, np.ndarray):

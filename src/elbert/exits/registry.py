@@ -15,6 +15,7 @@ from typing import Any
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits.base import ExitPolicy
 from elbert.exits.beem import Beem
+from elbert.exits.certainty import Certainty
 from elbert.exits.elbert import Elbert
 from elbert.exits.entropy import Entropy
 from elbert.exits.epee import Epee
@@ -36,6 +37,7 @@ BUILT_IN: tuple[type[ExitPolicy], ...] = (
     FPabee,
     Epee,
     Beem,
+    Certainty,
     Fixed,
     Full,
 )

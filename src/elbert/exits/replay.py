@@ -31,18 +31,15 @@ def replay(policy: ExitPolicy, outputs: LayerOutputs | Array, problem_type: Prob
     """
     given: Any = outputs
     probs = given.probs if isinstance(outputs, LayerOutputs) else given
-    recorded = _recorded(outputs, problem_type)
-    lacking = [name for name in sorted(policy.needs) if getattr(recorded, name) is None]
-    if lacking:
-        raise UsageError(f"exit policy {policy.name!r} reads {lacking[0]} states; record the outputs with them")
-    texts, layers, classes = recorded.probs.shape
+    said = recorded(outputs, problem_type, policy)
+    texts, layers, classes = said.probs.shape
     exit_layer = np.full(texts, layers)
     rows = np.flatnonzero(~_said_by_words(policy, outputs, exit_layer))
     state = policy.start(len(rows), classes)
     for depth in range(1, layers):
         if not len(rows):
             break
-        leave, state = policy.update(state, _at(recorded, depth, rows), np.full(len(rows), depth))
+        leave, state = policy.update(state, _at(said, depth, rows), np.full(len(rows), depth))
         if leave.any():
             exit_layer[rows[leave]] = depth
             stay = np.flatnonzero(~leave)
@@ -59,8 +56,18 @@ def _said_by_words(policy: ExitPolicy, outputs: LayerOutputs | Array, exit_layer
     return said
 
 
-def _recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None) -> ExitOutput:
-    """Return everything recorded as one output of shape [N, M, ...], checked, as numpy's fp32."""
+def recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None, policy: ExitPolicy) -> ExitOutput:
+    """Return everything recorded as one output of shape [N, M, ...], checked, as numpy's fp32.
+
+    Args:
+        outputs: as in `replay`.
+        problem_type: likewise.
+        policy: what it is to be read by.
+
+    Raises:
+        UsageError: it has another shape, or lacks what the policy needs.
+        NotFiniteError: an output is NaN or infinite.
+    """
     given: Any = outputs
     probs = to_numpy(given.probs if isinstance(outputs, LayerOutputs) else given)
     if probs.ndim != 3 or 0 in probs.shape[1:]:
@@ -69,8 +76,11 @@ def _recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None) -
     if not finite.all():
         bad = np.argwhere(~finite.all(-1)).tolist()
         raise NotFiniteError(f"row {bad[0][0]}", bad[0][1] + 1, [row for row, _ in bad])
+    lacking = [name for name in sorted(policy.needs) if getattr(outputs, name, None) is None]
+    if lacking:
+        raise UsageError(f"exit policy {policy.name!r} reads {lacking[0]} states; record the outputs with them")
     if isinstance(outputs, LayerOutputs):
-        pooled = None if outputs.pooled is None else to_numpy(outputs.pooled)
+        pooled = to_numpy(outputs.pooled) if "pooled" in policy.needs else None
         return ExitOutput(probs, to_numpy(outputs.logits), pooled, problem_type or outputs.problem_type)
     kind = problem_type or "single_label_classification"
     return ExitOutput(probs, _logits(probs, kind), None, kind)
@@ -85,12 +95,12 @@ def _logits(probs: Array, problem_type: ProblemType) -> Array:
         return logits - np.log1p(-probs) if problem_type == "multi_label_classification" else logits
 
 
-def _at(recorded: ExitOutput, depth: int, rows: Array) -> ExitOutput:
+def _at(said: ExitOutput, depth: int, rows: Array) -> ExitOutput:
     """Return what the exit after layer `depth` said about `rows`."""
-    everyone = len(rows) == len(recorded.probs)
+    everyone = len(rows) == len(said.probs)
 
     def at(values: Array) -> Array:
         return values[:, depth - 1] if everyone else values[rows, depth - 1]
 
-    pooled = None if recorded.pooled is None else at(recorded.pooled)
-    return ExitOutput(at(recorded.probs), at(recorded.logits), pooled, recorded.problem_type)
+    pooled = None if said.pooled is None else at(said.pooled)
+    return ExitOutput(at(said.probs), at(said.logits), pooled, said.problem_type)

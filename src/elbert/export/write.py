@@ -23,6 +23,7 @@ from elbert.export import runner
 from elbert.metadata import metadata, write_metadata
 from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
 from elbert.modeling.files.exported import EXPORT, ExportedModel, Graph
+from elbert.modeling.files.policies import write_tensors
 from elbert.modeling.quiet import quiet_transformers
 from elbert.runs.folder import check_free, run_folder
 
@@ -122,6 +123,7 @@ def export_model(
             classifier.model.config.save_pretrained(fresh)
             classifier.tokenizer.save_pretrained(fresh)
         content[EXPORT] = export
+        write_tensors(fresh, {key: policy.tensors() for key, policy in classifier.policies.items()})
         write_metadata(fresh, content)
         card = _CARD.format(name=Path(classifier.name).name or "A model", backend=chosen.backend, policy=name)
         (fresh / "README.md").write_text(card, encoding="utf-8")
@@ -143,8 +145,9 @@ def _check(classifier: Classifier, format: str, dtype: str) -> Format:
     if isinstance(classifier.model, ExportedModel):
         raise UsageError(f"{classifier.name} is an exported model already; export the model it was exported from")
     policy = classifier.policy
-    if policy.needs or not type(policy).__module__.startswith(f"{exits.__name__}."):
+    if policy.learned or policy.needs or not type(policy).__module__.startswith(f"{exits.__name__}."):
         reads = f"reads {', '.join(policy.needs)} states" if policy.needs else "is a third party's"
+        reads = "has learned weights" if policy.learned else reads
         raise UsageError(f"exit policy {policy.name!r} {reads}, which run.py cannot; choose another with --policy")
     return FORMATS[format]
 

@@ -19,6 +19,7 @@ from elbert.metadata import HeadKind, check_heads
 from elbert.modeling.activations import fuse_activations
 from elbert.modeling.assemble import encoder_weights, problem_type_of
 from elbert.modeling.families import family_of
+from elbert.modeling.files.policies import Tensors
 from elbert.modeling.files.saving import save_model
 from elbert.modeling.heads import ExitHeads, read_out
 from elbert.modeling.losses import layer_losses
@@ -129,6 +130,7 @@ class MultiExitModel(nn.Module):
         tokenizer: Any = None,
         elbert: Mapping[str, Any] | None = None,
         card: str | None = None,
+        tensors: Tensors | None = None,
     ) -> Path:
         """Save as a plain Hugging Face checkpoint plus `elbert.json`; see `elbert.modeling.files.saving.save_model`.
 
@@ -137,8 +139,9 @@ class MultiExitModel(nn.Module):
             tokenizer: saved along; None leaves the folder's own in place.
             elbert: content of `elbert.json`; `format` and `heads` are filled in.
             card: text of `README.md`; None writes a short one.
+            tensors: weights of learned policies.
 
         Returns:
             the folder.
         """
-        return save_model(self.backbone, self.exit_heads, self.heads, Path(folder), tokenizer, elbert, card)
+        return save_model(self.backbone, self.exit_heads, self.heads, Path(folder), tokenizer, elbert, card, tensors)

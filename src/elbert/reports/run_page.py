@@ -88,7 +88,8 @@ def report_of(
         notes: things the reader has to know.
         on_texts: told how many more texts are through, for a progress bar.
     """
-    outputs = classifier.record(dataset.texts, batch_size=batch_size, on_texts=on_texts)
+    pooled = "pooled" in classifier.policy.needs
+    outputs = classifier.record(dataset.texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
     run = run_of(dataset, classifier.labels.names, outputs, classifier.policy)
     scores, points, score, name = _scored(run, dataset, evaluation.metric if evaluation else metric)
     return Report(

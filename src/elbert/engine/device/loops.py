@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -104,9 +105,12 @@ class DeviceLoops:
 
 
 def _described(policy: ExitPolicy) -> str | None:
-    """Return the parameters as text; None where one is not JSON, so that nothing tells two such policies apart."""
+    """Return parameters and weights as text; None where one is not JSON, so that nothing tells two policies apart."""
+    weights = hashlib.sha256()
+    for name, values in sorted(policy.tensors().items()):
+        weights.update(name.encode() + values.tobytes())
     try:
-        return json.dumps(policy.to_dict())
+        return f"{json.dumps(policy.to_dict())} {weights.hexdigest()}"
     except (TypeError, ValueError):
         return None
 

@@ -1,18 +1,74 @@
-"""Writing what was calibrated beside a model that stays as it is: `elbert.json`, and the card's section on exits."""
+"""What was calibrated, beside a model that stays as it is: `elbert.json`, learned weights, the card's section on exits.
+
+The weights of learned policies stand in `policies.safetensors` under NAME/TENSOR, NAME being the policy's in
+`elbert.json`; a model without such policies has no such file.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from elbert.errors import ModelError
 from elbert.metadata import write_metadata, write_whole
 from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
 
+TENSORS = "policies.safetensors"
+
+# Weights by tensor, by policy.
+Tensors = Mapping[str, Mapping[str, NDArray[np.float32]]]
+
+
+def read_tensors(folder: Path) -> Tensors:
+    """Return the weights of the learned policies in a model folder; none where it has no such file.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    path = folder / TENSORS
+    if not path.exists():
+        return {}
+    try:
+        flat = load_file(path)
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:  # the last: of a type numpy lacks
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path} cannot be read ({reason}): restore it or calibrate again") from None
+    tensors: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for key, values in flat.items():
+        name, _, tensor = key.rpartition("/")
+        tensors.setdefault(name, {})[tensor] = values
+    return tensors
+
+
+def write_tensors(folder: Path, tensors: Tensors) -> None:
+    """Write the weights of learned policies into a model folder; where there are none, remove those of older ones."""
+    path = folder / TENSORS
+    flat = {f"{name}/{tensor}": values for name, each in tensors.items() for tensor, values in each.items()}
+    if not flat:
+        path.unlink(missing_ok=True)
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        draft.write_bytes(save(flat))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
 
 def write_policies(
-    source: Path, folder: Path, content: Mapping[str, Any], card: Callable[[str, Mapping[str, Any]], str]
+    source: Path,
+    folder: Path,
+    content: Mapping[str, Any],
+    tensors: Tensors,
+    card: Callable[[str, Mapping[str, Any]], str],
 ) -> None:
     """Write `content` into the model's own folder, or into a copy of it.
 
@@ -20,6 +76,7 @@ def write_policies(
         source: where the model lies.
         folder: where to; the same, or a folder to be, which appears when it is whole.
         content: of `elbert.json`.
+        tensors: weights of the learned policies among them.
         card: returns the text of `README.md` as it is to be, from the one there is and `content`.
 
     Raises:
@@ -27,19 +84,22 @@ def write_policies(
     """
     with write_errors(f"the model {folder}", ANOTHER_FOLDER):
         if folder.resolve() == source.resolve():
-            _write(folder, content, card)
+            _write(folder, content, tensors, card)
             return
         with whole_folder(folder) as fresh:
             shutil.copytree(source, fresh, dirs_exist_ok=True)
-            _write(fresh, content, card)
+            _write(fresh, content, tensors, card)
 
 
-def _write(folder: Path, content: Mapping[str, Any], card: Callable[[str, Mapping[str, Any]], str]) -> None:
+def _write(
+    folder: Path, content: Mapping[str, Any], tensors: Tensors, card: Callable[[str, Mapping[str, Any]], str]
+) -> None:
     path = folder / "README.md"
     try:  # before anything is written
         text = card(path.read_text(encoding="utf-8"), content) if path.is_file() else None
     except UnicodeDecodeError:
         text = None  # a card of the user's own, which has no section of ours
+    write_tensors(folder, tensors)
     write_metadata(folder, content)
     if text is not None:
         write_whole(path, text)

@@ -20,6 +20,7 @@ from elbert.errors import UsageError
 from elbert.metadata import metadata, write_metadata
 from elbert.modeling.files.checks import EXIT_HEADS
 from elbert.modeling.files.disk import FREE_SPACE, write_errors
+from elbert.modeling.files.policies import TENSORS, Tensors, write_tensors
 from elbert.modeling.quiet import quiet_transformers
 
 _CARD = """---
@@ -53,6 +54,7 @@ def save_model(
     tokenizer: Any = None,
     elbert: Mapping[str, Any] | None = None,
     card: str | None = None,
+    tensors: Tensors | None = None,
 ) -> Path:
     """Write a whole model into `folder`: plain checkpoint, card, `elbert.json`, and extra exit heads if there are any.
 
@@ -64,6 +66,7 @@ def save_model(
         tokenizer: saved along; None leaves the folder's own in place.
         elbert: content of `elbert.json`; `format` and `heads` are filled in.
         card: text of `README.md`; None writes a short one.
+        tensors: weights of learned policies.
 
     Returns:
         `folder`.
@@ -80,6 +83,7 @@ def save_model(
         with tempfile.TemporaryDirectory(prefix=".elbert-", dir=home) as temporary:
             fresh = Path(temporary) / "model"
             _write(fresh, backbone, exit_heads, heads, tokenizer, elbert, card)
+            write_tensors(fresh, tensors or {})
             _open_to_readers(fresh)
             _move(fresh, folder)
     return folder
@@ -124,7 +128,7 @@ def _move(fresh: Path, folder: Path) -> None:
         fresh.rename(folder)
         return
     (folder / "config.json").unlink(missing_ok=True)
-    stale = [EXIT_HEADS, "model.safetensors", "model.safetensors.index.json"]
+    stale = [EXIT_HEADS, TENSORS, "model.safetensors", "model.safetensors.index.json"]
     for name in stale:
         if not (fresh / name).exists():
             (folder / name).unlink(missing_ok=True)

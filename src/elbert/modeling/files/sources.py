@@ -29,6 +29,7 @@ _HUB_FILES = [
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",
     "exit_heads.safetensors",
+    "policies.safetensors",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",

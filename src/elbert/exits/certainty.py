@@ -1,0 +1,63 @@
+"""BERxiT's error head: a learned unit that says how likely an exit is wrong. Reads pooled states; keeps no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from numpy.typing import ArrayLike, NDArray
+
+from elbert.exits import ops, scores
+from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.fitting import fit_unit, wrongness
+from elbert.exits.learned import Learned
+from elbert.exits.ops import Array
+from elbert.exits.parameters import number
+from elbert.results import ExitOutput
+
+
+@dataclass(frozen=True)
+class Certainty(Learned):
+    """Leave at the first layer i where u_i < threshold.
+
+    Rule: u_i = σ(w · c_i + b), c_i the pooled state of exit i; w and b are shared by all layers. u_i estimates how
+    wrong exit i is: 1 where its label is not the right one (multi-label: its set), |tanh(ŷ − y)| for regression, so
+    the one rule of sureness that has something to say of values too. Use it where probabilities are overconfident.
+
+    Fitted after training, on recorded states, to the least Σ (u_i − t_i)²; the paper trains it along with the model,
+    where it moves the encoder too.
+
+    Source: Xin et al., "BERxiT", EACL 2021 (their LTE).
+    """
+
+    name: ClassVar[str] = "certainty"
+    summary: ClassVar[str] = "leave when a learned unit says the exit is wrong less likely than `threshold` (BERxiT)"
+    citation: ClassVar[str] = (
+        "Xin et al., BERxiT: Early Exiting for BERT with Better Fine-Tuning and Extension to Regression, EACL 2021"
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
+    axes: ClassVar[Mapping[str, int]] = {"weight": 1, "bias": 0}
+
+    threshold: float = number(0.005, "leave when the exit is wrong less likely than this", high=1.0)
+
+    def learn(self, said: ExitOutput, targets: NDArray[Any]) -> Mapping[str, ArrayLike]:
+        """Fit the unit to the exits before the last, where a text can still leave early."""
+        early = slice(0, max(said.probs.shape[1] - 1, 1))
+        pooled: Array = said.pooled
+        states, wrong = pooled[:, early], wrongness(said, targets)[:, early]
+        weight, bias = fit_unit(states.reshape(-1, pooled.shape[-1]), wrong.reshape(-1), len(pooled))
+        return {"weight": weight, "bias": bias}
+
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
+        """Compare the estimate with the threshold."""
+        del layer
+        weight, bias = (self.weights.like(name, output.pooled) for name in ("weight", "bias"))
+        error = ops.sigmoid(ops.products(output.pooled, weight[None])[:, 0] + bias)
+        return {"fired": error < self.threshold, "estimated_error": error}, state
+
+    @classmethod
+    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
+        """Thresholds from 1 down to 0.001."""
+        del num_layers, num_labels
+        return [cls(threshold) for threshold in scores.ENTROPY_GRID]

@@ -1,0 +1,148 @@
+"""Policies that learn: what fitting finds, what is kept of it, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from elbert.errors import UsageError
+from elbert.exits import ExitPolicy, get, make, names, replay
+from elbert.exits.fitting import fit_unit, wrongness
+from elbert.exits.learned import Learned, Weights
+from elbert.results import ExitOutput, LayerOutputs
+from tests.exits.ready import outputs_of, ready, targets_of
+
+LEARNED = [name for name in names() if get(name).learned]
+KINDS = ["single_label_classification", "multi_label_classification", "regression"]
+
+
+def telling(texts: int, seed: int = 0) -> tuple[LayerOutputs, np.ndarray[Any, Any]]:
+    """Outputs whose first pooled unit says whether the exit is right, and the right answers."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, 3, (texts,), generator=generator)
+    right = torch.rand(texts, 6, generator=generator) < torch.linspace(0.5, 0.9, 6)
+    said = torch.where(right, targets[:, None], (targets[:, None] + 1) % 3)
+    logits = torch.nn.functional.one_hot(said, 3) * 2.0
+    pooled = torch.randn(texts, 6, 8, generator=generator)
+    pooled[..., 0] += 3.0 * right
+    lengths = torch.full((texts,), 5)
+    return LayerOutputs(logits, logits.softmax(-1), lengths, pooled), targets.numpy()
+
+
+def test_the_error_head_lets_texts_go_where_the_exit_is_right_though_all_are_as_sure() -> None:
+    seen, its = telling(400)
+    new, wanted = telling(400, seed=1)
+    policy = make("certainty", threshold=0.3).fit(seen, its)
+    exits = replay(policy, new)
+    assert exits.float().mean() < 4.5
+    rows = torch.arange(400)
+    right = (new.probs.argmax(-1) == torch.from_numpy(wanted)[:, None])[rows, exits - 1]
+    assert right.float().mean() > 0.9  # by chance 0.5 to 0.9, layer by layer
+    assert np.ptp(new.probs.amax(-1).numpy()) < 1e-6
+
+
+@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_are_the_same_every_time_and_come_back_from_tensors(name: str, kind: Any) -> None:
+    seen, targets = outputs_of(1, texts=40, problem_type=kind), targets_of(1, 40, 3, kind)
+    policy = make(name).fit(seen, targets)
+    again = ExitPolicy.from_dict(json.loads(json.dumps(policy.to_dict())), policy.tensors())
+    twin = make(name).fit(seen, targets)
+    for other in (again, twin):
+        assert other == policy  # weights are no part of it
+        assert hash(other) == hash(policy)
+        assert other.tensors().keys() == policy.tensors().keys()
+        assert all(np.array_equal(values, other.tensors()[key]) for key, values in policy.tensors().items())
+        assert all(values.dtype == np.float32 for values in other.tensors().values())
+    outputs = outputs_of(2, texts=60, problem_type=kind)
+    assert replay(again, outputs).equal(replay(policy, outputs))
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_without_weights_nothing_is_decided_and_the_line_says_how_to_get_some(name: str) -> None:
+    with pytest.raises(UsageError, match=f"^exit policy '{name}' is learned and not fitted yet: run elbert calibrate"):
+        replay(make(name), outputs_of(0))
+    assert make(name).tensors() == {}
+    assert "weights" not in make(name).to_dict()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_weights_that_are_not_the_rules_are_refused(name: str) -> None:
+    tensors = ready(name, outputs_of(0)).tensors()
+    first = next(iter(tensors))
+    for bad, message in (
+        ({key: values for key, values in tensors.items() if key != first}, "has the weights"),
+        (tensors | {"further": np.zeros(1)}, "has the weights"),
+        (tensors | {first: np.full_like(tensors[first], np.nan)}, f"{first} has the shape .* finite numbers"),
+        (tensors | {first: tensors[first][None, None]}, f"{first} has the shape"),
+    ):
+        with pytest.raises(UsageError, match=f"^exit policy '{name}'.*{message}"):
+            make(name).with_tensors(bad)
+    with pytest.raises(UsageError, match="exit policy 'full' has no weights; given: weight"):
+        ExitPolicy.from_dict({"name": "full"}, {"weight": np.zeros(3)})
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_fitting_wants_texts_targets_and_what_the_rule_reads(name: str) -> None:
+    seen, targets = outputs_of(1, texts=10), targets_of(1, 10, 3, KINDS[0])
+    with pytest.raises(UsageError, match="10 texts and 9 targets"):
+        make(name).fit(seen, targets[:9])
+    with pytest.raises(UsageError, match="0 texts and 0 targets"):
+        make(name).fit(seen.select(slice(0, 0)), [])
+    with pytest.raises(UsageError, match="a target is missing"):
+        make(name).fit(seen, np.where(np.arange(10) == 3, np.nan, targets))
+    with pytest.raises(UsageError, match="exit policy 'elbert' learns nothing"):
+        make("elbert").fit(seen, targets)
+
+
+def test_a_rule_that_reads_pooled_states_asks_for_them() -> None:
+    outputs = outputs_of(0)
+    bare = LayerOutputs(outputs.logits, outputs.probs, outputs.lengths)
+    with pytest.raises(UsageError, match="'certainty' reads pooled states; record the outputs with them"):
+        replay(ready("certainty", outputs), bare)
+    with pytest.raises(UsageError, match="'certainty' reads pooled states; record the outputs with them"):
+        make("certainty").fit(bare, targets_of(0, 8, 3, KINDS[0]))
+
+
+def test_wrongness_of_every_kind_of_problem() -> None:
+    said = ExitOutput(np.array([[[0.9, 0.1], [0.2, 0.8]]], np.float32), np.zeros((1, 2, 2), np.float32))
+    assert wrongness(said, np.array([0])).tolist() == [[0.0, 1.0]]
+    sets = ExitOutput(said.probs, said.logits, None, "multi_label_classification")
+    assert wrongness(sets, np.array([[1, 0]])).tolist() == [[0.0, 1.0]]
+    assert wrongness(sets, np.array([[1, 1]])).tolist() == [[1.0, 1.0]]
+    values = ExitOutput(np.array([[[1.0], [3.0]]], np.float32), np.zeros((1, 2, 1), np.float32), None, "regression")
+    np.testing.assert_allclose(wrongness(values, np.array([1.0])), [[0.0, np.tanh(2.0)]], rtol=1e-6)
+
+
+def test_a_unit_is_found_and_few_texts_in_many_dimensions_are_not_learned_by_heart() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(4000, 3)).astype(np.float32) * [1, 10, 0.1] + [0, 5, 0]
+    wanted = 1 / (1 + np.exp(-(2 * features[:, 0] - 0.1 * features[:, 1] + 1)))
+    weight, bias = fit_unit(features, wanted, 4000)
+    np.testing.assert_allclose(weight[:2], [2, -0.1], rtol=0.1)
+    assert abs(bias - 1) < 0.15
+    noise, coin = rng.normal(size=(20, 200)).astype(np.float32), rng.integers(0, 2, 20).astype(np.float32)
+    weight, bias = fit_unit(noise, coin, 20)
+    learned = 1 / (1 + np.exp(-(noise @ weight + bias)))
+    assert np.abs(learned - coin).mean() > 0.02
+
+
+def test_weights_are_copied_placed_once_and_survive_a_deep_copy() -> None:
+    mine = np.ones(3)
+    weights = Weights({"w": mine})
+    mine[:] = 7
+    assert weights["w"].tolist() == [1, 1, 1]
+    like = torch.zeros(1)
+    assert weights.like("w", like) is weights.like("w", like)
+    assert weights.like("w", np.zeros(1)) is weights["w"]
+    assert copy.deepcopy(weights)["w"].tolist() == [1, 1, 1]
+
+
+def test_every_learned_policy_is_of_one_kind() -> None:
+    assert LEARNED
+    assert all(issubclass(get(name), Learned) for name in LEARNED)
