@@ -121,9 +121,9 @@ class Task(ABC):
         """Return what classes without a line of their own are called together, and their value [M], from [M, C]."""
         return f"the highest of {probs.shape[1]} other labels", probs.amax(1)
 
-    def start_bias(self, labels: Sequence[Any]) -> Tensor | None:
-        """Return the bias [C] a fresh head starts from, given the training labels; None leaves it at 0."""
-        del labels
+    def start_bias(self, labels: Sequence[Any], classes: int) -> Tensor | None:
+        """Return the bias [C] a fresh head starts from, given the encoded training labels; None leaves it at 0."""
+        del labels, classes
         return None
 
 
@@ -182,6 +182,13 @@ class _SingleLabel(Task):
     def rest(self, probs: Tensor) -> tuple[str, Tensor]:
         return f"{probs.shape[1]} other classes together", probs.sum(1)
 
+    def start_bias(self, labels: Sequence[Any], classes: int) -> Tensor | None:
+        import torch
+
+        # The log of each class's share, half a row added to every class; meaned to 0, where even shares then lie.
+        shares = torch.bincount(torch.tensor(labels), minlength=classes).double() + 0.5
+        return shares.log() - shares.log().mean()
+
 
 class _MultiLabel(Task):
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -237,7 +244,8 @@ class _MultiLabel(Task):
     def chosen(self, row: Tensor) -> list[int]:
         return [int(index) for index in (row >= LABEL_CUT).nonzero().flatten().tolist()]
 
-    def start_bias(self, labels: Sequence[Any]) -> Tensor | None:
+    def start_bias(self, labels: Sequence[Any], classes: int) -> Tensor | None:
+        del classes
         import torch
 
         # The log-odds of each label's share, half a row added on both sides.

@@ -61,7 +61,7 @@ def test_train_says_what_it_read_as_what_and_leaves_out_broken_rows_when_asked_t
     [
         (["--scheme", "elbrt"], "unknown scheme 'elbrt'; did you mean 'elbert'"),
         (["--scheme", "elbert", "-o", "pull=2"], "scheme 'elbert' has no option 'pull'"),
-        (["-o", "pull"], "--scheme-option 'pull' is not NAME=NUMBER"),
+        (["-o", "pull"], "--scheme-option 'pull' is not NAME=VALUE"),
         (["--epochs", "0"], "epochs is 0; allowed: at least 1"),
         (["--learning-rate", "-1"], "learning_rate is -1.0; allowed: more than 0"),
         (["--dtype", "int8"], "unknown dtype 'int8'"),
@@ -72,6 +72,10 @@ def test_train_says_what_it_read_as_what_and_leaves_out_broken_rows_when_asked_t
         (["--eval", "/no/such/file.csv"], "/no/such/file.csv"),
         (["--label-column", "stars"], "stars"),
         (["--resume"], "nothing to resume"),
+        (["--set", "epoch=3"], "unknown training setting 'epoch'; did you mean 'epochs'"),
+        (["--set", "warmup=much"], "training setting warmup is 'much'; allowed: float"),
+        (["--seed", "4", "--set", "seed=5"], "seed was given twice, by --seed and by --set seed=…"),
+        (["--class-weight", "even"], "unknown class_weight 'even'; allowed: balanced"),
     ],
 )
 def test_a_wrong_request_is_one_line_with_status_2_and_leaves_nothing(words, tmp_path, capsys, flags, said):
@@ -80,6 +84,13 @@ def test_a_wrong_request_is_one_line_with_status_2_and_leaves_nothing(words, tmp
     assert last.startswith("elbert: ")
     assert said in last
     assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
+
+
+def test_set_takes_every_other_setting(words, tmp_path):
+    further = ("warmup=0.5", "weight_decay=0", "gradient-accumulation-steps=2")
+    assert main([*words, *(word for each in further for word in ("--set", each))]) == 0
+    saved = json.loads((tmp_path / "out" / "elbert.json").read_text())["training"]["settings"]
+    assert (saved["warmup"], saved["weight_decay"], saved["gradient_accumulation_steps"]) == (0.5, 0, 2)
 
 
 def test_one_class_only_fails_with_status_1(words, tmp_path, capsys):

@@ -51,9 +51,20 @@ def test_a_fresh_regression_head_answers_the_mean_give_or_take_the_spread(
     assert said.flatten().tolist() == pytest.approx([float(np.mean(dataset.labels or []))] * 8, abs=50)
 
 
-def test_a_fresh_single_label_head_answers_nothing_in_particular(reviews: TextDataset) -> None:
-    model = started(reviews)
-    assert not model.family.head(model.backbone)[2].bias.any()
+@pytest.mark.parametrize("heads", ["shared", "linear", "full"])
+def test_a_fresh_single_label_head_answers_each_classs_share_at_every_exit(
+    reviews: TextDataset, heads: HeadKind
+) -> None:
+    rare = dataclasses.replace(reviews, labels=[int(row == 0) for row in range(60)])
+    said = answers(started(rare, heads)).softmax(-1)
+    assert said[..., 1].tolist() == [pytest.approx([1.5 / 61] * 4, abs=0.01)] * 2
+
+
+def test_even_shares_and_balanced_weights_leave_the_bias_at_zero(reviews: TextDataset) -> None:
+    rare = dataclasses.replace(reviews, labels=[int(row == 0) for row in range(60)])
+    balanced = start_model("random-tiny", rare, TrainSettings(class_weight="balanced"))[0]
+    for model in (started(reviews), balanced):
+        assert not model.family.head(model.backbone)[2].bias.any()
 
 
 def test_a_trained_head_is_left_alone(tiny_texts: list[str], tiny_model: Any) -> None:

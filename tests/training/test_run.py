@@ -168,7 +168,56 @@ def test_early_stopping_ends_a_run_that_stands_still(fine_tune, settings, tmp_pa
     scripted(monkeypatch, [(score,) * 3 for score in (0.5, 0.6, 0.6, 0.4, 0.9)])
     wanted = dataclasses.replace(settings, epochs=5, early_stopping=2)
     summary = fine_tune(tmp_path / "model", settings=wanted)
-    assert (summary.epochs, summary.best_step) == (4.0, 14)
+    assert (summary.epochs, summary.best_step) == (4.0, 21)  # a tie is no new best to wait for, but is kept
+
+
+def test_of_epochs_with_the_same_score_the_last_is_kept(fine_tune, settings, tmp_path, monkeypatch):
+    scripted(monkeypatch, [(score,) * 3 for score in (0.99, 0.99, 0.98)])
+    summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, epochs=3))
+    assert summary.best_step == 14
+
+
+def test_the_best_may_lie_within_an_epoch(fine_tune, settings, tmp_path, monkeypatch):
+    scripted(monkeypatch, [(score,) * 3 for score in (0.1, 0.9, 0.3, 0.4, 0.5, 0.6)])
+    summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, eval_steps=3))
+    log = read_log(tmp_path / "model" / "training_log.jsonl")
+    assert [entry["step"] for entry in log if "scores" in entry] == [3, 6, 7, 9, 12, 14]
+    assert (summary.best_step, summary.layer_scores[-1], summary.steps) == (6, 0.9, 14)
+
+
+def test_patience_is_counted_in_evaluations(fine_tune, settings, tmp_path, monkeypatch):
+    scripted(monkeypatch, [(score,) * 3 for score in (0.5, 0.4, 0.3, 0.9)])
+    wanted = dataclasses.replace(settings, eval_steps=3, early_stopping=2)
+    summary = fine_tune(tmp_path / "model", settings=wanted)
+    assert (summary.steps, summary.best_step) == (7, 3)
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch(fine_tune, reviews, settings, tmp_path):
+    eight = dataclasses.replace(settings, scheme="equal", classifier_dropout=0.0)
+    halves = dataclasses.replace(eight, batch_size=4, gradient_accumulation_steps=2)
+    logs = []
+    for name, each in (("whole", eight), ("halves", halves)):
+        fine_tune(tmp_path / name, dataset=reviews.select(range(8)), evaluation=reviews, settings=each)
+        logs.append([entry for entry in read_log(tmp_path / name / "training_log.jsonl") if "loss" in entry])
+    assert [[entry["step"] for entry in log] for log in logs] == [[1, 2]] * 2
+    for whole, half in zip(*logs, strict=True):
+        assert half["loss"] == pytest.approx(whole["loss"], rel=1e-4)
+        assert half["layer_losses"] == pytest.approx(whole["layer_losses"], rel=1e-4)
+
+
+def test_balanced_classes_change_what_is_learnt_and_are_recorded(fine_tune, reviews, settings, tmp_path):
+    rare = dataclasses.replace(reviews, labels=[int(row % 6 == 1) for row in range(60)])
+    balanced = dataclasses.replace(settings, class_weight="balanced")
+    for name, each in (("plain", settings), ("balanced", balanced)):
+        fine_tune(tmp_path / name, dataset=rare, settings=each)
+    saved = json.loads((tmp_path / "balanced" / "elbert.json").read_text())
+    assert saved["training"]["settings"]["class_weight"] == "balanced"
+    assert not same_weights(tmp_path / "plain", tmp_path / "balanced")
+
+
+def test_a_rare_class_is_scored_by_macro_f1_unless_asked_otherwise(fine_tune, reviews, tmp_path):
+    rare = dataclasses.replace(reviews, labels=[int(row % 20 == 1) for row in range(60)])
+    assert fine_tune(tmp_path / "model", dataset=rare).metric == "f1_macro"
 
 
 def test_one_class_only_is_refused_before_anything_is_written(fine_tune, reviews, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from elbert.errors import UsageError
+from elbert.modeling import load_model
 from elbert.runs import precision
 from elbert.training import TrainSettings
 
@@ -38,6 +39,9 @@ def test_json_and_back():
         ({"learning_rate": 0.0}, "learning_rate is 0.0; allowed: more than 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"dtype": "fp16"}, "unknown dtype 'fp16'"),
+        ({"class_weight": "balance"}, "unknown class_weight 'balance'; did you mean 'balanced'"),
+        ({"eval_steps": 0}, "eval_steps is 0; allowed: at least 1"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0; allowed: at least 1"),
         ({"metric_for_best": "finale"}, "did you mean 'final'"),
     ],
 )
@@ -46,10 +50,28 @@ def test_a_wrong_value_is_one_clear_line(values, said):
         TrainSettings.from_dict(values)
 
 
-@pytest.mark.parametrize(("hidden_size", "rate"), [(128, 3e-4), (511, 3e-4), (512, 3e-5), (1024, 3e-5)])
-def test_the_automatic_learning_rate_goes_by_width(tiny_config, hidden_size, rate):
-    assert TrainSettings().resolved(tiny_config(hidden_size=hidden_size)).learning_rate == rate
-    assert TrainSettings(learning_rate=1e-3).resolved(tiny_config(hidden_size=hidden_size)).learning_rate == 1e-3
+@pytest.mark.parametrize("hidden_size", [32, 512])
+def test_the_automatic_learning_rate_goes_by_what_the_model_says_of_itself(tiny_config, hidden_size):
+    config = tiny_config(hidden_size=hidden_size)
+    assert TrainSettings().resolved(config).learning_rate == 3e-5
+    config.fine_tuning_learning_rate = 2e-4
+    assert TrainSettings().resolved(config).learning_rate == 2e-4
+    assert TrainSettings(learning_rate=1e-3).resolved(config).learning_rate == 1e-3
+
+
+def test_a_rate_of_the_models_that_is_no_rate_is_named(tiny_config):
+    config = tiny_config()
+    config.fine_tuning_learning_rate = "high"
+    with pytest.raises(UsageError, match=r"fine_tuning_learning_rate in config.json is 'high'; allowed: a number"):
+        TrainSettings().resolved(config)
+
+
+@pytest.mark.parametrize("name", ["mini", "mini-sentiment", "random-small"])
+def test_our_own_encoders_say_their_rate_and_so_does_what_is_made_of_them(name, tmp_path):
+    model, tokenizer, _ = load_model(name, labels=("a", "b"), texts=["a text"])
+    assert TrainSettings().resolved(model.config).learning_rate == 3e-4
+    model.save_pretrained(tmp_path, tokenizer)
+    assert TrainSettings().resolved(load_model(tmp_path)[0].config).learning_rate == 3e-4
 
 
 @pytest.mark.parametrize(("family", "dropout"), [("albert", 0.0), ("bert", None), ("distilbert", None)])
@@ -58,11 +80,24 @@ def test_albert_trains_without_dropout_as_in_the_paper(tiny_config, family, drop
     assert TrainSettings(dropout=0.2).resolved(tiny_config(family)).dropout == 0.2
 
 
-@pytest.mark.parametrize(("able", "dtype"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_takes_bfloat16_where_the_machine_computes_it(tiny_config, monkeypatch, able, dtype):
+@pytest.mark.parametrize(
+    ("able", "gpu", "dtype"),
+    [(True, False, "bfloat16"), (False, False, "float32"), (True, True, "bfloat16"), (False, True, "float16")],
+)
+def test_auto_takes_bfloat16_where_the_machine_computes_it_and_float16_on_other_gpus(
+    tiny_config, monkeypatch, able, gpu, dtype
+):
     monkeypatch.setattr(precision, "computes_bfloat16", lambda: able)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert TrainSettings().resolved(tiny_config()).dtype == dtype
     assert TrainSettings(dtype="float32").resolved(tiny_config()).dtype == "float32"
+    assert precision.choose_dtype("auto") == dtype.replace("float16", "float32").replace("bfloat32", "bfloat16")
+
+
+def test_float16_without_a_gpu_is_refused(tiny_config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="dtype is float16 but there is no GPU for it"):
+        TrainSettings(dtype="float16").resolved(tiny_config())
 
 
 @pytest.mark.parametrize(

@@ -42,14 +42,22 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 3,
     batch_size: Annotated[int, typer.Option(help="Texts a step.")] = 32,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Peak rate.  [default: 3e-5; 3e-4 for models under 512 wide]")
+        float | None, typer.Option(help="Peak rate.  [default: what the model was made for, else 3e-5]")
     ] = None,
     max_length: Annotated[int, typer.Option(help="Tokens read of a text; the rest is cut off.")] = 128,
     seed: Annotated[int, typer.Option(help="Of every random choice: the same seed gives the same model.")] = 0,
-    dtype: Annotated[str, typer.Option(help="Of the matrix products: auto, float32 or bfloat16.")] = "auto",
-    metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
+    dtype: Annotated[str, typer.Option(help="Of the matrix products: auto, float32, bfloat16 or float16.")] = "auto",
+    class_weight: Annotated[
+        str | None, typer.Option(help="balanced: every class counts as much as every other, however rare.")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="accuracy, f1_macro, matthews, pearson, …  [default: by problem; f1_macro for rare classes]"),
+    ] = None,
     metric_for_best: Annotated[str, typer.Option(help="What the best epoch is best by: final or mean-exit.")] = "final",
-    early_stopping: Annotated[int | None, typer.Option(metavar="N", help="Stop after N epochs without a best.")] = None,
+    early_stopping: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after N evaluations without a best.")
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Learn from this trained classifier of the same classes, too.")
     ] = None,
@@ -63,6 +71,10 @@ def train(
     problem_type: Annotated[
         str | None,
         typer.Option(help="single_label_classification, multi_label_classification or regression, if guessed wrong."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting (see docs/training.md); repeatable."),
     ] = None,
     report_to: Annotated[str, typer.Option(help="An experiment tracker by transformers' name.")] = "none",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in DIR.partial.")] = False,
@@ -80,26 +92,27 @@ def train(
         elbert train data/sst2 --eval data/sst2/dev.tsv --out runs/sst2 --model albert/albert-base-v2 --epochs 5
         elbert train train.jsonl --out runs/mine --scheme elbert_balanced --resume
         elbert train train.csv --out runs/small --teacher runs/big --unlabelled more.txt
+        elbert train rare.csv --out runs/rare --class-weight balanced --set eval_steps=200 --early-stopping 5
     """
-    from elbert.training import TrainSettings
-
-    settings = TrainSettings(
-        scheme=scheme,
-        scheme_options=_options(scheme_option or []),
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        max_length=max_length,
-        seed=seed,
-        dtype=dtype,
-        metric=metric,
-        metric_for_best=metric_for_best,
-        early_stopping=early_stopping,
-        report_to=report_to,
-        teacher_weight=teacher_weight,
-        temperature=temperature,
-        leap=leap,
-    )
+    flags = {
+        "scheme": scheme,
+        "scheme_options": _options(scheme_option or []),
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "max_length": max_length,
+        "seed": seed,
+        "dtype": dtype,
+        "class_weight": class_weight,
+        "metric": metric,
+        "metric_for_best": metric_for_best,
+        "early_stopping": early_stopping,
+        "report_to": report_to,
+        "teacher_weight": teacher_weight,
+        "temperature": temperature,
+        "leap": leap,
+    }
+    settings = _settings(flags, set_ or [])
     lesson = (teacher, unlabelled)
     with _log_on_stderr():
         summary = _run(
@@ -169,6 +182,22 @@ def _show(summary: TrainSummary, *, as_json: bool) -> None:
     show(layers, *lines, err=as_json)
     if as_json:
         typer.echo(json_line(summary.to_dict()))
+
+
+def _settings(flags: dict[str, Any], words: list[str]) -> TrainSettings:
+    """Join the flags, each given or at its default, with the words of --set.
+
+    Raises:
+        UsageError: an unknown setting, a value that isn't allowed, or a setting given both ways.
+    """
+    from elbert.training import TrainSettings
+
+    further, usual = options.parse_settings(words, example="warmup=0.1"), TrainSettings().to_dict()
+    for name in further.keys() & flags.keys():
+        if flags[name] != usual[name]:
+            flag = "--scheme-option" if name == "scheme_options" else f"--{name.replace('_', '-')}"
+            raise UsageError(f"{name} was given twice, by {flag} and by --set {name}=…; give one of them")
+    return TrainSettings.from_dict({**flags, **further})
 
 
 def _options(words: list[str]) -> dict[str, float]:

@@ -9,14 +9,14 @@ from elbert.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from transformers import AlbertConfig
 
-# name: (layers, hidden, attention heads, feed-forward, embedding, vocabulary at most)
-_SHAPES: dict[str, tuple[int, int, int, int, int, int]] = {
-    "random-tiny": (4, 32, 2, 64, 16, 512),  # for tests
-    "random-small": (12, 192, 3, 768, 128, 8000),  # trains on two CPU cores in minutes
-    "albert-base-shape": (12, 768, 12, 3072, 128, 30000),
-    "albert-large-shape": (24, 1024, 16, 4096, 128, 30000),
-    "albert-xlarge-shape": (24, 2048, 16, 8192, 128, 30000),
-    "albert-xxlarge-shape": (12, 4096, 64, 16384, 128, 30000),
+# name: (layers, hidden, attention heads, feed-forward, embedding, vocabulary at most, learning rate)
+_SHAPES: dict[str, tuple[int, int, int, int, int, int, float]] = {
+    "random-tiny": (4, 32, 2, 64, 16, 512, 3e-4),  # for tests
+    "random-small": (12, 192, 3, 768, 128, 8000, 3e-4),  # trains on two CPU cores in minutes
+    "albert-base-shape": (12, 768, 12, 3072, 128, 30000, 3e-5),
+    "albert-large-shape": (24, 1024, 16, 4096, 128, 30000, 3e-5),
+    "albert-xlarge-shape": (24, 2048, 16, 8192, 128, 30000, 3e-5),
+    "albert-xxlarge-shape": (12, 4096, 64, 16384, 128, 30000, 3e-5),
 }
 
 RANDOM_CONFIGS: tuple[str, ...] = tuple(_SHAPES)
@@ -24,7 +24,7 @@ RANDOM_CONFIGS: tuple[str, ...] = tuple(_SHAPES)
 
 def vocab_limit(name: str) -> int:
     """Return how many entries the tokenizer of the built-in configuration `name` may have."""
-    return _shape(name)[-1]
+    return _shape(name)[5]
 
 
 def random_config(name: str, *, vocab_size: int | None = None, **overrides: Any) -> AlbertConfig:
@@ -40,7 +40,7 @@ def random_config(name: str, *, vocab_size: int | None = None, **overrides: Any)
     """
     from transformers import AlbertConfig  # seconds to import, and not needed to know the names
 
-    layers, hidden, heads, feed_forward, embedding, vocabulary = _shape(name)
+    layers, hidden, heads, feed_forward, embedding, vocabulary, rate = _shape(name)
     fields: dict[str, Any] = {
         "num_hidden_layers": layers,
         "hidden_size": hidden,
@@ -49,11 +49,12 @@ def random_config(name: str, *, vocab_size: int | None = None, **overrides: Any)
         "embedding_size": embedding,
         "vocab_size": vocab_size or vocabulary,
         "max_position_embeddings": 512,
+        "fine_tuning_learning_rate": rate,
     }
     return AlbertConfig(**{**fields, **overrides})
 
 
-def _shape(name: str) -> tuple[int, int, int, int, int, int]:
+def _shape(name: str) -> tuple[int, int, int, int, int, int, float]:
     if name not in _SHAPES:
         raise UsageError(f"unknown built-in configuration {name!r}{did_you_mean(name, _SHAPES)}")
     return _SHAPES[name]

@@ -9,13 +9,22 @@ from elbert.results import ProblemType
 from elbert.tasks import task_of
 
 
-def row_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:
+def row_losses(
+    logits: Tensor, labels: Tensor, problem_type: ProblemType, class_weights: Tensor | None = None
+) -> Tensor:
     """Return each exit's own loss of every text, computed in fp32; arguments as in `layer_losses`.
+
+    Args:
+        logits: as there.
+        labels: as there.
+        problem_type: as there.
+        class_weights: [C] that a text's loss is multiplied by, by its class; None for all alike.
 
     Returns:
         [B, M] losses, meaned over the classes where there are several numbers a text.
     """
-    return task_of(problem_type).exit_losses(logits.float(), labels)
+    losses = task_of(problem_type).exit_losses(logits.float(), labels)
+    return losses if class_weights is None else losses * class_weights[labels.long()][:, None]
 
 
 def layer_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:

@@ -78,6 +78,23 @@ class Interruption(TrainerCallback):
             )
 
 
+class EvaluateWithin(TrainerCallback):
+    """Evaluates, and saves what may be the best, every so many steps within an epoch.
+
+    Args:
+        eval_steps: steps between evaluations; at the end of an epoch there is one anyway.
+    """
+
+    def __init__(self, eval_steps: int) -> None:
+        self.eval_steps = eval_steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Ask for an evaluation and a checkpoint, unless the epoch ends here."""
+        steps_per_epoch = state.max_steps // args.num_train_epochs
+        if state.global_step % steps_per_epoch and state.global_step % self.eval_steps == 0:
+            control.should_evaluate = control.should_save = True
+
+
 class EarlyStop(TrainerCallback):
     """Stops when the best score has not risen for `patience` evaluations; reads the log, so it resumes by itself.
 
@@ -135,7 +152,7 @@ class Progress(TrainerCallback):
             self.bar.set_postfix_str(f"loss {logs['loss']:.4g}", refresh=False)
         if logs and "eval_final" in logs:
             layers = " ".join(f"{value:.3f}" for key, value in logs.items() if key.startswith("eval_layer_"))
-            epoch = f"epoch {state.epoch:g} of {args.num_train_epochs:g}"
+            epoch = f"epoch {state.epoch:.4g} of {args.num_train_epochs:g}"
             logger.info(
                 "%s: final %.4f, mean exit %.4f, layers %s", epoch, logs["eval_final"], logs["eval_mean-exit"], layers
             )

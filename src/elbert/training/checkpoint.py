@@ -26,8 +26,8 @@ STATE = "resume.json"
 _AGAIN = "train again with --overwrite"
 
 
-def save(folder: Path, model: nn.Module, optimizer: Any, scheduler: Any) -> None:
-    """Write everything but the trainer's own counters into `folder`."""
+def save(folder: Path, model: nn.Module, optimizer: Any, scheduler: Any, scaler: Any = None) -> None:
+    """Write everything but the trainer's own counters into `folder`; a scaler of the loss is float16's alone."""
     save_file(_contiguous(model.state_dict()), folder / WEIGHTS)
     optimizer_state = optimizer.state_dict()
     tensors, plain = _flatten(optimizer_state["state"])
@@ -37,6 +37,7 @@ def save(folder: Path, model: nn.Module, optimizer: Any, scheduler: Any) -> None
     content = {
         "optimizer": {"state": plain, "param_groups": optimizer_state["param_groups"]},
         "scheduler": scheduler.state_dict(),
+        "scaler": None if scaler is None else scaler.state_dict(),
         "python": python,
         "numpy": numpy,
     }
@@ -72,6 +73,12 @@ def load_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": content["optimizer"]["param_groups"]})
     scheduler.load_state_dict(content["scheduler"])
+
+
+def load_scaler(folder: Path, scaler: Any) -> None:
+    """Put the scaler of the loss back, where the run has one."""
+    if scaler is not None and (state := _read_state(folder).get("scaler")):
+        scaler.load_state_dict(state)
 
 
 def load_generators(folder: Path) -> None:

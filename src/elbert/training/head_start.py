@@ -18,15 +18,17 @@ from elbert.modeling import MultiExitModel
 from elbert.tasks import task_of
 
 
-def start_head(model: MultiExitModel, dataset: TextDataset) -> None:
+def start_head(model: MultiExitModel, dataset: TextDataset, *, balanced: bool = False) -> None:
     """Let a fresh head answer the labels' mean; a head with a bias of its own has been trained, and is left alone.
 
-    Multi-label: the bias is the log-odds of each label's share of the rows, half a row added on both sides. Regression:
-    the bias is the mean, and the weights are as large as the values' spread. Single label: as it is.
+    Single label: the bias is the log of each class's share of the rows, half a row added to every class. Multi-label:
+    the log-odds of each label's share, half a row added on both sides. Regression: the mean, and the weights are as
+    large as the values' spread.
 
     Args:
         model: changed in place.
         dataset: labelled texts to learn from.
+        balanced: every class weighs as much as every other in the loss, so that a bias of 0 is right.
     """
     if dataset.labels is None or any(bool(bias.any()) for _, bias in _outs(model)):
         return
@@ -34,8 +36,8 @@ def start_head(model: MultiExitModel, dataset: TextDataset) -> None:
     if units is not None:
         units.restore(model)
         return
-    start = task_of(model.problem_type).start_bias(dataset.labels)
-    if start is not None:
+    start = task_of(model.problem_type).start_bias(dataset.labels, model.config.num_labels)
+    if start is not None and not balanced:
         with torch.no_grad():
             for _, bias in _outs(model):
                 bias.copy_(start)

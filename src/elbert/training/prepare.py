@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,7 +103,12 @@ def _digest(value: Any) -> str:
 
 
 def make_trainer(
-    model: MultiExitModel, tokenizer: Any, sets: list[EncodedDataset], settings: TrainSettings, folder: RunFolder
+    model: MultiExitModel,
+    tokenizer: Any,
+    sets: list[EncodedDataset],
+    settings: TrainSettings,
+    folder: RunFolder,
+    weights: Sequence[float] | None = None,
 ) -> EarlyExitTrainer:
     """Return a fresh trainer, without transformers' own progress output.
 
@@ -112,6 +118,7 @@ def make_trainer(
         sets: what to learn from and what to score on.
         settings: with nothing automatic left.
         folder: where checkpoints and log go.
+        weights: [C] of every class's rows in the loss.
 
     Raises:
         MissingExtraError: accelerate, which transformers trains with, is not installed.
@@ -133,6 +140,7 @@ def make_trainer(
             teacher_weight=settings.teacher_weight,
             temperature=settings.temperature,
             leap=settings.leap,
+            class_weights=weights,
         )
     except (ValueError, RuntimeError) as error:
         # With a tracker asked for, transformers looks it up here: it may not know it, or it is not installed.
@@ -152,11 +160,13 @@ def training_arguments(settings: TrainSettings, checkpoints: Path, rows: int) ->
         checkpoints: where checkpoints go.
         rows: rows to learn from.
     """
-    steps = settings.epochs * math.ceil(rows / settings.batch_size)
+    batches = math.ceil(rows / settings.batch_size)
+    steps = settings.epochs * math.ceil(batches / settings.gradient_accumulation_steps)
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
         per_device_eval_batch_size=2 * settings.batch_size,
         learning_rate=settings.learning_rate,
         warmup_steps=round(steps * settings.warmup),
@@ -164,6 +174,7 @@ def training_arguments(settings: TrainSettings, checkpoints: Path, rows: int) ->
         seed=settings.seed,
         use_cpu=not torch.accelerator.is_available(),
         bf16=settings.dtype == "bfloat16",
+        fp16=settings.dtype == "float16",
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_steps=50,

@@ -21,9 +21,10 @@ from elbert.exits import make as make_policy
 from elbert.modeling import MultiExitModel
 from elbert.modeling.files.disk import ANOTHER_FOLDER, FREE_SPACE, write_errors
 from elbert.modeling.quiet import quiet_transformers
-from elbert.runs.callbacks import EarlyStop, Interruption, Progress, TrainingInterruptedError
+from elbert.runs.callbacks import EarlyStop, EvaluateWithin, Interruption, Progress, TrainingInterruptedError
 from elbert.runs.folder import CHECKPOINT, LOG, RunFolder, open_run
 from elbert.training import checkpoint
+from elbert.training.balance import choose_metric, class_weights
 from elbert.training.card import model_card
 from elbert.training.encoding import encode
 from elbert.training.head_start import ValueUnits
@@ -33,6 +34,7 @@ from elbert.training.start import set_dropout
 from elbert.training.summary import TrainSummary
 from elbert.training.teachers import make_lesson
 from elbert.training.trainer import FINAL, TRAINER_STATE, EarlyExitTrainer
+from elbert.training.truncation import tell_truncation
 
 DEFAULT_POLICY = "elbert"
 
@@ -83,11 +85,14 @@ def train(
     started = time.perf_counter()
     train, evaluation = check_datasets(model, train, evaluation)
     settings = settings.resolved(model.config)
+    settings = dataclasses.replace(settings, metric=choose_metric(settings.metric, train))
+    weights = class_weights(settings.class_weight, train)
     lesson = make_lesson(teacher, unlabelled, train, settings.max_length)
     record = run_record(model, train, evaluation, settings, model_name) | ({} if lesson is None else lesson.record())
     with write_errors(f"the run's folder beside {out}", ANOTHER_FOLDER):
         folder = open_run(Path(out), record, resume=resume, overwrite=overwrite)
-    max_length = min(settings.max_length, model.family.max_length(model.config))
+    most = model.family.max_length(model.config)
+    max_length = min(settings.max_length, most)
     set_dropout(model, settings.dropout, settings.classifier_dropout)
     units = ValueUnits.of(train)
     if units is not None:
@@ -95,11 +100,12 @@ def train(
         train, evaluation = units.encoded(train), units.encoded(evaluation)
     try:
         sets = [encode(part, tokenizer, max_length, progress=progress) for part in (train, evaluation)]
+        tell_truncation(train, sets[0].truncated, tokenizer, max_length, most)
         if lesson is not None:
             read = dataclasses.replace(settings, max_length=max_length)
             sets[0] = lesson.add_to(sets[0], train, tokenizer, read, folder.answers, units, progress=progress)
         with quiet_transformers():
-            trainer = make_trainer(model, tokenizer, sets, settings, folder)
+            trainer = make_trainer(model, tokenizer, sets, settings, folder, weights)
             _run(trainer, settings, folder, resume=resume, progress=progress)
             _take_best(trainer, folder)
             if units is not None:
@@ -122,6 +128,8 @@ def _run(
     trainer.add_callback(interruption)
     trainer.add_callback(bar)
     latest = folder.latest() if resume else None
+    if settings.eval_steps is not None:
+        trainer.add_callback(EvaluateWithin(settings.eval_steps))
     if settings.early_stopping is not None:
         early_stop = EarlyStop(settings.early_stopping, f"eval_{settings.metric_for_best}")
         trainer.add_callback(early_stop)

@@ -14,12 +14,12 @@ from elbert.seeds import check_seed
 from elbert.training import schemes
 
 METRIC_FOR_BEST = ("final", "mean-exit")
-DTYPES = ("auto", "float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+CLASS_WEIGHTS = ("balanced",)
 
-# Widths from here up are those of real pretrained checkpoints, fine-tuned at the paper's rate; narrower models have
-# more to learn and take ten times as much.
-WIDE = 512
-LEARNING_RATE_WIDE, LEARNING_RATE_NARROW = 3e-5, 3e-4
+# The paper's rate, for whatever was pretrained elsewhere. A checkpoint that takes another says so in its `config.json`,
+# and whatever is made of it says so too.
+LEARNING_RATE, OWN_RATE = 3e-5, "fine_tuning_learning_rate"
 
 # No count is larger: beyond it torch's and transformers' own integers overflow.
 _MOST = 2**31 - 1
@@ -36,8 +36,10 @@ class TrainSettings:
         scheme: name of the loss scheme.
         scheme_options: its options, such as `{"pull": 2.0}`.
         epochs: passes over the training data, at least 1.
-        batch_size: texts a step.
-        learning_rate: peak of the model's rate; None takes 3e-5 for models at least 512 wide, 3e-4 for narrower ones.
+        batch_size: texts of a batch.
+        gradient_accumulation_steps: batches whose gradients are meaned into one step: memory for time.
+        learning_rate: peak of the model's rate; None takes what the checkpoint's `config.json` says as
+            `fine_tuning_learning_rate` (3e-4 in the bundled ones), else 3e-5.
         warmup: share of the steps over which the rate rises from 0; it then falls linearly to 0.
         weight_decay: AdamW's, on matrices.
         dropout: of hidden states and attention; None takes 0 for ALBERT (as in the paper) and the checkpoint's own
@@ -45,11 +47,16 @@ class TrainSettings:
         classifier_dropout: before the classifier.
         max_length: tokens read of a text, special tokens included.
         seed: of every random choice.
-        dtype: of the matrix products; `auto` takes bfloat16 where the machine computes it, else float32. The weights
-            are float32 always.
-        metric: scored on the dev split; None takes accuracy, micro F1 or Pearson's correlation.
+        dtype: of the matrix products; `auto` takes bfloat16 where the machine computes it, float16 with a scaled loss
+            on other GPUs, else float32. The weights are float32 always.
+        class_weight: `balanced` weighs every row by rows / (classes · rows of its class), so that each class counts as
+            much as every other; None weighs all rows alike. For one label a text.
+        metric: scored on the dev split; None takes accuracy (macro F1 where a class is rare, see
+            `elbert.training.balance`), micro F1 or Pearson's correlation.
         metric_for_best: which exit decides the best checkpoint: the `final` one, or the mean over all (`mean-exit`).
-        early_stopping: epochs without a new best after which to stop; None for never.
+            Of evaluations with the same score the last is taken.
+        eval_steps: steps between evaluations within an epoch (there is always one at its end); None for none.
+        early_stopping: evaluations without a new best after which to stop; None for never.
         save_steps: steps between checkpoints within an epoch (there is always one at its end).
         report_to: transformers' name of an experiment tracker, or `none`.
         teacher_weight: the part of every exit's loss that a teacher's answers make, where there is a teacher; the
@@ -62,6 +69,7 @@ class TrainSettings:
     scheme_options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 3
     batch_size: int = 32
+    gradient_accumulation_steps: int = 1
     learning_rate: float | None = None
     warmup: float = 0.06
     weight_decay: float = 0.01
@@ -70,8 +78,10 @@ class TrainSettings:
     max_length: int = 128
     seed: int = 0
     dtype: str = "auto"
+    class_weight: str | None = None
     metric: str | None = None
     metric_for_best: str = "final"
+    eval_steps: int | None = None
     early_stopping: int | None = None
     save_steps: int = 500
     report_to: str = "none"
@@ -86,7 +96,7 @@ class TrainSettings:
             UsageError: one is out of range; the message says what is allowed.
         """
         schemes.check_options(schemes.get(self.scheme), self.scheme_options)
-        for name in ("epochs", "batch_size", "save_steps"):
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps", "save_steps", "eval_steps"):
             self._check_range(name, 1, _MOST)
         self._check_range("early_stopping", 1)
         self._check_range("max_length", 3)
@@ -99,10 +109,11 @@ class TrainSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"{name} is {value}; allowed: more than 0")
-        for name, allowed in (("metric_for_best", METRIC_FOR_BEST), ("dtype", DTYPES)):
+        choices = {"metric_for_best": METRIC_FOR_BEST, "dtype": DTYPES, "class_weight": (None, *CLASS_WEIGHTS)}
+        for name, allowed in choices.items():
             value = getattr(self, name)
             if value not in allowed:
-                raise UsageError(f"unknown {name} {value!r}{did_you_mean(str(value), allowed)}")
+                raise UsageError(f"unknown {name} {value!r}{did_you_mean(str(value), filter(None, allowed))}")
 
     def _check_range(self, name: str, low: float, high: float = float("inf")) -> None:
         value = getattr(self, name)
@@ -112,21 +123,23 @@ class TrainSettings:
             raise UsageError(f"{name} is {value}; allowed: {allowed}")
 
     def resolved(self, config: Any) -> TrainSettings:
-        """Return the settings with everything automatic decided, for one model and this machine.
+        """Return the settings with everything automatic decided but the metric, for one model and this machine.
 
         Args:
             config: the model's transformers configuration.
 
         Raises:
-            UsageError: bfloat16 was asked for and the GPU has none.
+            UsageError: the dtype asked for is none of this machine's, or the checkpoint's own rate is no rate.
         """
-        rate = LEARNING_RATE_WIDE if config.hidden_size >= WIDE else LEARNING_RATE_NARROW
+        rate = getattr(config, OWN_RATE, None) or LEARNING_RATE
+        if not isinstance(rate, (int, float)):
+            raise UsageError(f"{OWN_RATE} in config.json is {rate!r}; allowed: a number above 0")
         dropout = 0.0 if config.model_type == "albert" else None
         return dataclasses.replace(
             self,
             learning_rate=self.learning_rate or rate,
             dropout=dropout if self.dropout is None else self.dropout,
-            dtype=choose_dtype(self.dtype),
+            dtype=choose_dtype(self.dtype, scaled=True),
         )
 
     def to_dict(self) -> dict[str, Any]:

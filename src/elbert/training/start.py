@@ -62,7 +62,7 @@ def start_model(
     model, tokenizer, _ = load_model(
         name_or_path, labels=space.names, problem_type=space.problem_type, heads=heads, texts=texts
     )
-    start_head(model, dataset)
+    start_head(model, dataset, balanced=settings.class_weight is not None)
     return model, tokenizer
 
 

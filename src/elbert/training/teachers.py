@@ -246,6 +246,7 @@ def taught_losses(
     *,
     weight: float,
     temperature: float,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """Return each exit's own loss, of labels and teacher together, meaned over the batch, computed in fp32.
 
@@ -257,13 +258,14 @@ def taught_losses(
         problem_type: Kullback-Leibler divergence of classes, of every label's yes and no, or squared error.
         weight: a, the teacher's part.
         temperature: T; a value has none.
+        class_weights: [C] of the labels' part, as in `row_losses`.
 
     Returns:
         [M] losses.
     """
     logits, answers = logits.float(), answers.float()[:, None]
     share = torch.where(labelled > 0, weight, 1.0)[:, None]  # [B, 1]
-    hard = row_losses(logits, labels, problem_type)
+    hard = row_losses(logits, labels, problem_type, class_weights)
     soft = task_of(problem_type).divergence(logits, answers, temperature)
     return ((1 - share) * hard + share * soft).mean(0)
 

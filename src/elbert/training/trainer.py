@@ -6,6 +6,7 @@ batches that a resumed run meets again, and checkpoints of safetensors and JSON.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from transformers import Trainer, TrainingArguments
 
 from elbert.modeling import MultiExitModel, MultiExitOutput, layer_losses
 from elbert.modeling.files.disk import FREE_SPACE, whole_folder, write_errors
-from elbert.modeling.losses import depth_distance
+from elbert.modeling.losses import depth_distance, row_losses
 from elbert.results import ProblemType
 from elbert.runs.folder import CHECKPOINT, step_of
 from elbert.scoring.metrics import metric_name, score
@@ -71,6 +72,7 @@ class EarlyExitTrainer(Trainer):
         teacher_weight: the teacher's part of every loss, for data sets that hold a teacher's answers.
         temperature: at which they are learnt.
         leap: weight of the pull of every depth's pooled state to the last one's.
+        class_weights: [C] that a row's loss is multiplied by, by its class; None for all alike.
     """
 
     def __init__(
@@ -88,8 +90,11 @@ class EarlyExitTrainer(Trainer):
         teacher_weight: float = 0.5,
         temperature: float = 2.0,
         leap: float = 0.0,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         self.teacher_weight, self.temperature, self.leap = teacher_weight, temperature, leap
+        self._class_weights = None if class_weights is None else torch.tensor(class_weights, device=args.device)
+        self._parts: list[tuple[Tensor, Tensor]] = []  # loss and layers' losses of the batches of a step so far
         self.multi_exit, self.scheme, self.tokenizer = model, scheme, tokenizer
         self.task = task_of(model.problem_type)
         self.metric = metric_name(model.problem_type, metric)
@@ -143,18 +148,28 @@ class EarlyExitTrainer(Trainer):
         inputs = dict(inputs)
         labels, answers, labelled = inputs.pop("labels"), inputs.pop("answers", None), inputs.pop("labelled", None)
         output, problem_type = model(**inputs), self.multi_exit.problem_type
+        weights = self._class_weights
         if answers is None or labelled is None:
-            losses = layer_losses(output.logits, labels, problem_type)
+            losses = row_losses(output.logits, labels, problem_type, weights).mean(0)
         else:
             how = {"weight": self.teacher_weight, "temperature": self.temperature}
-            losses = taught_losses(output.logits, labels, answers, labelled, problem_type, **how)
+            losses = taught_losses(output.logits, labels, answers, labelled, problem_type, **how, class_weights=weights)
         loss = self.scheme(losses, output=output, labels=labels, step=self.state.global_step)
         if self.leap:
             loss = loss + self.leap * depth_distance(output.pooled)
         if model.training:
-            rate = self.lr_scheduler.get_last_lr()[0]
-            self.step_log.step(self.state.global_step + 1, rate, loss, losses, self.scheme.weights())
+            self._note(loss, losses)
         return (loss, output) if return_outputs else loss
+
+    def _note(self, loss: Tensor, losses: Tensor) -> None:
+        """Write the step into the log once the last of its batches is there."""
+        self._parts.append((loss.detach(), losses.detach()))
+        if not self.accelerator.sync_gradients:
+            return
+        loss, losses = (torch.stack(parts).mean(0) for parts in zip(*self._parts, strict=True))
+        self._parts.clear()
+        rate = self.lr_scheduler.get_last_lr()[0]
+        self.step_log.step(self.state.global_step + 1, rate, loss, losses, self.scheme.weights())
 
     def prediction_step(
         self,
@@ -186,6 +201,18 @@ class EarlyExitTrainer(Trainer):
         """Clip the model's gradient; the scheme's few scalars neither count nor shrink."""
         return self.accelerator.clip_grad_norm_(self.multi_exit.parameters(), self.args.max_grad_norm)
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Say whether these scores are the best so far; of equal ones the later win, which have learnt for longer.
+
+        Where a class is rare the first epochs often tie at the share of the most frequent one.
+        """
+        best = self.state.best_metric
+        new: bool = super()._determine_best_metric(metrics, trial)
+        key = f"eval_{str(self.args.metric_for_best_model).removeprefix('eval_')}"
+        if not new and best is not None and metrics.get(key) == best:
+            self.state.best_global_step, new = self.state.global_step, True
+        return new
+
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
         dataset = train_dataset or self.train_dataset
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
@@ -204,7 +231,7 @@ class EarlyExitTrainer(Trainer):
         self.step_log.flush()
         folder = Path(self.args.output_dir) / f"{CHECKPOINT}{self.state.global_step}"
         with write_errors(f"checkpoint {folder}", FREE_SPACE), whole_folder(folder) as fresh:
-            checkpoint.save(fresh, self.model, self.optimizer, self.lr_scheduler)
+            checkpoint.save(fresh, self.model, self.optimizer, self.lr_scheduler, self.accelerator.scaler)
             self.state.save_to_json(str(fresh / TRAINER_STATE))
         self._drop_checkpoints({self.state.global_step, self.state.best_global_step})
 
@@ -219,6 +246,10 @@ class EarlyExitTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint_folder: str | None) -> None:
         if checkpoint_folder is not None:
             checkpoint.load_optimizer(Path(checkpoint_folder), self.optimizer, self.lr_scheduler)
+
+    def _load_scaler(self, checkpoint_folder: str | None) -> None:
+        if checkpoint_folder is not None:
+            checkpoint.load_scaler(Path(checkpoint_folder), self.accelerator.scaler)
 
     def _load_rng_state(self, checkpoint_folder: str | None) -> None:
         if checkpoint_folder is not None:
