@@ -31,18 +31,21 @@ from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError,
 from elbert.exits import ExitPolicy, get, make, names, replay
 from elbert.exits.learned import Learned
 from elbert.metadata import Metadata
+from elbert.modeling.configs import RANDOM_CONFIGS
 from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.plain import PlainModel, open_model
 from elbert.modeling.files.plain_tokenizer import LeanTokenizer
 from elbert.modeling.files.policies import TENSORS, Tensors, read_tensors, write_policies
 from elbert.modeling.files.sources import find_folder
+from elbert.modeling.files.words import read_words
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tasks import task_of
 from elbert.tokens import arrivals
 from elbert.tracing.attention import cls_attention
 from elbert.tracing.trace import trace_of
 from elbert.tracing.words import words_of
+from elbert.words import WordModel
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
@@ -80,6 +83,7 @@ class Classifier:
         policy: ExitPolicy | str | dict[str, Any] | None = None,
         problem_type: str | None = None,
         tensors: Tensors | None = None,
+        words: WordModel | None = None,
     ) -> None:
         exported = model if isinstance(model, ExportedModel) else None
         self.backend = choose_backend(backend, exported.backend if exported else None)
@@ -117,6 +121,7 @@ class Classifier:
             device=self.device,
             backend=self.backend,
             graphs=exported.graphs if exported else None,
+            words=words,
         )
         if isinstance(model, PlainModel):
             self._model = replace(model, encoder=self.engine.weights)  # the engine has laid the matrices out anew
@@ -153,7 +158,8 @@ class Classifier:
         """
         loaded, tokenizer, elbert = open_model(str(model))
         tensors = read_tensors(find_folder(str(model))) if elbert.get("policies") else None
-        more: dict[str, Any] = {"backend": backend, "device": device, "dtype": dtype, "tensors": tensors}
+        words = _words_of(str(model), loaded.weights().num_labels)
+        more: Any = {"backend": backend, "device": device, "dtype": dtype, "tensors": tensors, "words": words}
         return cls(loaded, tokenizer, elbert, name=str(model), policy=policy, problem_type=problem_type, **more)
 
     @classmethod
@@ -340,6 +346,15 @@ class Classifier:
             parts.append(self.engine.record(part, batch_size=batch_size, pooled=pooled))
             on_texts(len(part))
         return LayerOutputs.joined(parts)
+
+    @property
+    def words(self) -> WordModel | None:
+        """Layer 0, what a bag of the text's words says before the first layer; None where the model has none."""
+        return self.engine.words
+
+    def time_words(self, texts: Iterable[Text]) -> float:
+        """Return the seconds that layer 0 takes for these texts, tokenised already, 32 of them at once."""
+        return self.engine.time_words(list(self._arrivals(texts, {})), 32)
 
     def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
@@ -615,6 +630,11 @@ def _saved_policies(policies: Mapping[str, Any], tensors: Tensors) -> dict[str, 
                 f"policy {name!r} ({policy.name}) has no weights in {TENSORS}: restore it, or calibrate again"
             )
     return saved
+
+
+def _words_of(name: str, num_labels: int) -> WordModel | None:
+    """Return layer 0 of the model of this name; one with random weights has none."""
+    return read_words(find_folder(name), num_labels) if name not in RANDOM_CONFIGS else None
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -30,7 +32,7 @@ class Prediction:
         label: the class name; for multi-label a tuple of the names with probability >= `LABEL_CUT`; for regression
             the value.
         score: probability of `label`; for multi-label a tuple beside `label`; for regression None.
-        exit_layer: 1-based count of layers this text ran.
+        exit_layer: 1-based count of layers this text ran; 0 where its words sufficed.
         layers: layers of the model.
         truncated: True where the text was longer than the model reads and its end was cut off.
     """
@@ -96,6 +98,19 @@ class LayerOutputs:
         pooled = None if self.pooled is None else self.pooled[rows]
         words = None if self.words is None else self.words[rows]
         return LayerOutputs(self.logits[rows], self.probs[rows], self.lengths[rows], pooled, self.problem_type, words)
+
+    def at(self, exit_layer: Any) -> Tensor:
+        """Return what was said to each text where it left, [N, C] as `probs`.
+
+        Args:
+            exit_layer: [N] from 1 to M, or 0 for what layer 0 said.
+        """
+        left = np.asarray(exit_layer)
+        said = self.probs[np.arange(len(left)), left - 1]
+        if self.words is not None:
+            by_words = np.flatnonzero(left == 0)
+            said[by_words] = self.words[by_words]
+        return said
 
     @classmethod
     def joined(cls, parts: Sequence[LayerOutputs]) -> LayerOutputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -127,12 +128,14 @@ class _Sample:
         self.losses = self._losses()
         self.bound = bound or self.losses.bound
         self.on_policy = on_policy or (lambda: None)
+        words = None if outputs.words is None else self.task.confidence(outputs.words)
+        self.words = None if words is None else words.numpy()  # how sure layer 0 is of each text
         self.exits: list[dict[str, Any]] = _rounded(describe_exits(outputs, self.losses, self.labels))
 
     def calibrate(self, name: str, max_drop: float) -> Calibration:
         """Search one promise's policy."""
         task = task_of(self.outputs.problem_type, self.classes)
-        tried = path(self.learned, self.layers, self.classes, task, nothing=max_drop <= 0)
+        tried = path(self.learned, self.layers, self.classes, task, nothing=max_drop <= 0, words=self.words is not None)
         exit_layer = np.stack([self._exit_layers(policy) for policy in tried.policies])
         aside = self._aside(ordered=tried.ordered)
         order = None if tried.ordered else learned_order(exit_layer, self.losses, max_drop, aside)
@@ -180,10 +183,13 @@ class _Sample:
         return np.asarray(self.shuffled[: math.ceil(share * self.n)])
 
     def _exit_layers(self, policy: ExitPolicy) -> NDArray[np.int64]:
-        if policy not in self._replayed:
-            self._replayed[policy] = replay(policy, self.outputs).cpu().numpy()
+        alone = dataclasses.replace(policy, words=None)
+        if alone not in self._replayed:
+            self._replayed[alone] = replay(alone, self.outputs).cpu().numpy()
             self.on_policy()
-        return self._replayed[policy]
+        if self.words is None or policy.words is None:
+            return self._replayed[alone]
+        return np.where(self.words > policy.words, 0, self._replayed[alone])
 
     def _needed(self, max_drop: float, share: float) -> int | None:
         fewest = texts_needed(max_drop, self.level, self.bound)
@@ -193,13 +199,14 @@ class _Sample:
         """Return what the policy does with these texts."""
         exit_layer = self._exit_layers(policy)
         sure = exit_confidence(self.outputs, exit_layer)
-        wrong = self.losses.by_exit[np.arange(self.n), exit_layer - 1] > 0
+        wrong = self.losses.at(exit_layer) > 0
         mean = float(exit_layer.mean())
         return {
             "score": self._score(exit_layer),
             "full_depth_score": self._score(np.full(self.n, self.layers)),
             "mean_exit_layer": mean,
-            "layer_speedup": self.layers / mean,
+            "layer_speedup": self.layers / mean if mean else None,
+            **({"layer_0": int((exit_layer == 0).sum())} if policy.words is not None else {}),
             "exit_histogram": np.bincount(exit_layer, minlength=self.layers + 1)[1:].tolist(),
             "abstain": [] if not self.task.has_classes or self.labels is None else abstention(sure, wrong, self.level),
             "classes": self._recalls(exit_layer),
@@ -214,9 +221,8 @@ class _Sample:
         so = None if self.labels is None else self.task.members(self.labels, self.classes)
         if so is None:
             return []
-        rows = np.arange(self.n)
         said = [
-            self.task.members(self.task.decisions(self.outputs.probs[rows, layers - 1]), self.classes)
+            self.task.members(self.task.decisions(self.outputs.at(layers)), self.classes)
             for layers in (exit_layer, np.full(self.n, self.layers))
         ]
         early, late = ((so & each).sum(0).tolist() for each in said if each is not None)
@@ -228,9 +234,8 @@ class _Sample:
 
     def _score(self, exit_layer: NDArray[Any]) -> float:
         if self.labels is None:
-            return 1.0 - float(self.losses.by_exit[np.arange(self.n), exit_layer - 1].mean())
-        probs = self.outputs.probs[np.arange(self.n), exit_layer - 1]
-        given = self.task.decisions(probs).numpy()
+            return 1.0 - float(self.losses.at(exit_layer).mean())
+        given = self.task.decisions(self.outputs.at(exit_layer)).numpy()
         return score(self.outputs.problem_type, given, self.labels.numpy(), self.metric)[1]
 
 

@@ -68,9 +68,9 @@ def exit_confidence(outputs: LayerOutputs, exit_layer: NDArray[Any]) -> Array:
 
     Args:
         outputs: a full-depth recording of N texts.
-        exit_layer: [N], from 1 to M.
+        exit_layer: [N], from 1 to M, or 0.
     """
-    probs = outputs.probs[np.arange(len(exit_layer)), exit_layer - 1].double()
+    probs = outputs.at(exit_layer).double()
     sure = task_of(outputs.problem_type, probs.shape[-1]).confidence(probs)
     return np.asarray((probs.mean(-1) if sure is None else sure).numpy())
 
@@ -104,7 +104,9 @@ def check(
         MissingExtraError: scipy is not installed.
     """
     try:
-        then = np.asarray(evidence["exit_histogram"], dtype=np.int64)
+        words = [evidence["layer_0"]] if "layer_0" in evidence else []
+        then = np.asarray([*words, *evidence["exit_histogram"]], dtype=np.int64)
+        first = 0 if words else 1  # layer of the first count
         stored = evidence["drift"]
         values, shares = np.asarray(stored["values"], float), np.asarray(stored["at_or_below"], float)
         calibration_n = int(stored["n"])
@@ -114,10 +116,10 @@ def check(
         raise ModelError(
             "elbert.json: the calibration holds nothing to compare with; calibrate the model again"
         ) from None
-    now = np.bincount(exit_layer, minlength=len(then) + 1)[1:]
+    now = np.bincount(exit_layer, minlength=len(then) + first)[first:]
     if len(now) != len(then):
         raise ModelError(f"elbert.json: calibrated with {len(then)} layers, the model has more; calibrate it again")
-    layers = np.arange(1, len(then) + 1)
+    layers = np.arange(first, len(then) + first)
     exits = exits_p_value(then, now, seed)
     distance = float(np.abs(_shares_at(values, _coarse(confidence)) - shares).max())
     confidences = _kolmogorov(distance, calibration_n, len(confidence))

@@ -27,6 +27,7 @@ class Losses:
 
     Attributes:
         by_exit: [N, M] in [0, 1].
+        by_words: [N] in [0, 1], of layer 0; None where there is none.
         about: what is counted, in words.
         bound: the test with the most power for it: `paired`, `binomial` or `betting`.
     """
@@ -34,14 +35,24 @@ class Losses:
     by_exit: Array
     about: str
     bound: str
+    by_words: Array | None = None
+
+    def at(self, exit_layer: NDArray[Any]) -> Array:
+        """Return [N], the loss of each text where it leaves.
+
+        Args:
+            exit_layer: [N], from 1 to M, or 0 for layer 0.
+        """
+        losses = self.by_exit[np.arange(len(self.by_exit)), exit_layer - 1]
+        return np.asarray(losses if self.by_words is None else np.where(exit_layer == 0, self.by_words, losses))
 
     def differences(self, exit_layer: NDArray[Any]) -> Array:
         """Return [N]: the loss at these exits minus that at full depth, in [-1, 1].
 
         Args:
-            exit_layer: [N], from 1 to M.
+            exit_layer: as in `at`.
         """
-        return np.asarray(self.by_exit[np.arange(len(self.by_exit)), exit_layer - 1] - self.by_exit[:, -1])
+        return self.at(exit_layer) - self.by_exit[:, -1]
 
 
 def label_losses(outputs: LayerOutputs, labels: ArrayLike, metric: str, scale: float = 1.0) -> Losses:
@@ -65,8 +76,8 @@ def label_losses(outputs: LayerOutputs, labels: ArrayLike, metric: str, scale: f
         raise DataError(f"{len(wanted)} labels for {texts} texts; give one label a text")
     if not bool(wanted.isfinite().all()):
         raise DataError("a label is NaN or infinite; correct it, or drop the row")
-    values, about, binary = _by_exit(outputs, wanted, metric, scale)
-    return Losses(values, about, "paired" if binary else "betting")
+    values, by_words, about, binary = _by_exit(outputs, wanted, metric, scale)
+    return Losses(values, about, "paired" if binary else "betting", by_words)
 
 
 def agreement_losses(outputs: LayerOutputs, scale: float = 1.0) -> Losses:
@@ -79,9 +90,9 @@ def agreement_losses(outputs: LayerOutputs, scale: float = 1.0) -> Losses:
     Source: Schuster et al., "Consistent Accelerated Inference via Confident Adaptive Transformers", 2104.08803.
     """
     last = task_of(outputs.problem_type).decisions(outputs.probs[:, -1]).double()
-    values, _, binary = _by_exit(outputs, last, "accuracy", scale)
+    values, by_words, _, binary = _by_exit(outputs, last, "accuracy", scale)
     if binary:
-        return Losses(values, "another answer than full depth", "binomial")
+        return Losses(values, "another answer than full depth", "binomial", by_words)
     return Losses(values, f"distance from full depth / {scale:g}, at most 1", "betting")
 
 
@@ -98,12 +109,15 @@ def value_range(values: ArrayLike) -> float:
     return width
 
 
-def _by_exit(outputs: LayerOutputs, wanted: Tensor, metric: str, scale: float) -> tuple[Array, str, bool]:
-    """Return what every exit's answer to every text costs, [N, M]; in words; and whether it is only 0 or 1."""
+def _by_exit(outputs: LayerOutputs, wanted: Tensor, metric: str, scale: float) -> tuple[Array, Array | None, str, bool]:
+    """Return what every exit's answer to every text costs, [N, M], and layer 0's; in words; and if only 0 or 1."""
     task = task_of(outputs.problem_type)
-    columns = []
-    for layer in range(outputs.probs.shape[1]):
-        decided = task.decisions(outputs.probs[:, layer]).double()
+
+    def cost(probs: Tensor) -> tuple[Array, str, bool]:
+        decided = task.decisions(probs).double()
         values, about, binary = task.mistakes(decided, wanted.view_as(decided), metric, scale)
-        columns.append(values.numpy())
-    return np.stack(columns, 1), about, binary
+        return values.numpy(), about, binary
+
+    columns = [cost(outputs.probs[:, layer]) for layer in range(outputs.probs.shape[1])]
+    by_words = None if outputs.words is None else cost(outputs.words)[0]
+    return np.stack([values for values, _, _ in columns], 1), by_words, *columns[0][1:]

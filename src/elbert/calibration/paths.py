@@ -22,6 +22,10 @@ _WINDOWS = ((0.001, 5 / 6), (0.003, 2 / 3), (0.01, 1 / 2), (0.05, 5 / 12), (0.15
 _TOLERANCES = tuple(float(f"{value:.2g}") for value in np.geomspace(0.002, 2.0, 31))
 
 
+# Thresholds of layer 0 that are tried with every policy where the model has one.
+_WORDS = (None, 0.995, 0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7)
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """Policies to try.
@@ -35,7 +39,9 @@ class Path:
     ordered: bool
 
 
-def path(policy: ExitPolicy, num_layers: int, num_labels: int, task: Task, *, nothing: bool = False) -> Path:
+def path(
+    policy: ExitPolicy, num_layers: int, num_labels: int, task: Task, *, nothing: bool = False, words: bool = False
+) -> Path:
     """Return the policies of a family.
 
     Args:
@@ -45,7 +51,13 @@ def path(policy: ExitPolicy, num_layers: int, num_labels: int, task: Task, *, no
         task: of the model.
         nothing: no drop at all is allowed. Then a policy passes only if its exits are better than full depth, so the
             path starts where texts leave early enough to differ: at windows of at most M / 2.
+        words: the model has a layer 0, whose thresholds are tried with every policy; no order of such pairs is good
+            enough to test along.
     """
+    if words:
+        alone = path(policy, num_layers, num_labels, task, nothing=nothing).policies
+        pairs = (dataclasses.replace(each, words=threshold) for each in alone for threshold in _WORDS)
+        return Path(tuple(pairs), ordered=False)
     kind, tensors = type(policy), policy.tensors()
     if kind is Elbert:
         # Where no window fits, as over the values of one or two layers, there is full depth alone.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from elbert.engine.backends.backend import Backend, make_backend
 from elbert.engine.backends.torch import TorchBackend
 from elbert.engine.device.loops import DeviceLoops, device_loops
 from elbert.engine.forks import check_process
+from elbert.engine.layer_zero import bag
 from elbert.engine.placement import most_tokens
 from elbert.engine.recorder import Recorder
 from elbert.engine.requests import Arrival, Departures, raise_failed
@@ -25,6 +28,7 @@ from elbert.exits.scores import probabilities
 from elbert.modeling.files.exported import Graphs
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import LayerOutputs
+from elbert.words import WordModel
 
 # Texts looked at together to be ordered by length, as a multiple of the rows in flight.
 SORTING_WINDOW = 64
@@ -39,8 +43,10 @@ class Engine:
         device: a torch device or its name.
         backend: what runs the layers, a name of `elbert.engine.backends.backend.BACKENDS`.
         graphs: the exported graphs of a model whose `weights` are shapes only.
+        words: layer 0; None where the model has none.
 
     Attributes:
+        words: layer 0, or None.
         weights: the model; its shapes only where the backend has laid the matrices out anew.
         backend: what runs the layers.
         device_loops: what lets a CUDA device run by itself; None where every run goes by the scheduler.
@@ -54,8 +60,10 @@ class Engine:
         device: torch.device | str = "cpu",
         backend: str = "torch",
         graphs: Graphs | None = None,
+        words: WordModel | None = None,
     ) -> None:
         check_process()
+        self.words = words
         self.backend: Backend = make_backend(backend, weights, dtype, torch.device(device), graphs)
         # Torch has its own layout of every matrix by now: whoever holds the other one too holds the model twice.
         self.weights = weights.shapes() if isinstance(self.backend, TorchBackend) else weights
@@ -102,7 +110,8 @@ class Engine:
         loops = self.device_loops
         window = SORTING_WINDOW * batch_size
         options: dict[str, Any] = {"batch_size": batch_size, "max_tokens": max_tokens, "recorder": recorder}
-        loop = None if loops is None else loops.borrow(policy, window=window, **options)
+        by_words = self.words is not None and policy.words is not None  # those need the host
+        loop = None if loops is None or by_words else loops.borrow(policy, window=window, **options)
         if loops is None or loop is None:
             yield from self._scheduled(arrivals, policy, **options)
             return
@@ -128,6 +137,7 @@ class Engine:
             batch_size=batch_size,
             max_tokens=max_tokens,
             recorder=recorder,
+            words=self.words,
         )
         source = by_length(arrivals, SORTING_WINDOW * batch_size)
         following = next(source, None)
@@ -160,7 +170,24 @@ class Engine:
             lengths=torch.tensor([len(text.ids) for text in sorted(texts, key=_index)], dtype=torch.int64),
             pooled=recorder.pooled,
             problem_type=self.weights.problem_type,
+            words=self._said_by_words(sorted(texts, key=_index)),
         )
+
+    def _said_by_words(self, texts: list[Arrival]) -> Tensor | None:
+        """Return what layer 0 says, [N, C] as probabilities."""
+        if self.words is None:
+            return None
+        return torch.from_numpy(probabilities(self.words.logits(*bag(texts)), self.weights.problem_type))
+
+    def time_words(self, texts: list[Arrival], batch_size: int) -> float:
+        """Return the seconds that layer 0 takes for these texts, so many at once; 0 where the model has none."""
+        if self.words is None:
+            return 0.0
+        blocks = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
+        begun = time.perf_counter()
+        for block in blocks:
+            self.words.logits(*bag(block))
+        return time.perf_counter() - begun
 
 
 def _index(arrival: Arrival) -> int:

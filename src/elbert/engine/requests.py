@@ -69,7 +69,7 @@ class Departures:
 
     Attributes:
         index: [rows] the caller's numbers.
-        exit_layer: [rows] layers each row ran, 1-based.
+        exit_layer: [rows] layers each row ran, 1-based; 0 where its words sufficed.
         logits: [rows, C] fp32.
         probs: [rows, C] fp32 softmax, sigmoid or raw value.
         cause: why each of them left, see `Cause`.

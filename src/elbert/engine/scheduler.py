@@ -20,6 +20,7 @@ from elbert.engine.asking import Exits
 from elbert.engine.backends.backend import Backend
 from elbert.engine.deciding import Bools, Said, decide, failure
 from elbert.engine.forks import check_process
+from elbert.engine.layer_zero import LayerZero
 from elbert.engine.placement import most_tokens
 from elbert.engine.pools import Pools
 from elbert.engine.recorder import Recorder
@@ -31,11 +32,15 @@ from elbert.engine.waiting import Waiting
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.modeling.weights import EncoderWeights
+from elbert.words import WordModel
 
 # What the scheduler is for. "throughput": texts are embedded in blocks ahead of their places, pools wait until they are
 # full or somebody in them has waited long. "latency": texts are embedded for the very next step, and the rows that came
 # first are stepped.
 Mode: TypeAlias = Literal["throughput", "latency"]
+
+# Texts that may leave at layer 0 before the next step, as a multiple of the rows in flight.
+_AT_ONCE = 8
 
 # What leaves in one piece: index, exit layer, logits, probabilities and causes of some rows.
 _Piece: TypeAlias = tuple[Integers, Integers, NDArray[np.float32], NDArray[np.float32], tuple[Cause, ...]]
@@ -57,6 +62,7 @@ class Scheduler:
             alone has more; None for `most_tokens` of the backend's device and dtype.
         mode: what to be good at, see `Mode`; no text's answer depends on it.
         recorder: if given, is shown every exit's output.
+        words: layer 0, for texts whose policy has a threshold for it; None where the model has none.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Scheduler:
         max_tokens: int | None = None,
         mode: Mode = "throughput",
         recorder: Recorder | None = None,
+        words: WordModel | None = None,
     ) -> None:
         check_process()
         self._weights = weights
@@ -81,6 +88,7 @@ class Scheduler:
         self._door = Door(weights)
         self._here: set[int] = set()  # indices of everybody who was admitted and has not left
         self._hurried: set[int] = set()
+        self._zero = LayerZero(words, policy, weights.problem_type)
         self._waiting = Waiting(batch_size)
         self._staged: Rows | None = None  # embedded together; the first `_moved` of them have found a place
         self._moved = 0
@@ -95,7 +103,9 @@ class Scheduler:
 
     @property
     def full(self) -> bool:
-        """True while enough rows wait for a place."""
+        """True while enough rows wait for a place, or for the next step to tell what their words said."""
+        if self._zero.leaving >= _AT_ONCE * self._batch_size:
+            return True
         staged = self._staged.count - self._moved if self._staged else 0
         return len(self._waiting) + staged >= self._batch_size
 
@@ -109,13 +119,17 @@ class Scheduler:
         if arrival.index in self._here:
             raise UsageError(f"text {arrival.index + 1} is here already; allowed: one row of an index at a time")
         self._here.add(arrival.index)
-        self._waiting.add(arrival)
+        if not self._zero.add(arrival):
+            self._waiting.add(arrival)
+        elif self._zero.fresh >= self._batch_size:
+            self._sift()
 
     def cancel(self, index: int) -> bool:
         """Forget the row that was admitted as `index`, and free its place at once; False where it is not here."""
         if index not in self._here or any(each.index == index for each in self._failed):
             return False
-        if not self._waiting.remove(index) and not self._unstage(index):
+        self._sift()
+        if not self._zero.remove(index) and not self._waiting.remove(index) and not self._unstage(index):
             self._pools.forget(index)
         self._gone((index,))
         return True
@@ -128,6 +142,7 @@ class Scheduler:
         if index not in self._here:
             return False
         if index not in self._hurried:
+            self._sift()
             self._hurried.add(index)
             self._waiting.hurry(index)
         return True
@@ -142,11 +157,13 @@ class Scheduler:
         Args:
             draining: for throughput: True when no more rows will come, so that pools that are not full are stepped too.
         """
+        self._sift()
         self._fill_places()
         pool = self._pools.choose(self._admitted, draining=draining, hurried=self._hurried)
         before, told = dict(self._pools.held), len(self._failed)
         try:
             pieces = [] if pool is None else self._run(self._pools.take(pool), self._pools.first_depth(pool))
+            pieces += self._said_by_words()
             departures = self._departures(pieces) if pieces or self._failed else None
         except BaseException:
             self._pools.held = before
@@ -154,6 +171,7 @@ class Scheduler:
             raise
         if departures is not None:
             self._failed = []
+            self._zero.clear()
             self._gone(departures.index.tolist())
             self._gone([each.index for each in departures.failed])
         return departures
@@ -209,6 +227,19 @@ class Scheduler:
             cause=tuple(chain.from_iterable(causes)),
             failed=tuple(self._failed),
         )
+
+    def _sift(self) -> None:
+        """Look at the words of the texts that came, and let the others wait for a place."""
+        for arrival in self._zero.sift():
+            self._waiting.add(arrival)
+
+    def _said_by_words(self) -> list[_Piece]:
+        """Return the texts that leave at layer 0."""
+        if not self._zero.leaving:
+            return []
+        index, logits, probs = self._zero.answers()
+        fired: Cause = "rule"
+        return [(index, np.zeros_like(index), logits, probs, (fired,) * len(index))]
 
     def _fill_places(self) -> None:
         """Move rows that wait into the first pool, as many as fit."""

@@ -40,13 +40,15 @@ class Evaluation:
         score: with exits.
         full_depth_score: without.
         layers: M.
-        mean_exit_layer: layers a text ran on average.
+        mean_exit_layer: layers a text ran on average; where layer 0 is on, every text ran that too, at its cost.
         layer_speedup: M / mean exit layer.
         seconds: wall-clock for all texts with exits, the median of `repeats` rounds.
         full_depth_seconds: likewise at full depth.
         speedup: full_depth_seconds / seconds.
         engine_efficiency: speedup / layer_speedup, the share of the saved layers that became saved time.
         exit_histogram: [M] texts that left after layer 1 … M.
+        layer_0: texts that left at layer 0; None where that is off, as is its cost.
+        layer_0_cost: what layer 0 takes of a text, measured, in layers.
         policy: the exit policy as JSON.
         backend: what computed.
         dtype: in which precision.
@@ -75,6 +77,8 @@ class Evaluation:
     batch_size: int
     threads: int
     repeats: int
+    layer_0: int | None = None
+    layer_0_cost: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object that `elbert evaluate --json` ends with."""
@@ -116,6 +120,11 @@ def evaluate(
     full_depth, exits = (_Side(seconds, predictions) for seconds, predictions in timed)
     layers, depths = classifier.num_layers, Counter(prediction.exit_layer for prediction in exits.predictions)
     mean_exit_layer = sum(layer * count for layer, count in depths.items()) / len(dataset)
+    cost = None
+    if chosen.words is not None and classifier.words is not None:
+        layer_seconds = full_depth.median / (len(dataset) * layers)
+        cost = classifier.time_words(dataset.texts) / len(dataset) / layer_seconds
+        mean_exit_layer += cost
     layer_speedup, speedup = layers / mean_exit_layer, full_depth.median / exits.median
     return Evaluation(
         n=len(dataset),
@@ -137,6 +146,8 @@ def evaluate(
         batch_size=batch_size,
         threads=torch.get_num_threads(),
         repeats=len(exits.seconds),
+        layer_0=None if cost is None else depths[0],
+        layer_0_cost=cost,
     )
 
 

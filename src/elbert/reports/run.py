@@ -93,7 +93,7 @@ class Run:
     @cached_property
     def exit_probs(self) -> Tensor:
         """[N, C] what the exit said that each text took."""
-        return self.outputs.probs[self.rows, self.exit_layer - 1]
+        return self.outputs.at(self.exit_layer)
 
     @cached_property
     def confidence(self) -> Tensor | None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import TrainerState
 
@@ -20,13 +21,15 @@ from elbert.errors import ElbertError
 from elbert.exits import make as make_policy
 from elbert.modeling import MultiExitModel
 from elbert.modeling.files.disk import ANOTHER_FOLDER, FREE_SPACE, write_errors
+from elbert.modeling.files.words import write_words
 from elbert.modeling.quiet import quiet_transformers
 from elbert.runs.callbacks import EarlyStop, EvaluateWithin, Interruption, Progress, TrainingInterruptedError
 from elbert.runs.folder import CHECKPOINT, LOG, RunFolder, open_run
+from elbert.tasks import task_of
 from elbert.training import checkpoint
 from elbert.training.balance import choose_metric, class_weights
 from elbert.training.card import model_card
-from elbert.training.encoding import encode
+from elbert.training.encoding import EncodedDataset, encode
 from elbert.training.head_start import ValueUnits
 from elbert.training.prepare import check_datasets, make_trainer, run_record
 from elbert.training.settings import TrainSettings
@@ -35,6 +38,8 @@ from elbert.training.summary import TrainSummary
 from elbert.training.teachers import make_lesson
 from elbert.training.trainer import FINAL, TRAINER_STATE, EarlyExitTrainer
 from elbert.training.truncation import tell_truncation
+from elbert.words import WordModel
+from elbert.words.fit import FEWEST_TEXTS, fit_words
 
 DEFAULT_POLICY = "elbert"
 
@@ -114,9 +119,10 @@ def train(
         folder.drop_if_empty()
         raise
     summary = _summary(trainer, settings, folder, time.perf_counter() - started)
+    words = _words(sets[0], train, settings)
     content = _elbert_json(trainer, max_length, record, summary)
     with write_errors(f"the model {folder.out}", FREE_SPACE):
-        folder.finish(lambda fresh: _write(fresh, trainer, content, folder))
+        folder.finish(lambda fresh: _write(fresh, trainer, content, folder, words))
     return summary
 
 
@@ -208,7 +214,20 @@ def _elbert_json(
     }
 
 
-def _write(fresh: Path, trainer: EarlyExitTrainer, content: dict[str, Any], folder: RunFolder) -> None:
+def _words(encoded: EncodedDataset, train: TextDataset, settings: TrainSettings) -> WordModel | None:
+    """Return layer 0 fitted on the texts with labels; None where it is not wanted, or there is nothing to fit."""
+    if not settings.words or train.label_space is None or len(train) < FEWEST_TEXTS:
+        return None
+    if not task_of(train.label_space.problem_type).has_classes:
+        return None
+    classes = len(train.label_space.names)
+    return fit_words(encoded.input_ids[: len(train)], np.asarray(train.labels), classes, seed=settings.seed)
+
+
+def _write(
+    fresh: Path, trainer: EarlyExitTrainer, content: dict[str, Any], folder: RunFolder, words: WordModel | None
+) -> None:
     card = model_card(trainer.multi_exit.backbone, content)
     trainer.multi_exit.save_pretrained(fresh, trainer.tokenizer, content, card)
+    write_words(fresh, words)
     shutil.copyfile(folder.log, fresh / LOG)

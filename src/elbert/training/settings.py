@@ -62,6 +62,7 @@ class TrainSettings:
         teacher_weight: the part of every exit's loss that a teacher's answers make, where there is a teacher; the
             labels make the rest.
         temperature: at which those answers are learnt: above 1 the less likely classes count more.
+        words: fit layer 0, a linear model on the texts' own words, at the end; not for values.
         leap: weight of the pull of every depth's pooled state to the last one's (LEAP, arXiv 2605.01058); 0 for none.
     """
 
@@ -88,6 +89,7 @@ class TrainSettings:
     teacher_weight: float = 0.5
     temperature: float = 2.0
     leap: float = 0.0
+    words: bool = True
 
     def __post_init__(self) -> None:
         """Check every value.

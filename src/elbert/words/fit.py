@@ -25,6 +25,8 @@ _INVERSE_PENALTY = 16.0
 _TOLERANCE = 1e-5
 _STEPS = 100
 
+FEWEST_TEXTS = 10
+
 # Texts held out to fit the temperature: one in so many, at most so many.
 _HELD_OUT = 5
 _MOST_HELD_OUT = 10_000
@@ -45,8 +47,9 @@ def fit_words(texts: Sequence[Sequence[int]], targets: NDArray[Any], num_labels:
     Raises:
         UsageError: fewer than ten texts.
     """
-    if len(texts) < 10:
-        raise UsageError(f"layer 0 was given {len(texts)} texts; it needs 10 or more: leave it out, or give more")
+    if len(texts) < FEWEST_TEXTS:
+        needed = f"it needs {FEWEST_TEXTS} or more: leave it out, or give more"
+        raise UsageError(f"layer 0 was given {len(texts)} texts; {needed}")
     lengths = np.array([len(ids) for ids in texts])
     ids = np.fromiter((number for text in texts for number in text), np.int64, int(lengths.sum()))
     buckets, idf, values = _features(_counts(ids, lengths), targets, num_labels)
