@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from elbert.calibration import LADDER, calibrate, promise_name
+from elbert.calibration import LADDER, calibrate, check, exit_confidence, promise_name
 from elbert.errors import DataError, ModelError, UsageError
 from elbert.exits import make, replay
 from elbert.results import LayerOutputs
@@ -208,3 +209,47 @@ def test_a_handful_of_texts_is_refused(record: Any) -> None:
 )
 def test_a_promise_is_named_in_points(max_drop: float, name: str) -> None:
     assert promise_name(max_drop) == name
+
+
+def with_words(n: int) -> tuple[LayerOutputs, torch.Tensor]:
+    """Texts whose words tell three in four of them, and say so; at full depth all are right, at layer 1 few."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (n,), generator=random)
+    told = torch.rand(n, generator=random) < 0.75
+    words = torch.full((n, 2), 0.5)
+    words[told] = torch.nn.functional.one_hot(labels[told], 2) * 0.96 + 0.02
+    exits = torch.full((n, 4, 2), 0.5)
+    exits[:, 3] = torch.nn.functional.one_hot(labels, 2) * 0.9 + 0.05
+    return LayerOutputs(exits.log(), exits, torch.full((n,), 5), words=words), labels
+
+
+def test_layer_0_is_searched_beside_the_exits_and_its_leavers_count_in_the_evidence() -> None:
+    outputs, labels = with_words(600)
+    found = calibrate(outputs, labels.numpy(), {"drop-1": 0.01})["drop-1"]
+    assert found.guaranteed
+    assert found.policy.words is not None
+    assert found.evidence["layer_0"] == int((replay(found.policy, outputs) == 0).sum()) > 400
+    assert found.evidence["layer_0"] + sum(found.evidence["exit_histogram"]) == 600
+    assert found.evidence["score"] == pytest.approx(1.0)
+    alone = calibrate(dataclasses.replace(outputs, words=None), labels.numpy(), {"drop-1": 0.01})["drop-1"]
+    assert alone.policy.words is None
+    assert found.evidence["mean_exit_layer"] < alone.evidence["mean_exit_layer"] / 2
+
+
+def test_words_that_are_sure_and_wrong_leave_layer_0_off() -> None:
+    outputs, labels = with_words(600)
+    assert outputs.words is not None
+    wrong = dataclasses.replace(outputs, words=outputs.words.flip(1))
+    assert calibrate(wrong, labels.numpy(), {"drop-1": 0.01})["drop-1"].policy.words is None
+
+
+def test_texts_that_leave_at_layer_0_are_compared_when_texts_drift() -> None:
+    outputs, labels = with_words(600)
+    found = calibrate(outputs, labels.numpy(), {"drop-1": 0.01})["drop-1"]
+    exit_layer = replay(found.policy, outputs).numpy()
+    same = check("drop-1", found.evidence, exit_layer, exit_confidence(outputs, exit_layer))
+    assert same.p_value > 0.2
+    assert outputs.words is not None
+    unsure = dataclasses.replace(outputs, words=torch.full_like(outputs.words, 0.5))
+    later = replay(found.policy, unsure).numpy()
+    assert check("drop-1", found.evidence, later, exit_confidence(unsure, later)).p_value < 0.01

@@ -163,14 +163,24 @@ def _regression() -> Any:
 
 
 def _temperature(logits: Floats, targets: NDArray[Any]) -> float:
-    """Return the temperature under which texts held out are likeliest (Guo et al. 2017, arXiv:1706.04599)."""
+    """Return the temperature under which texts held out are likeliest (Guo et al. 2017, arXiv:1706.04599).
+
+    As in Platt's scaling (1999), a label counts as right with a chance of (n + 1) / (n + 2) only: that n texts are
+    all told right does not make the next one certain.
+    """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_expit, log_softmax
+
+    doubt = 1 / (len(targets) + 2)
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         if targets.ndim == 2:
-            return float(-np.where(targets >= 0.5, log_expit(scaled), log_expit(-scaled)).mean())
-        return float(-log_softmax(scaled, -1)[np.arange(len(targets)), targets].mean())
+            told = np.where(targets >= 0.5, scaled, -scaled)
+            return float(-((1 - doubt) * log_expit(told) + doubt * log_expit(-told)).mean())
+        chances = log_softmax(scaled, -1)
+        right = chances[np.arange(len(targets)), targets]
+        others = (chances.sum(-1) - right) / max(logits.shape[-1] - 1, 1)
+        return float(-((1 - doubt) * right + doubt * others).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))

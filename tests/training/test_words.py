@@ -1,0 +1,96 @@
+"""Layer 0 from training to use: fitted at the end, saved, calibrated, counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from elbert import Classifier, TrainSettings, train
+from elbert.data import Labels, TextDataset
+from elbert.errors import ModelError
+from elbert.evaluation.evaluate import evaluate
+from elbert.exits import make
+from elbert.training import start_model
+
+WORDS = {"good": "a fine and moving film", "bad": "a dull and empty film", "odd": "a strange but lovely film"}
+
+
+def reviews(seed: int, count: int) -> TextDataset:
+    """Reviews whose words tell their class."""
+    random = np.random.default_rng(seed)
+    names = sorted(WORDS)
+    rows = random.integers(0, 3, count).tolist()
+    texts = [f"{WORDS[names[row]]} number {seed * 10_000 + random.integers(0, 9_999)}" for row in rows]
+    return TextDataset(texts, rows, Labels("single_label_classification", tuple(names)), "reviews")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model trained for one epoch on texts whose words tell everything."""
+    data, settings = reviews(0, 120), TrainSettings(epochs=1, max_length=32)
+    model, tokenizer = start_model("random-tiny", data, settings)
+    out = tmp_path_factory.mktemp("words") / "model"
+    train(model, tokenizer, data, None, settings, out, progress=False)
+    return out
+
+
+def test_training_leaves_a_layer_0_that_is_off_until_somebody_asks_for_it(folder: Path) -> None:
+    classifier = Classifier.from_pretrained(folder)
+    assert classifier.words is not None
+    texts = reviews(1, 20).texts
+    assert min(each.exit_layer for each in classifier.predict(texts)) >= 1
+    early = classifier.predict(texts, policy={"name": "full", "words": 0.5})
+    assert {each.exit_layer for each in early} == {0}
+    assert [each.label for each in early] == [sorted(WORDS)[label] for label in reviews(1, 20).labels or []]
+
+
+def test_a_policy_with_layer_0_answers_so_from_the_saved_folder(folder: Path, tmp_path: Path) -> None:
+    classifier = Classifier.from_pretrained(folder)
+    classifier.keep("by-words", make("full", words=0.9))
+    classifier.save_policies(tmp_path / "kept")
+    again = Classifier.from_pretrained(tmp_path / "kept")
+    test = reviews(3, 60)
+    assert {each.exit_layer for each in again.predict(test.texts)} == {0}
+    result = evaluate(again, test, repeats=1)
+    assert result.layer_0 == 60
+    assert result.score == 1.0
+    assert sum(result.exit_histogram) == 0
+    assert result.layer_0_cost is not None
+    assert result.mean_exit_layer == pytest.approx(result.layer_0_cost)
+    assert json.loads(json.dumps(result.to_dict()))["layer_0"] == 60
+
+
+def test_layer_0_can_be_left_out_and_values_have_none(tmp_path: Path) -> None:
+    data, settings = reviews(0, 60), TrainSettings(epochs=1, max_length=32, words=False)
+    model, tokenizer = start_model("random-tiny", data, settings)
+    train(model, tokenizer, data, None, settings, tmp_path / "without", progress=False)
+    assert Classifier.from_pretrained(tmp_path / "without").words is None
+    values: Any = [float(row) for row in range(60)]
+    data = TextDataset(data.texts, values, Labels("regression", ()), "values")
+    model, tokenizer = start_model("random-tiny", data, TrainSettings(epochs=1))
+    train(model, tokenizer, data, None, TrainSettings(epochs=1, max_length=32), tmp_path / "values", progress=False)
+    assert Classifier.from_pretrained(tmp_path / "values").words is None
+
+
+@pytest.mark.parametrize("damage", ["no tensors", "other classes", "no safetensors"])
+def test_a_damaged_layer_0_is_one_line_that_names_the_file(folder: Path, tmp_path: Path, damage: str) -> None:
+    Classifier.from_pretrained(folder).save_policies(tmp_path / "model")
+    path = tmp_path / "model" / "words.safetensors"
+    tensors = load_file(path)
+    if damage == "no safetensors":
+        path.write_bytes(b"nothing")
+    elif damage == "no tensors":
+        save_file({"weight": tensors["weight"]}, path)
+    else:
+        narrow = {
+            name: values[..., :2].copy() if name in ("weight", "bias") else values for name, values in tensors.items()
+        }
+        save_file(narrow, path)
+    with pytest.raises(ModelError, match=r"words\.safetensors") as refused:
+        Classifier.from_pretrained(tmp_path / "model")
+    assert "\n" not in str(refused.value)
