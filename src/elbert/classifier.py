@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex, get_args, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -639,7 +639,7 @@ def _words_of(name: str, num_labels: int) -> WordModel | None:
 
 def _check_batch_size(batch_size: int) -> None:
     """Raise UsageError where it is no whole number of 1 or more."""
-    if not isinstance(batch_size, SupportsIndex) or batch_size < 1:
+    if not hasattr(batch_size, "__index__") or batch_size < 1:
         raise UsageError(f"batch_size is {batch_size!r}; allowed: a whole number of 1 or more")
 
 

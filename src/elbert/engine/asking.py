@@ -11,7 +11,6 @@ from elbert.engine.deciding import Bools, Said, to_ask
 from elbert.engine.recorder import Recorder
 from elbert.engine.rows.blocks import Integers
 from elbert.engine.rows.packed import Rows
-from elbert.exits.ops import to_numpy
 from elbert.exits.scores import probabilities
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput
@@ -47,9 +46,9 @@ class Exits:
         logits, pooled = self._heads(cls, rows.depth if everyone else rows.depth[asked])
         if self._recorder is not None:
             self._recorder.write(rows, logits, pooled)
-        kind, said = self._weights.problem_type, to_numpy(logits)
+        kind, said = self._weights.problem_type, logits.cpu().numpy()
         needed = any("pooled" in group.policy.needs for group in rows.memory.groups)
-        read = to_numpy(pooled) if needed else None
+        read = pooled.cpu().numpy() if needed else None
         return Said(asked, ExitOutput(probabilities(said, kind), said, read, kind))
 
     def _heads(self, cls: Tensor, depth: Integers) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ Works on arrays of the host: an exit is a few numbers a row, and numpy's operati
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,12 @@ class Said:
 
     rows: Integers
     output: ExitOutput
+
+    def places(self, rows: Integers) -> Integers:
+        """Return where in `output` what was said of these rows is, for rows that were asked, ascending."""
+        if len(self.rows) == self.rows[-1] + 1:
+            return rows  # everybody up to the last one was asked
+        return np.searchsorted(self.rows, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +80,10 @@ def to_ask(rows: Rows, hurried: Bools | None) -> Integers:
         rows: they have just run a layer.
         hurried: [rows] who is to leave at once; None for nobody.
     """
-    if len(rows.memory.groups) == 1:
-        first: Any = rows.memory.groups[0].first
-    else:
-        first = np.array([group.first for group in rows.memory.groups])[rows.memory.member]
-    if np.ndim(first) == 0 and first <= 1:
+    groups = rows.memory.groups
+    if all(group.first <= 1 for group in groups):
         return np.arange(rows.count)
+    first = np.array([group.first for group in groups])[rows.memory.member]
     asked = (rows.depth >= first) | (rows.depth >= rows.last)
     return np.flatnonzero(asked if hurried is None else asked | hurried)
 
@@ -101,18 +106,16 @@ def decide(rows: Rows, said: Said, num_layers: int, hurried: Bools | None) -> Ve
     leave = asked.fired | (rows.depth >= rows.last)
     if hurried is not None:
         leave |= hurried
-    gone = np.flatnonzero(leave & ~asked.failed)
-    stays = np.flatnonzero(~(leave | asked.failed))
-    kept = [_kept(group, shown, stays) for group, shown in groups]
+    staying = ~(leave | asked.failed)
+    gone, stays = (leave & ~asked.failed).nonzero()[0], staying.nonzero()[0]
+    kept = [_kept(group, staying[shown]) for group, shown in groups]
     cause = tuple(_cause(rows, row, num_layers, asked.fired, hurried) for row in gone.tolist())
     return Verdict(gone, cause, stays, without_empty(kept, rows.memory.member[stays]), asked.failures)
 
 
-def _kept(group: Group, shown: Integers, stays: Integers) -> Group:
-    """Return the group, whose state is of the rows `shown`, with the state of those that stay."""
-    if not group.state or (len(shown) == len(stays) and np.array_equal(shown, stays)):
-        return group
-    return group.keep(np.flatnonzero(np.isin(shown, stays)))
+def _kept(group: Group, staying: Bools) -> Group:
+    """Return the group with the state of those of its rows that stay."""
+    return group if not group.state or staying.all() else group.keep(staying.nonzero()[0])
 
 
 def _cause(rows: Rows, row: int, num_layers: int, fired: Bools, hurried: Bools | None) -> Cause:
@@ -125,7 +128,7 @@ def _cause(rows: Rows, row: int, num_layers: int, fired: Bools, hurried: Bools |
 
 def _fail_what_is_not_finite(rows: Rows, said: Said, asked: _Asked) -> None:
     logits = said.output.logits
-    if np.isfinite(logits.sum()):
+    if math.isfinite(logits.sum()):
         return
     bad = said.rows[~np.isfinite(logits).all(1)]
     names = [(f"text {rows.index[row] + 1}", int(rows.depth[row]), [int(rows.index[row])]) for row in bad]
@@ -138,17 +141,14 @@ def _ask(rows: Rows, number: int, said: Said, num_layers: int, asked: _Asked) ->
     Returns:
         The group with its new state, and the rows, ascending, that this state is of.
     """
-    memory = rows.memory
-    group, alone = memory.groups[number], len(memory.groups) == 1
-    shown = (rows.depth >= group.first) & (rows.depth < num_layers) & ~asked.failed
-    which = np.flatnonzero(shown if alone else shown & (memory.member == number))
-    own = np.arange(rows.count) if alone else memory.rows_of(number)
+    group, own = rows.memory.groups[number], rows.memory.rows_of(number)
+    which = _shown(rows, group, own, num_layers, asked)
     if not len(which):
         return group, own
-    at = which if len(said.rows) == rows.count else np.searchsorted(said.rows, which)
     state = group.state if len(which) == len(own) else group.keep(np.searchsorted(own, which)).state
     try:
-        leave, state = group.policy.update(state, _part(said.output, at), rows.depth[which])
+        depth = rows.depth if len(which) == rows.count else rows.depth[which]
+        leave, state = group.policy.update(state, _part(said, which), depth)
         asked.fired[which] = _checked(leave, len(which))
     except Exception as error:  # noqa: BLE001 - anybody's code: its mistakes are its own rows'
         asked.fail(
@@ -158,10 +158,22 @@ def _ask(rows: Rows, number: int, said: Said, num_layers: int, asked: _Asked) ->
     return Group(group.policy, group.first, state), which
 
 
-def _part(output: ExitOutput, at: Integers) -> ExitOutput:
-    """Return what was said at these places, ascending."""
-    if len(at) == len(output.logits):
+def _shown(rows: Rows, group: Group, own: Integers, num_layers: int, asked: _Asked) -> Integers:
+    """Return the rows, of a group's `own`, whose exits its policy is shown."""
+    if len(own) == rows.count and not asked.failures:
+        depths = rows.depth.tolist()
+        if group.first <= min(depths) and max(depths) < num_layers:
+            return own
+    depth = rows.depth[own]
+    return own[(depth >= group.first) & (depth < num_layers) & ~asked.failed[own]]
+
+
+def _part(said: Said, which: Integers) -> ExitOutput:
+    """Return what was said of these rows."""
+    output = said.output
+    if len(which) == len(said.rows):
         return output
+    at = said.places(which)
     pooled = None if output.pooled is None else output.pooled[at]
     return ExitOutput(output.probs[at], output.logits[at], pooled, output.problem_type)
 

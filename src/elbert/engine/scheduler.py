@@ -188,7 +188,7 @@ class Scheduler:
             if len(verdict.stays):
                 self._pools.put(stepped.going_on(verdict.stays, verdict.memory))
             if len(verdict.gone):
-                gone, at, output = verdict.gone, np.searchsorted(said.rows, verdict.gone), said.output
+                gone, at, output = verdict.gone, said.places(verdict.gone), said.output
                 answers = (output.logits[at], output.probs[at])
                 pieces.append((stepped.index[gone], stepped.ran[gone], *answers, verdict.cause))
         return pieces

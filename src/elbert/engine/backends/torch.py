@@ -20,33 +20,31 @@ from elbert.engine.layers.int8 import check_int8, measure_ranges, prepare_int8
 from elbert.engine.layers.linear import Linear, packs
 from elbert.engine.layers.places import Places
 from elbert.engine.rows.packed import Layout
-from elbert.modeling.weights import EncoderWeights, HeadWeights, LayerWeights, Norm, converted
+from elbert.modeling.activations import Activation, activation
+from elbert.modeling.weights import EncoderWeights, HeadWeights, LayerWeights, converted
 
 _Weights = TypeVar("_Weights")
-
-# Rows of [CLS] are rounded up to a multiple of this, for the same reason as packed tokens.
-_HEAD_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """One exit, prepared for the machine; the last product is too small to gain."""
+    """One exit. Its products are plain: for a few rows on cold caches a prepared one takes twice as long."""
 
-    dense: Linear
-    out_weight: Tensor
-    out_bias: Tensor | None
-    final_norm: Norm | None
-    norm: Norm | None
+    weights: HeadWeights
+    act: Activation
 
     @classmethod
     def prepare(cls, head: HeadWeights) -> _Head:
-        dense = Linear(head.dense, act=head.activation)
-        return cls(dense, head.out.weight, head.out.bias, head.final_norm, head.norm)
+        return cls(head, activation(head.activation))
 
-    def pooled(self, cls: Tensor) -> Tensor:
-        """Return [rows, H] for `cls` [rows, H], both fp32."""
-        pooled = self.dense(cls if self.final_norm is None else TORCH.norm(cls, self.final_norm))
-        return pooled if self.norm is None else TORCH.norm(pooled, self.norm)
+    def __call__(self, cls: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (logits [rows, C], pooled [rows, H]) for `cls` [rows, H], all fp32."""
+        head = self.weights
+        given = cls if head.final_norm is None else TORCH.norm(cls, head.final_norm)
+        pooled = self.act(F.linear(given, head.dense.weight, head.dense.bias))
+        if head.norm is not None:
+            pooled = TORCH.norm(pooled, head.norm)
+        return F.linear(pooled, head.out.weight, head.out.bias), pooled
 
 
 class TorchBackend:
@@ -109,12 +107,20 @@ class TorchBackend:
         table = self.embedding
         hidden = F.embedding(ids, table.word)
         if table.position is not None:
-            hidden = hidden + F.embedding(layout.positions() + table.position_offset, table.position)
+            hidden = hidden + self._placed(table.position, layout)
         if table.token_type is not None:
             hidden = hidden + (
                 table.token_type[0] if token_types is None else F.embedding(token_types, table.token_type)
             )
         return self.normed(hidden)
+
+    def _placed(self, position: Tensor, layout: Layout) -> Tensor:
+        """Return [size, E], the embeddings of places; of one row they lie behind one another as they are."""
+        start = self.embedding.position_offset
+        end = start + layout.size
+        if layout.rows == 1 and end <= len(position):
+            return position[start:end]
+        return F.embedding(layout.positions() + start, position)
 
     def normed(self, summed: Tensor) -> Tensor:
         """Return [..., H] for the sums [..., E] of a token's embeddings: norm and projection."""
@@ -132,10 +138,7 @@ class TorchBackend:
 
     def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""
-        head, rows = self._heads[depth], len(cls)
-        filler = -rows % _HEAD_ROWS if rows > 1 else 0
-        pooled = head.pooled(F.pad(cls, (0, 0, 0, filler)).float() if filler else cls.float())[:rows]
-        return F.linear(pooled, head.out_weight, head.out_bias), pooled
+        return self._heads[depth](cls.float())
 
 
 def _on(weights: _Weights, dtype: torch.dtype, device: torch.device) -> _Weights:

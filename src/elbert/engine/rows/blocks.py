@@ -79,7 +79,9 @@ def blocks_of(lengths: Integers, starts: Integers, size: int, device: torch.devi
             few. They can then be computed by kernels that plan for every shape, and no row is computed otherwise for
             who is beside it.
     """
-    order = np.argsort(-lengths, kind="stable") if len(lengths) > 1 else np.zeros(1, np.int64)
+    if len(lengths) == 1 and not (apart and lengths[0] > SHORT):
+        return Blocks((Block(0, 1, int(lengths[0]), None),), size, None, None)
+    order = np.argsort(-lengths, kind="stable")
     ordered = lengths[order]
     long = int((ordered > SHORT).sum()) if apart else 0
     sizes = _sizes(ordered[:long]) + _sizes(ordered[long:]) if device.type == "cpu" else [len(ordered)]

@@ -67,6 +67,9 @@ class Memory:
             num_labels: C of the model.
         """
         distinct = {id(policy): policy for policy in policies}
+        if len(distinct) == 1:
+            group = Group.start(policies[0], len(policies), num_layers, num_labels)
+            return cls((group,), np.zeros(len(policies), np.int64))
         number = {key: place for place, key in enumerate(distinct)}
         member = np.array([number[id(policy)] for policy in policies])
         counts = np.bincount(member).tolist()
@@ -75,7 +78,7 @@ class Memory:
 
     def rows_of(self, group: int) -> Integers:
         """Return the numbers of a group's rows, ascending."""
-        return np.flatnonzero(self.member == group)
+        return np.arange(len(self.member)) if len(self.groups) == 1 else np.flatnonzero(self.member == group)
 
     def keep(self, stays: Integers) -> Memory:
         """Return the memory of the rows `stays` ([n] row numbers, ascending)."""
@@ -104,6 +107,8 @@ class Memory:
 
 def without_empty(groups: Sequence[Group], member: Integers) -> Memory:
     """Return the memory of these groups, but for those that no row is a `member` of any more."""
+    if len(groups) == 1:
+        return Memory(tuple(groups) if len(member) else (), member)
     counts = np.bincount(member, minlength=len(groups))
     kept = np.flatnonzero(counts)
     if len(kept) == len(groups):

@@ -9,7 +9,7 @@ where a call costs a fraction of a tensor operation. This module moves rows; it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 
@@ -134,11 +134,14 @@ class Rows:
 
     def stepped(self, hidden: Tensor, layout: Layout) -> Rows:
         """Return the rows after a layer that left them so."""
-        return replace(self, hidden=hidden, layout=layout, depth=self.depth + 1, ran=self.ran + 1)
+        depth, ran = self.depth + 1, self.ran + 1
+        return Rows(hidden, layout, self.index, self.arrived, depth, ran, self.last, self.memory)
 
     def going_on(self, stays: Integers, memory: Memory) -> Rows:
         """Return the rows `stays` ([n] row numbers, ascending, n >= 1) with their new memory."""
-        return replace(self, memory=memory) if len(stays) == self.count else self.keep(stays, memory)
+        if len(stays) < self.count:
+            return self.keep(stays, memory)
+        return Rows(self.hidden, self.layout, self.index, self.arrived, self.depth, self.ran, self.last, memory)
 
     def keep(self, stays: Integers, memory: Memory | None = None) -> Rows:
         """Return only the rows `stays` ([n] row numbers, ascending, n >= 1), with their memory where it is another."""
