@@ -7,6 +7,7 @@ Made anew it draws the same once more; `Ours.begin` in the bench does so before 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,10 +65,11 @@ class Drawn(ExitPolicy):
         if self.by_content:
             return {**rule, "drawn": np.zeros(rows, np.int64)}
         seen: list[int] = self._seen  # type: ignore[attr-defined]
-        numbers = np.arange(seen[0], seen[0] + rows) * _GOLDEN % 1
+        edges: list[float] = self._edges.tolist()  # type: ignore[attr-defined]
+        numbers = range(seen[0], seen[0] + rows)
         seen[0] += rows
-        drawn = np.minimum(np.searchsorted(self._edges, numbers, side="right") + 1, self.layers)  # type: ignore[attr-defined]
-        return {**rule, "drawn": drawn}
+        layers = [min(bisect_right(edges, number * _GOLDEN % 1) + 1, self.layers) for number in numbers]
+        return {**rule, "drawn": np.array(layers)}
 
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compute ELBERT's rule, then do as drawn."""

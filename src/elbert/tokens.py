@@ -29,7 +29,9 @@ def arrivals(texts: Iterable[Text], tokenizer: Any, max_length: int, truncated: 
         UsageError: a table is given for its texts; or a text is something else, or holds what is no character, and the
             line names its place.
     """
-    if isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names"):
+    if not isinstance(texts, list) and (
+        isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names")
+    ):
         kind = type(texts).__name__  # walking over it would give the names of its columns
         raise UsageError(f"texts are of type {kind}, which holds columns; give the texts alone, such as data['text']")
     try:

@@ -7,6 +7,7 @@ at one depth of a BERT. Nobody waits for ever: a row whose pool doesn't fill up 
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from itertools import pairwise
 
 import numpy as np
 
@@ -131,13 +132,14 @@ class Pools:
 
 def _fitting(lengths: Integers, tokens: int) -> int:
     """Return how many rows of these lengths, in order, have at most `tokens` tokens together."""
+    if lengths.sum() <= tokens:
+        return len(lengths)
     return int(np.searchsorted(lengths.cumsum(), tokens, side="right"))
 
 
 def _pool_of(weights: EncoderWeights) -> list[int]:
     """Number the layers so that neighbours with the very same weights share a number: one pool each."""
     pool_of = [0]
-    for before, here in zip(weights.layers, weights.layers[1:], strict=False):
-        same = len(before) == len(here) and all(a is b for a, b in zip(before, here, strict=True))
-        pool_of.append(pool_of[-1] if same else pool_of[-1] + 1)
+    for before, here in pairwise(weights.layers):  # layers are equal where they are the same object
+        pool_of.append(pool_of[-1] if before == here else pool_of[-1] + 1)
     return pool_of

@@ -288,6 +288,7 @@ class Scheduler:
     def _rows(self, arrivals: Sequence[Arrival]) -> Rows:
         """Embed texts and start the memory of their policies."""
         count, layers = len(arrivals), self._weights.num_layers
+        none = np.zeros(count, np.int64)
         layout = Layout(np.array([len(arrival.ids) for arrival in arrivals]), self._backend.device)
         ids = layout.packed(arrival.ids for arrival in arrivals)
         types = None
@@ -297,9 +298,9 @@ class Scheduler:
             hidden=self._backend.embed(ids, types, layout),
             layout=layout,
             index=np.array([arrival.index for arrival in arrivals]),
-            arrived=np.full(count, self._admitted) + np.arange(count),
-            depth=np.zeros(count, np.int64),
-            ran=np.zeros(count, np.int64),
+            arrived=np.arange(self._admitted, self._admitted + count),
+            depth=none,
+            ran=none,
             last=np.array([arrival.last_layer or layers for arrival in arrivals]),
             memory=Memory.start(
                 [arrival.policy or self._policy for arrival in arrivals], layers, self._weights.num_labels

@@ -94,8 +94,9 @@ def softmax(logits: Array) -> Array:
     """Return softmax over the last axis."""
     if not isinstance(logits, np.ndarray):
         return logits.softmax(-1)
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    powers = np.exp(logits - np.maximum.reduce(logits, -1, keepdims=True))
+    powers /= np.add.reduce(powers, -1, keepdims=True)
+    return powers
 
 
 def sigmoid(logits: Array) -> Array:

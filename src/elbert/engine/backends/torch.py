@@ -105,17 +105,15 @@ class TorchBackend:
     def embed(self, ids: Tensor, token_types: Tensor | None, layout: Layout) -> Tensor:
         """Return [size, H] for packed `ids` ([size] int64, see `Layout.packed`); `token_types` None means all zero."""
         table = self.embedding
-        hidden = F.embedding(ids, table.word)
+        hidden = table.word.index_select(0, ids)
         if table.position is not None:
-            hidden = hidden + self._placed(table.position, layout)
+            hidden += self._placed(table.position, layout)
         if table.token_type is not None:
-            hidden = hidden + (
-                table.token_type[0] if token_types is None else F.embedding(token_types, table.token_type)
-            )
+            hidden += table.token_type[0] if token_types is None else F.embedding(token_types, table.token_type)
         return self.normed(hidden)
 
     def _placed(self, position: Tensor, layout: Layout) -> Tensor:
-        """Return [size, E], the embeddings of places; of one row they lie behind one another as they are."""
+        """Return [size, E], the embeddings of places; those of one row lie behind one another in the table."""
         start = self.embedding.position_offset
         end = start + layout.size
         if layout.rows == 1 and end <= len(position):

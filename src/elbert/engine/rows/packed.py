@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 import torch
@@ -82,8 +82,8 @@ class Layout:
 
     def packed(self, numbers: Iterable[Sequence[int]]) -> Tensor:
         """Return [size] int64: the numbers of every row's tokens, such as their ids; filler is 0."""
-        one_after_another = np.fromiter(chain.from_iterable(numbers), np.int64, self.tokens)
-        return on_device(filled(one_after_another, self.size), self.device)
+        filler = repeat(0, self.size - self.tokens)
+        return on_device(np.fromiter(chain(chain.from_iterable(numbers), filler), np.int64, self.size), self.device)
 
     def tokens_of(self, rows: Integers) -> Tensor:
         """Return where the tokens of `rows` ([n] row numbers) lie, in that order of rows, with filler behind."""
