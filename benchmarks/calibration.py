@@ -5,8 +5,14 @@
 A corpus is MODEL=DATA[:SPLIT]. Its recorded texts are taken for the whole world: calibration texts are drawn from them
 with replacement, so the true gap of every policy is known and every draw is as independent as the promise asks for. The
 synthetic worlds put the gap of most policies a hair above the promise, where a promise is broken most easily. A promise
-is broken where the policy chosen truly loses more than it says; at most 1 - confidence of the draws may do that. Prints
-a table, then one JSON line.
+is broken where the policy chosen truly loses more than it says; at most 1 - confidence of the draws may do that.
+
+    python benchmarks/calibration.py runs/thin=CORPORA/ag_news:test --thin World --sizes 10000 --max-drops 0.05 \
+        --draws 200 --no-synthetic
+
+`--thin LABEL` measures a rare class instead: so large a part of every draw as --share says is of that class, whatever
+its share of the recorded texts. Beside the plain promise stands the one that protects the class; both are asked how
+often the class's recall lost no more than was promised, and how much it lost. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ import torch
 
 from elbert import Classifier, load_data
 from elbert.calibration.losses import Losses, label_losses
+from elbert.calibration.parts import Parts
 from elbert.calibration.paths import path
 from elbert.calibration.search import choose, learned_order
 from elbert.exits import make, replay
@@ -34,11 +41,13 @@ Pick = Callable[[Any, Any, float, float], "int | None"]
 
 @dataclass(frozen=True)
 class World:
-    """Texts whose losses are all known: exit_layer [P, N] of every policy, by_exit [N, M] of every exit."""
+    """Texts whose losses are all known: exit_layer [P, N] of every policy, by_exit [N, M] of every exit, labels [N]."""
 
     name: str
     exit_layer: Any
     by_exit: Any
+    labels: Any = None
+    classes: tuple[str, ...] = ()
 
     @property
     def gap(self) -> Any:
@@ -58,9 +67,11 @@ def recorded(name: str, model: str, source: str, split: str, cache: Path) -> Wor
         policies = path(make("elbert"), layers, classes, task_of(outputs.problem_type, classes)).policies
         exit_layer = np.stack([replay(policy, outputs).numpy() for policy in policies])
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, exit_layer=exit_layer, by_exit=label_losses(outputs, dataset.labels, "accuracy").by_exit)
+        by_exit = label_losses(outputs, dataset.labels, "accuracy").by_exit
+        named = {"labels": np.asarray(dataset.labels), "classes": np.asarray(classifier.labels.names)}
+        np.savez(kept, exit_layer=exit_layer, by_exit=by_exit, **named)
     with np.load(kept) as content:
-        return World(name, content["exit_layer"], content["by_exit"])
+        return World(name, *(content[key] for key in ("exit_layer", "by_exit", "labels")), tuple(content["classes"]))
 
 
 def synthetic(max_drop: float, won: float, texts: int = 200_000) -> World:
@@ -141,6 +152,40 @@ def measure(world: World, n: int, max_drop: float, options: argparse.Namespace) 
     return rows_out
 
 
+def measure_thin(world: World, n: int, max_drop: float, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Calibrate on draws in which one class is rare, with a plain promise and with one that protects it."""
+    if options.thin not in world.classes:
+        raise SystemExit(f"--thin {options.thin!r} is no class of {world.name}; allowed: {', '.join(world.classes)}")
+    generator, member = np.random.default_rng(options.seed), world.labels == world.classes.index(options.thin)
+    losses, level = Losses(world.by_exit, "", "paired"), 1 - options.confidence
+    differences = np.stack([losses.differences(layers) for layers in world.exit_layer])
+    gap, full = differences[:, member].mean(1), 1 - world.by_exit[member, -1].mean()
+    weights = np.where(member, options.share / member.sum(), (1 - options.share) / (~member).sum())
+    depth, layers = world.exit_layer @ weights, world.by_exit.shape[1]
+    picks: dict[str, list[int | None]] = {"plain": [], "protected": []}
+    for _ in range(options.draws):
+        rows = generator.choice(len(weights), n, p=weights)
+        drawn = Losses(world.by_exit[rows], "", "paired")
+        for name, classes in (("plain", ()), ("protected", ((member[rows], drawn),))):
+            parts = Parts(drawn, "paired", classes)
+            picks[name].append(choose(world.exit_layer[:, rows], parts, max_drop, level).index)
+    rows_out = []
+    for name, chosen in picks.items():
+        lost = np.array([0.0 if place is None else gap[place] for place in chosen])
+        mean = float(np.mean([layers if place is None else depth[place] for place in chosen]))
+        row = {"world": world.name, "class": options.thin, "share": options.share, "n": n, "max_drop": max_drop}
+        row |= {"promise": name, "kept": float((lost <= max_drop + 1e-12).mean()), "full_depth_recall": float(full)}
+        row |= {"recall_lost": float(lost.mean()), "recall_lost_at_most": float(lost.max())}
+        row |= {"layer_speedup": layers / mean, "full_depth": float(np.mean([place is None for place in chosen]))}
+        rows_out.append(row)
+        print(
+            f"{world.name:<20}{n:>6}{max_drop:>7.3f}  {name:<22}{row['kept']:>8.1%}{full:>9.3f}"
+            f"{row['recall_lost']:>9.3f}{row['recall_lost_at_most']:>9.3f}{row['layer_speedup']:>8.2f}x",
+            flush=True,
+        )
+    return rows_out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpora", nargs="*", metavar="MODEL=DATA[:SPLIT]", help="a trained model and labelled texts")
@@ -152,12 +197,18 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="some only")
     parser.add_argument("--no-synthetic", action="store_true", help="leave the synthetic worlds out")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--thin", metavar="LABEL", help="a class that is made rare in every draw")
+    parser.add_argument("--share", type=float, default=0.01, help="of its texts in a draw")
     options = parser.parse_args()
-    print(f"{'texts':<20}{'n':>6}{'drop':>7}  {'method':<22}{'broken':>8}{'speedup':>9}{'best':>9}{'none':>8}")
+    if options.thin:
+        columns = "".join(f"{name:>9}" for name in ("recall", "lost", "most", "speedup"))
+        print(f"{'texts':<20}{'n':>6}{'drop':>7}  {'promise':<22}{'kept':>8}{columns}")
+    else:
+        print(f"{'texts':<20}{'n':>6}{'drop':>7}  {'method':<22}{'broken':>8}{'speedup':>9}{'best':>9}{'none':>8}")
     rows: list[dict[str, Any]] = []
     for n in options.sizes:
         for max_drop in options.max_drops:
-            for won in () if options.no_synthetic else (0.0, 0.02):
+            for won in () if options.no_synthetic or options.thin else (0.0, 0.02):
                 rows += measure(synthetic(max_drop, won), n, max_drop, options)
     for corpus in options.corpora:
         model, _, source = corpus.partition("=")
@@ -165,7 +216,7 @@ def main() -> None:
         world = recorded(Path(model).name, model, source, split or "dev", options.cache)
         for n in options.sizes:
             for max_drop in options.max_drops:
-                rows += measure(world, n, max_drop, options)
+                rows += (measure_thin if options.thin else measure)(world, n, max_drop, options)
     machine = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__}
     settings = {"draws": options.draws, "confidence": options.confidence, "seed": options.seed}
     print(json.dumps({"benchmark": "calibration", **machine, **settings, "rows": rows}))

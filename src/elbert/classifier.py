@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from elbert.calibration import Calibration, Drift, calibrate, check, exit_confidence
 from elbert.calibration.misfit import misfit
+from elbert.calibration.parts import protected_classes
 from elbert.calibration.promises import check_request, default_name, promises
 from elbert.calibration.rare import rare_classes
 from elbert.calibration.seen import check_unseen
@@ -390,6 +391,10 @@ class Classifier:
         on_texts: Callable[[int], object] | None = None,
         on_policy: Callable[[], object] | None = None,
         allow_seen: bool = False,
+        protect: Sequence[str] = (),
+        per_class: bool = False,
+        conditional: bool = False,
+        abstain: bool = False,
     ) -> dict[str, Calibration]:
         """Find the fastest policies that give up less than was promised, and keep them with their evidence, see docs.
 
@@ -410,6 +415,11 @@ class Classifier:
             on_texts: called with a count of texts whenever so many more are recorded.
             on_policy: called after every policy tried.
             allow_seen: only warn where the model was trained on some of these texts.
+            protect: names of classes whose recall may not lose `max_drop` either, each by itself.
+            per_class: protect every class so.
+            conditional: keep the promise also among the texts that leave at any one layer or before it.
+            abstain: keep three tenths of the texts aside to test how sure an answer must be, see the evidence's
+                `abstain`.
 
         Returns:
             Each policy with its evidence, by name; full depth, not `guaranteed`, where no test passed.
@@ -423,11 +433,20 @@ class Classifier:
         search: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric}
         check_request(self.problem_type, promised, **search)
         dataset = self._dataset(texts, labels)
+        guarded = protected_classes(
+            protect,
+            self.labels.names,
+            per_class=per_class,
+            labelled=dataset.labels is not None,
+            has_classes=task_of(self.problem_type, self.labels.num_labels).has_classes,
+        )
+        search |= {"protect": guarded, "conditional": conditional, "abstain": abstain}
         sha256 = fingerprint(dataset.texts, dataset.labels)
         check_unseen(self.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)
         pooled = "pooled" in get(policy).needs
         outputs = self.record(dataset.texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
-        about = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
+        about: dict[str, Any] = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
+        about["protect"] = [self.labels.names[index] for index in guarded]
         found = {
             key: replace(each, evidence={**each.evidence, **about})
             for key, each in calibrate(outputs, dataset.labels, promised, on_policy=on_policy, **search).items()

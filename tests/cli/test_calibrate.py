@@ -210,3 +210,18 @@ def test_the_model_card_says_what_is_promised(run: Run, own: Path, held_out: Pat
     assert card.startswith("# A model\n\n## Exits\n")
     assert "`drop-30` | at confidence 0.9" in card
     assert "None is calibrated" not in card
+
+
+def test_protected_classes_stand_in_the_evidence_by_name_and_an_unknown_one_is_refused(
+    run: Run, refused: Refused, own: Path, held_out: Path
+) -> None:
+    assert run("calibrate", own, held_out, "--max-drop", 0.3, "--protect", "pos", "--abstain", "--conditional")[0] == 0
+    evidence = json.loads((own / "elbert.json").read_text())["calibration"]["drop-30"]
+    assert (evidence["protect"], evidence["conditional"], evidence["abstain_on"]) == (["pos"], True, 90)
+    assert 0 < evidence["protected_texts"][0] < evidence["tested_on"] == 147
+    assert "unknown class 'poss' to protect; did you mean 'pos'" in refused(
+        "calibrate", own, held_out, "--protect", "poss"
+    )
+    run("calibrate", own, held_out, "--max-drop", 0.3, "--per-class")
+    evidence = json.loads((own / "elbert.json").read_text())["calibration"]["drop-30"]
+    assert (evidence["protect"], evidence["protected_texts"]) == (["neg", "pos"], [150, 150])

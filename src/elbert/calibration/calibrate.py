@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,11 @@ from elbert.calibration.confidence import abstention, describe_exits
 from elbert.calibration.drift import exit_confidence, summarize
 from elbert.calibration.learned import fit_aside
 from elbert.calibration.losses import Losses, agreement_losses, label_losses, value_range
+from elbert.calibration.notes import note, rounded
+from elbert.calibration.parts import Parts, class_parts
 from elbert.calibration.paths import path
 from elbert.calibration.promises import LADDER, check_request
-from elbert.calibration.search import Choice, choose, learned_order, texts_needed
+from elbert.calibration.search import choose, learned_order, texts_needed
 from elbert.errors import DataError
 from elbert.exits import ExitPolicy, make, replay
 from elbert.results import LayerOutputs
@@ -27,9 +29,9 @@ from elbert.tasks import task_of
 
 AGREEMENT = "agreement"
 _FEWEST = 10
-# Share of the texts that an order is learned on where a family has none of its own, and that which fixes a scale.
-_ASIDE, _SCALE_ASIDE = 0.3, 0.1
-_DIGITS = 6
+# Share of the texts that an order is learned on where a family has none of its own, that which fixes a scale, and that
+# on which abstention is tested.
+_ASIDE, _SCALE_ASIDE, _ABSTAIN_ASIDE = 0.3, 0.1, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,9 @@ def calibrate(
     family: str = "elbert",
     metric: str | None = None,
     bound: str | None = None,
+    protect: Sequence[int] = (),
+    conditional: bool = False,
+    abstain: bool = False,
     seed: int = 0,
     on_policy: Callable[[], object] | None = None,
 ) -> dict[str, Calibration]:
@@ -82,6 +87,9 @@ def calibrate(
             weights of one that learns are fitted on texts put aside before.
         metric: what `score` is measured with. The promise itself is about the loss named in the evidence.
         bound: overrules the test, one of `search.BOUNDS`.
+        protect: indices of classes whose recall must keep the promise too, each by itself.
+        conditional: whether the promise must also hold among the texts that leave at layer l or before, for every l.
+        abstain: whether to test, on texts kept aside for it, how sure an answer must be to be right often enough.
         seed: of the texts put aside.
         on_policy: called after every replay, for a progress bar.
 
@@ -98,8 +106,21 @@ def calibrate(
     learned, unseen = fit_aside(family, outputs, labels, seed)
     if len(unseen) < given:
         outputs, labels = outputs.select(unseen), None if labels is None else np.asarray(labels)[unseen]
-    sample = _Sample(outputs, labels, metric, confidence, learned, given - len(unseen), bound, seed, on_policy)
+    asked = _Asked(confidence, bound, tuple(protect), conditional, abstain, seed)
+    sample = _Sample(outputs, labels, metric, asked, learned, given - len(unseen), on_policy)
     return {name: sample.calibrate(name, float(max_drop)) for name, max_drop in named.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of every promise; as in `calibrate`."""
+
+    confidence: float
+    bound: str | None
+    protect: tuple[int, ...]
+    conditional: bool
+    abstain: bool
+    seed: int
 
 
 class _Sample:
@@ -110,49 +131,55 @@ class _Sample:
         outputs: LayerOutputs,
         labels: ArrayLike | None,
         metric: str | None,
-        confidence: float,
+        asked: _Asked,
         learned: ExitPolicy,
         fitted_on: int,
-        bound: str | None,
-        seed: int,
         on_policy: Callable[[], object] | None,
     ) -> None:
-        self.outputs, self.confidence, self.learned, self.fitted_on = outputs, confidence, learned, fitted_on
-        self.level = 1 - confidence
+        self.outputs, self.asked, self.learned, self.fitted_on = outputs, asked, learned, fitted_on
+        self.level = 1 - asked.confidence
         self.n, self.layers, self.classes = outputs.probs.shape
         self.metric = metric_name(outputs.problem_type, metric)
         self.labels = None if labels is None else torch.as_tensor(np.asarray(labels))
-        self.shuffled = np.random.default_rng(seed).permutation(self.n)
+        self.shuffled = np.random.default_rng(asked.seed).permutation(self.n)
+        self.kept = math.ceil(_ABSTAIN_ASIDE * self.n) if asked.abstain else 0  # the first so many of them
         self.task = task_of(outputs.problem_type)
         self._replayed: dict[ExitPolicy, NDArray[np.int64]] = {make("full"): replay(make("full"), outputs).numpy()}
         self.losses = self._losses()
-        self.bound = bound or self.losses.bound
+        self.bound = asked.bound or self.losses.bound
+        classes = class_parts(outputs, self.labels, asked.protect) if self.labels is not None else ()
+        self.parts = Parts(self.losses, self.bound, classes, asked.conditional)
         self.on_policy = on_policy or (lambda: None)
         words = None if outputs.words is None else self.task.confidence(outputs.words)
         self.words = None if words is None else words.numpy()  # how sure layer 0 is of each text
-        self.exits: list[dict[str, Any]] = _rounded(describe_exits(outputs, self.losses, self.labels))
+        self.exits: list[dict[str, Any]] = rounded(describe_exits(outputs, self.losses, self.labels))
 
     def calibrate(self, name: str, max_drop: float) -> Calibration:
         """Search one promise's policy."""
         task = task_of(self.outputs.problem_type, self.classes)
         tried = path(self.learned, self.layers, self.classes, task, nothing=max_drop <= 0, words=self.words is not None)
-        exit_layer = np.stack([self._exit_layers(policy) for policy in tried.policies])
-        aside = self._aside(ordered=tried.ordered)
-        order = None if tried.ordered else learned_order(exit_layer, self.losses, max_drop, aside)
-        rows = np.setdiff1d(np.arange(self.n), aside)
-        choice = choose(exit_layer, self.losses, max_drop, self.level, order=order, rows=rows, bound=self.bound)
-        policy = make("full") if choice.index is None else tried.policies[choice.index]
+        ordered = tried.ordered and not self.asked.conditional  # along a path few leave at first, too few to test
+        aside = self._aside(ordered=ordered)
+        policies = self._later(tried.policies) if self.asked.conditional else tried.policies
+        exit_layer = np.stack([self._exit_layers(policy) for policy in policies])
+        order = None if ordered else learned_order(exit_layer, self.parts, max_drop, aside)
+        rows = np.setdiff1d(np.arange(self.n), [*aside, *self.shuffled[: self.kept]])
+        choice = choose(exit_layer, self.parts, max_drop, self.level, order=order, rows=rows)
+        policy = make("full") if choice.index is None else policies[choice.index]
         evidence = {
             "max_drop": max_drop,
-            "confidence": self.confidence,
+            "confidence": self.asked.confidence,
             "metric": self.metric if self.labels is not None else AGREEMENT,
             "control": AGREEMENT if self.labels is None else "labels",
             "loss": self.losses.about,
             "method": "learn-then-test, fixed sequence, "
-            + ("order given in advance" if tried.ordered else "order learned on texts put aside"),
+            + ("order given in advance" if ordered else "order learned on texts put aside"),
+            "protect": list(self.asked.protect),
+            "protected_texts": [int(members[rows].sum()) for members, _ in self.parts.classes],
+            "conditional": self.asked.conditional,
             "bound": self.bound,
             "family": self.learned.name,
-            "tried": len(tried.policies),
+            "tried": len(policies),
             "n": self.n,
             "tested_on": len(rows),
             **({"fitted_on": self.fitted_on} if self.fitted_on else {}),
@@ -162,7 +189,7 @@ class _Sample:
             "guaranteed": choice.index is not None,
             "exits": self.exits,
         }
-        return Calibration(name, policy, _rounded({**evidence, "note": _note(choice, evidence)}))
+        return Calibration(name, policy, rounded({**evidence, "note": note(choice, evidence)}))
 
     def _losses(self) -> Losses:
         if self.task.has_classes:
@@ -180,7 +207,19 @@ class _Sample:
         """Return the texts that are not tested on, because an order or a scale is taken from them."""
         share = 0.0 if ordered else _ASIDE
         share = max(share, _SCALE_ASIDE) if not self.task.has_classes else share
-        return np.asarray(self.shuffled[: math.ceil(share * self.n)])
+        return np.asarray(self.shuffled[self.kept : self.kept + math.ceil(share * (self.n - self.kept))])
+
+    def _later(self, policies: tuple[ExitPolicy, ...]) -> tuple[ExitPolicy, ...]:
+        """Return the policies with every `min_layer`.
+
+        A promise that is conditional can't be tested at a layer at which hardly any text leaves, nor kept at one that
+        is often wrong; where nobody may leave before a later layer, nothing has to be said of those before.
+        """
+        return tuple(
+            dataclasses.replace(policy, min_layer=layer)
+            for policy in policies
+            for layer in range(policy.min_layer, max(policy.max_layer or self.layers - 1, policy.min_layer) + 1)
+        )
 
     def _exit_layers(self, policy: ExitPolicy) -> NDArray[np.int64]:
         alone = dataclasses.replace(policy, words=None)
@@ -208,10 +247,25 @@ class _Sample:
             "layer_speedup": self.layers / mean if mean else None,
             **({"layer_0": int((exit_layer == 0).sum())} if policy.words is not None else {}),
             "exit_histogram": np.bincount(exit_layer, minlength=self.layers + 1)[1:].tolist(),
-            "abstain": [] if not self.task.has_classes or self.labels is None else abstention(sure, wrong, self.level),
+            "abstain": self._abstention(sure, wrong),
+            "abstain_on": self.kept,
+            "exit_gaps": self._gaps(exit_layer),
             "classes": self._recalls(exit_layer),
             "drift": summarize(sure),
         }
+
+    def _abstention(self, sure: NDArray[np.float64], wrong: NDArray[np.bool_]) -> list[dict[str, Any]]:
+        """Test it on the texts kept aside; nothing is said of those that the policy was chosen on."""
+        if not self.task.has_classes or self.labels is None or not self.kept:
+            return []
+        rows = self.shuffled[: self.kept]
+        return abstention(sure[rows], wrong[rows], self.level)
+
+    def _gaps(self, exit_layer: NDArray[Any]) -> list[dict[str, Any]]:
+        """Return for every layer at which texts leave how many do, and what they lose there in the mean."""
+        differences = self.losses.differences(exit_layer)
+        layers = [(layer, exit_layer == layer) for layer in np.unique(exit_layer).tolist()]
+        return [{"layer": layer, "n": int(at.sum()), "gap": float(differences[at].mean())} for layer, at in layers]
 
     def _recalls(self, exit_layer: NDArray[Any]) -> list[dict[str, Any]]:
         """Return for every class, [C], its share of the texts and how many of its texts are found, early and late.
@@ -237,31 +291,3 @@ class _Sample:
             return 1.0 - float(self.losses.at(exit_layer).mean())
         given = self.task.decisions(self.outputs.at(exit_layer)).numpy()
         return score(self.outputs.problem_type, given, self.labels.numpy(), self.metric)[1]
-
-
-def _note(choice: Choice, evidence: Mapping[str, Any]) -> str:
-    """Say in one line what is promised, or why nothing is."""
-    sure, most = f"{evidence['confidence']:.6g}", f"{evidence['max_drop']:g}"
-    if choice.index is not None:
-        what = f"less than {most}" if evidence["max_drop"] else "nothing"
-        return f"at confidence {sure}, leaving early costs {what} in the mean (loss: {evidence['loss']})"
-    needed, given = evidence["needed"], evidence["n"] + evidence.get("fitted_on", 0)
-    if needed is not None and given < needed:
-        few = f"{given} texts are too few for {most} at {sure}"
-        return f"full depth: {few}; even where leaving early changes no answer, it takes {needed}"
-    if needed is None:
-        return (
-            "full depth: no policy was shown to lose nothing at all; that takes exits that are better than full depth"
-        )
-    return (
-        f"full depth: no policy of the family was shown to keep within {most} at {sure}; give more texts, or allow more"
-    )
-
-
-def _rounded(value: Any) -> Any:
-    """Return JSON-ready values, floats to six digits."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value

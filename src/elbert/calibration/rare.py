@@ -15,7 +15,7 @@ def rare_classes(evidence: Mapping[str, Any], names: Sequence[str]) -> str | Non
     """Return a line on the classes that a promise could cost much, with what these texts show; None where none is.
 
     Args:
-        evidence: of one calibration.
+        evidence: of one calibration, with the names of the classes that it protects.
         names: of the classes.
     """
     if not evidence["guaranteed"] or not evidence["classes"]:
@@ -25,7 +25,7 @@ def rare_classes(evidence: Mapping[str, Any], names: Sequence[str]) -> str | Non
     shown = [
         f"{name!r} ({each['share']:.1%} of the texts, recall {each['full_depth_recall']:.3f} to {each['recall']:.3f})"
         for name, each in zip(names, evidence["classes"], strict=False)
-        if 0 < each["share"] < limit
+        if 0 < each["share"] < limit and name not in evidence.get("protect", ())
     ]
     if not shown:
         return None

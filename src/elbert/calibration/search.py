@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from elbert.calibration.losses import Losses
 from elbert.calibration.paired import paired_p_value, score_statistic
+from elbert.calibration.parts import Parts
 from elbert.calibration.statistics import betting_p_value, binomial_p_value, hoeffding_bentkus_p_value
 from elbert.errors import UsageError, did_you_mean
 
@@ -74,7 +75,7 @@ def p_value(differences: Array, max_drop: float, level: float, bound: str) -> fl
 
 def choose(
     exit_layer: NDArray[Any],
-    losses: Losses,
+    losses: Losses | Parts,
     max_drop: float,
     level: float,
     *,
@@ -87,7 +88,7 @@ def choose(
 
     Args:
         exit_layer: [P, N], from 1 to M.
-        losses: of the texts.
+        losses: of the texts; or parts of them, each of which must keep the promise: the greatest p-value counts.
         max_drop: the greatest mean difference that is allowed, in [0, 1).
         level: chance of a broken promise that is allowed, in (0, 1).
         order: which policies to test, and for a fixed sequence in which order; must not come from `rows`. None takes
@@ -106,11 +107,12 @@ def choose(
         raise UsageError(f"unknown correction {correction!r}{did_you_mean(correction, CORRECTIONS)}")
     places = range(len(exit_layer)) if order is None else order
     share = level if correction == "fixed-sequence" else level / max(len(places), 1)
-    part = slice(None) if rows is None else rows
+    parts, tried_on = _parts(losses, bound), np.arange(exit_layer.shape[1]) if rows is None else rows
     passed: dict[int, float] = {}
     first, tested = 1.0, 0
     for place in places:
-        value = p_value(losses.differences(exit_layer[place])[part], max_drop, share, bound or losses.bound)
+        shown = parts.of(exit_layer[place], tried_on)
+        value = max(p_value(part.differences, max_drop, share, part.bound) for part in shown)
         first, tested = (value if not tested else first), tested + 1
         if value <= share:
             passed[place] = value
@@ -118,37 +120,42 @@ def choose(
             break
     if not passed:
         return Choice(None, first, tested, ())
-    index = min(passed, key=lambda place: float(exit_layer[place].mean()))
+    index = min(passed, key=lambda place: float(exit_layer[place][tried_on].mean()))
     return Choice(index, passed[index], tested, tuple(passed))
 
 
-def learned_order(exit_layer: NDArray[Any], losses: Losses, max_drop: float, rows: NDArray[Any]) -> list[int]:
+def learned_order(exit_layer: NDArray[Any], losses: Losses | Parts, max_drop: float, rows: NDArray[Any]) -> list[int]:
     """Return a path from safe to fast, learned on texts that are then not tested on.
 
     Keeps every policy that no faster one beats in the statistic that speaks for its promise, the deepest first.
 
     Args:
         exit_layer: [P, N].
-        losses: of the texts.
+        losses: of the texts, or of parts of them, as in `choose`.
         max_drop: as in `choose`.
         rows: the texts to learn from.
 
     Source: Laufer-Goldenberg et al., "Efficiently Controlling Multiple Risks with Pareto Testing", ICLR 2023.
     """
-    n = len(rows)
-    depth = exit_layer[:, rows].mean(1)
-    speaks = []
-    for layers in exit_layer:
-        differences = losses.differences(layers)[rows]
-        lost, won = np.maximum(differences, 0).sum(), np.maximum(-differences, 0).sum()
-        # Half a text each way: that nothing changed among a few texts doesn't make a policy safer than full depth.
-        speaks.append(float(score_statistic(lost + 0.5, won + 0.5, n + 1, max_drop)))
+    depth, parts = exit_layer[:, rows].mean(1), _parts(losses, None)
+    speaks = [min(_speaks_for(part.differences, max_drop) for part in parts.of(layers, rows)) for layers in exit_layer]
     best, kept = -math.inf, []
     for place in np.lexsort((-np.asarray(speaks), depth)).tolist():
         if speaks[place] > best + 1e-12:
             kept.append(place)
             best = speaks[place]
     return kept[::-1]
+
+
+def _parts(losses: Losses | Parts, bound: str | None) -> Parts:
+    return losses if isinstance(losses, Parts) else Parts(losses, bound or losses.bound)
+
+
+def _speaks_for(differences: Array, max_drop: float) -> float:
+    """Return the statistic of one part of the texts."""
+    lost, won = np.maximum(differences, 0).sum(), np.maximum(-differences, 0).sum()
+    # Half a text each way: that nothing changed among a few texts doesn't make a policy safer than full depth.
+    return float(score_statistic(lost + 0.5, won + 0.5, len(differences) + 1, max_drop))
 
 
 def texts_needed(max_drop: float, level: float, bound: str) -> int | None:

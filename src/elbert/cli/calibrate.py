@@ -37,6 +37,18 @@ def calibrate(
     agreement: Annotated[
         bool, typer.Option("--agreement", help="Guarantee the answers of full depth instead; needs no labels.")
     ] = False,
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="A class whose recall may not lose --max-drop either; repeatable."),
+    ] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Protect every class so.")] = False,
+    conditional: Annotated[
+        bool,
+        typer.Option("--conditional", help="Guarantee it also among the texts that leave at any one layer or before."),
+    ] = False,
+    abstain: Annotated[
+        bool, typer.Option("--abstain", help="Keep 3 in 10 texts aside to test how sure an answer must be.")
+    ] = False,
     metric: Annotated[
         str | None, typer.Option(help="What scores are shown in: accuracy, f1_macro, matthews, …")
     ] = None,
@@ -78,6 +90,7 @@ def calibrate(
         elbert calibrate mini-sentiment held-out.csv --out runs/mine
         elbert calibrate runs/mine held-out.csv --max-drop 0.005 --confidence 0.95 --name careful
         elbert calibrate runs/mine held-out.csv --default drop-0.5
+        elbert calibrate runs/mine held-out.csv --protect fraud --protect spam
         elbert calibrate runs/mine texts.txt --agreement --max-drop 0.02
     """
     folder = _target(model, out, overwrite=overwrite)
@@ -95,6 +108,10 @@ def calibrate(
         "metric": metric,
         "name": name,
         "allow_seen": allow_seen,
+        "protect": protect or (),
+        "per_class": per_class,
+        "conditional": conditional,
+        "abstain": abstain,
     }
     with _bars(len(dataset), forced=progress) as ticks:
         found = loaded.calibrate(dataset, **asked, default=default, batch_size=batch_size, **ticks)
