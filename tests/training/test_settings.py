@@ -17,6 +17,7 @@ def test_json_and_back():
     wanted = TrainSettings(scheme="elbert_balanced", scheme_options={"pull": 2.0}, early_stopping=2, learning_rate=1e-4)
     assert TrainSettings.from_dict(wanted.to_dict()) == wanted
     assert TrainSettings.from_dict({}) == TrainSettings()
+    assert not TrainSettings.from_dict({"words": False}).words
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ def test_json_and_back():
         ({"batchsize": 8}, "unknown training setting 'batchsize'; did you mean 'batch_size'"),
         ({"epochs": "three"}, "epochs is 'three'; allowed: int"),
         ({"epochs": True}, "epochs is True"),
+        ({"words": 1}, "words is 1; allowed: bool"),
         ({"learning_rate": "high"}, "learning_rate is 'high'; allowed: float or null"),
         ({"scheme": "elbrt"}, "did you mean 'elbert'"),
         ({"scheme_options": {"pul": 1}, "scheme": "elbert_balanced"}, "no option 'pul'; did you mean 'pull'"),

@@ -170,8 +170,8 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 def _fits(value: Any, hint: Any) -> bool:
     kinds = tuple(typing.get_origin(member) or member for member in _members(hint))
-    if isinstance(value, bool):
-        return False
+    if isinstance(value, bool):  # which Python counts as a whole number
+        return bool in kinds
     return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
 
 
