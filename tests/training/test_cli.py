@@ -76,6 +76,10 @@ def test_train_says_what_it_read_as_what_and_leaves_out_broken_rows_when_asked_t
         (["--set", "warmup=much"], "training setting warmup is 'much'; allowed: float"),
         (["--seed", "4", "--set", "seed=5"], "seed was given twice, by --seed and by --set seed=…"),
         (["--class-weight", "even"], "unknown class_weight 'even'; allowed: balanced"),
+        (["--teacher", "random-tiny"], "there is no model"),
+        (["--temperature", "3"], "temperature says how a teacher is learnt from; give --teacher"),
+        (["--unlabelled", "more.txt"], "more.txt"),
+        (["--leap", "-1"], "leap is -1.0; allowed: at least 0"),
     ],
 )
 def test_a_wrong_request_is_one_line_with_status_2_and_leaves_nothing(words, tmp_path, capsys, flags, said):

@@ -108,6 +108,11 @@ def test_a_teacher_of_something_else_is_refused_in_one_line(names, problem_type,
     assert "\n" not in str(caught.value)
 
 
+def test_an_encoder_that_was_never_fine_tuned_is_no_teacher():
+    with pytest.raises(ModelError, match="has no trained classification head"):
+        load_teacher("mini", SPACE, 32)
+
+
 def test_texts_without_labels_need_a_teacher_and_the_datas_own_kind(save_teacher, reviews):
     more = TextDataset(["more text"])
     with pytest.raises(UsageError, match="nothing to teach without a teacher"):

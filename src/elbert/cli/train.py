@@ -113,6 +113,7 @@ def train(
         "leap": leap,
     }
     settings = _settings(flags, set_ or [])
+    _check_lesson(settings, teacher)
     lesson = (teacher, unlabelled)
     with _log_on_stderr():
         summary = _run(
@@ -198,6 +199,15 @@ def _settings(flags: dict[str, Any], words: list[str]) -> TrainSettings:
             flag = "--scheme-option" if name == "scheme_options" else f"--{name.replace('_', '-')}"
             raise UsageError(f"{name} was given twice, by {flag} and by --set {name}=…; give one of them")
     return TrainSettings.from_dict({**flags, **further})
+
+
+def _check_lesson(settings: TrainSettings, teacher: str | None) -> None:
+    """Refuse what says how a teacher is learnt from where there is none."""
+    usual = type(settings)()
+    given = [name for name in ("teacher_weight", "temperature") if getattr(settings, name) != getattr(usual, name)]
+    if given and teacher is None:
+        names = " and ".join(given)
+        raise UsageError(f"{names} says how a teacher is learnt from; give --teacher too, or leave it out")
 
 
 def _options(words: list[str]) -> dict[str, float]:

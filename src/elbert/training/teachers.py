@@ -25,6 +25,7 @@ from elbert.data.table import quote_names
 from elbert.errors import ModelError, UsageError
 from elbert.modeling import MultiExitModel, load_model
 from elbert.modeling.files.disk import FREE_SPACE, write_errors
+from elbert.modeling.files.sources import find_folder
 from elbert.modeling.losses import row_losses
 from elbert.results import ProblemType
 from elbert.runs.callbacks import TrainingInterruptedError
@@ -98,7 +99,7 @@ def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
         UsageError: there is no such model, or it answers something else.
         ModelError: it cannot be used, or has no trained head.
     """
-    model, tokenizer, _ = load_model(name)
+    model, tokenizer, _ = load_model(find_folder(name))  # a folder always: random weights have nothing to teach
     own = Labels.from_id2label(model.config.id2label, model.problem_type)
     if own.problem_type != space.problem_type:
         raise UsageError(
