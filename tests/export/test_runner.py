@@ -17,7 +17,8 @@ import pytest
 from elbert import Classifier, exits
 from elbert.errors import CalibrationWarning
 from elbert.exits import ExitPolicy, make
-from elbert.export import export_model
+from elbert.export import export_model, runner
+from tests.conftest import FAMILIES
 
 Exported = Callable[[str, str], tuple[Classifier, Path]]
 
@@ -85,6 +86,23 @@ def test_it_answers_as_elbert_predict_does(
     assert_same(done.stdout, expected)
     assert len({answer["exit_layer"] for answer in expected}) > 1, "the fixture must let texts leave at several layers"
     assert {answer["truncated"] for answer in expected} == {False, True}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_answers_as_before_its_export(
+    format: str, family: str, classifier_of: Callable[..., Classifier], tiny_texts: list[str], tmp_path: Path
+) -> None:
+    texts = [*tiny_texts, "no", "a warm film " * 40]
+    classifier = classifier_of(family)
+    sure = classifier.record(texts).probs[:, 0].amax(-1).sort().values
+    middle = len(texts) // 2
+    classifier.policy = make("max_prob", threshold=float(sure[middle - 1 : middle + 1].mean()))
+    expected = [prediction.to_dict() for prediction in classifier.stream(texts)]
+    assert len({answer["exit_layer"] for answer in expected}) > 1, "half the texts leave at the first layer"
+    folder = export_model(classifier, format, tmp_path / "exported")
+    assert_same("".join(json.dumps(answer) + "\n" for answer in runner.Model(folder).classify(texts)), expected)
+    back = Classifier.from_pretrained(folder).predict(texts)
+    assert [(each.label, each.exit_layer) for each in back] == [(a["label"], a["exit_layer"]) for a in expected]
 
 
 def test_pairs_are_read_from_arguments_and_from_lines_with_a_tab(
