@@ -149,7 +149,9 @@ def assert_same(policy: ExitPolicy, engine: Engine, texts: list[Arrival], **opti
             torch.testing.assert_close(probs, expected[index][2], atol=1e-5, rtol=0)
 
 
-ONE_OF_EACH = [make(name) for name in names()]
+# The memory of `saturation` gets its width with the first output; a loop's has one shape from the start.
+FOLLOWED = [name for name in names() if name != "saturation"]
+ONE_OF_EACH = [make(name) for name in FOLLOWED]
 OTHERS = [
     make("elbert", threshold=0.5, window=3, criterion="range", tolerance=0.2),
     make("elbert", threshold=0.3, window=2, criterion="agreement"),
@@ -206,7 +208,8 @@ def test_the_scheduler_never_steps_in_a_run_of_the_loop(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Scheduler, "step", refuse)
     for policy in ONE_OF_EACH:
-        assert len(answers_of(engine_of("plain").run(texts_of(1, 20), policy))) == 20
+        engine = engine_of("plain")
+        assert len(answers_of(engine.run(texts_of(1, 20), fitted(policy, engine.weights)))) == 20
     assert len(engine_of("plain").record(sorted(texts_of(1, 20), key=lambda text: text.index)).probs) == 20
 
 
@@ -266,8 +269,11 @@ class NoLook(TorchDispatchMode):
 @pytest.mark.parametrize("policy", [*ONE_OF_EACH, *OTHERS], ids=lambda policy: str(policy))
 def test_no_round_looks_at_a_value(shape: str, policy: ExitPolicy) -> None:
     # As before a capture, which is warmed up: what a policy computes once, it has computed.
-    state = {name: torch.from_numpy(value) for name, value in policy.start(2, 2).items()}
-    policy.decide(state, ExitOutput(torch.ones(2, 2) / 2, torch.zeros(2, 2)), torch.ones(2).long())
+    weights = weights_of(shape)
+    policy, said = fitted(policy, weights), torch.ones(2, weights.num_labels) / 2
+    state = {name: torch.from_numpy(value) for name, value in policy.start(2, weights.num_labels).items()}
+    output = ExitOutput(said, said, torch.ones(2, weights.hidden_size), weights.problem_type)
+    policy.decide(state, output, torch.ones(2).long())
     launcher = Hosted()
     assert len(answers_of(engine_of(shape, launcher).run(texts_of(2, 40), policy, batch_size=8))) == 40
     assert launcher.rounds > 0
@@ -288,7 +294,7 @@ def test_the_watch_sees_every_kind_of_look(look: Callable[[Tensor], Any]) -> Non
         look(torch.ones(3))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", FOLLOWED)
 def test_every_policy_of_every_grid_can_be_followed(name: str) -> None:
     for shape in ("plain", "multi-label", "regression"):
         weights = weights_of(shape)

@@ -68,7 +68,7 @@ def test_state_and_decision_have_one_entry_per_row(name: str, kind: Any, rows: i
 def test_a_row_is_scored_bit_for_bit_the_same_alone_as_in_company(
     name: str, kind: Any, classes: int, make_outputs: Any
 ) -> None:
-    outputs = make_outputs(4, texts=33, classes=classes, problem_type=kind)
+    outputs = make_outputs(4, texts=33, classes=classes, problem_type=kind, pooled=200)
     alone = [
         list(
             walk(
@@ -102,7 +102,7 @@ def test_one_value_per_text_is_read_as_regression(name: str, make_outputs: Any) 
         assert replay(policy, values).equal(replay(policy, values.probs))
 
 
-@pytest.mark.parametrize("name", ["entropy", "max_prob", "pcee", "beem"])
+@pytest.mark.parametrize("name", ["entropy", "max_prob", "pcee", "beem", "energy"])
 def test_rules_of_confidence_never_leave_early_on_regression(name: str, make_outputs: Any) -> None:
     outputs = make_outputs(7, texts=30, problem_type="regression")
     for policy in [make(name), make(name, threshold=0.0), make(name, threshold=1.0)]:

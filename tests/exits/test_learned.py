@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from elbert.errors import UsageError
-from elbert.exits import ExitPolicy, get, make, names, replay
+from elbert.exits import ExitPolicy, get, make, names, normalised_entropy, replay
 from elbert.exits.fitting import fit_unit, wrongness
 from elbert.exits.learned import Learned, Weights
 from elbert.results import ExitOutput, LayerOutputs
@@ -44,6 +44,72 @@ def test_the_error_head_lets_texts_go_where_the_exit_is_right_though_all_are_as_
     right = (new.probs.argmax(-1) == torch.from_numpy(wanted)[:, None])[rows, exits - 1]
     assert right.float().mean() > 0.9  # by chance 0.5 to 0.9, layer by layer
     assert np.ptp(new.probs.amax(-1).numpy()) < 1e-6
+
+
+def easy_and_hard(texts: int, seed: int = 0) -> LayerOutputs:
+    """Outputs of texts that get surer layer by layer, the easy ones from the start."""
+    generator = torch.Generator().manual_seed(seed)
+    ease = torch.rand(texts, 1, generator=generator)
+    size = 4 * ease + torch.linspace(0, 3, 6) + 0.2 * torch.rand(texts, 6, generator=generator)
+    logits = torch.stack((size, torch.zeros_like(size)), -1)
+    return LayerOutputs(logits, logits.softmax(-1), torch.full((texts,), 5))
+
+
+@pytest.mark.parametrize("layers", [1.0, 1.5, 2.1, 3.0, 4.4, 5.75, 6.0, 9.0])
+def test_a_budget_of_layers_is_kept_on_other_texts(layers: float) -> None:
+    policy = make("budget", layers=layers).fit(easy_and_hard(3000), np.zeros(3000))
+    exits = replay(policy, easy_and_hard(3000, seed=1)).numpy()
+    assert exits.mean() == pytest.approx(min(layers, 6), abs=0.12)
+    assert len(np.unique(exits)) == (1 if layers in (1.0, 6.0, 9.0) else 6)  # every exit has a share
+
+
+def test_the_layer_predicted_after_the_first_is_where_such_texts_got_sure() -> None:
+    seen, new = easy_and_hard(500), easy_and_hard(500, seed=1)
+    policy = make("predicted_depth", threshold=0.3).fit(seen, np.zeros(500))
+    state = policy.start(500, 2)
+    output = ExitOutput(new.probs[:, 0].numpy(), new.logits[:, 0].numpy())
+    found, _ = policy.decide(state, output, np.ones(500, np.int64))
+    sure = normalised_entropy(new.probs.numpy(), KINDS[0]) < 0.3
+    real = np.where(sure.any(1), sure.argmax(1) + 1, 7)
+    asked = real > 1
+    assert asked.sum() > 100
+    assert np.abs(found["predicted_layer"] - real)[asked].mean() < 0.5
+    assert len(np.unique(found["predicted_layer"][asked])) >= 4
+
+
+def test_prototypes_hold_back_texts_that_lie_between_classes_though_the_exit_is_sure() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(0, 2, (400,), generator=generator)
+    pooled = torch.randn(400, 3, 6, generator=generator) * 0.3
+    pooled[..., 0] += 2.0 * (2 * targets - 1)[:, None]
+    logits = torch.nn.functional.one_hot(targets, 2).float()[:, None].repeat(1, 3, 1) * 2
+    seen = LayerOutputs(logits, logits.softmax(-1), torch.full((400,), 5), pooled)
+    policy = make("prototype", threshold=0.35).fit(seen, targets.numpy())
+    np.testing.assert_allclose(policy.tensors()["prototypes"][:, :, 0], [[-2, 2]] * 3, atol=0.1)
+    assert replay(policy, seen).float().mean() < 1.1
+    between = LayerOutputs(logits, seen.probs, seen.lengths, torch.randn(400, 3, 6, generator=generator) * 0.05)
+    assert replay(policy, between).float().mean() > 2.9
+    rare = make("prototype").fit(seen.select(slice(0, 10)), np.zeros(10)).tensors()["prototypes"]
+    assert np.isfinite(rare).all()  # the other class has no text
+
+
+def test_cosines_need_two_layers_and_no_answer() -> None:
+    pooled = torch.tensor(
+        [[[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]], [[0.0, 1.0], [1.0, 0.0], [2.0, 0.1], [0.0, 0.0]]]
+    )
+    outputs = LayerOutputs(torch.zeros(2, 4, 3), torch.full((2, 4, 3), 1 / 3), torch.full((2,), 5), pooled)
+    assert replay(make("saturation", threshold=1.0), outputs).tolist() == [2, 4]  # 1 reaches 1
+    assert replay(make("saturation", threshold=0.99), outputs).tolist() == [2, 3]
+    assert replay(make("saturation", threshold=0.99, patience=2), outputs).tolist() == [4, 4]
+
+
+def test_energy_tells_high_logits_from_low_ones_of_the_same_softmax() -> None:
+    logits = torch.tensor([[[0.0, 1.0], [3.0, 4.0], [9.0, 10.0]]])
+    outputs = LayerOutputs(logits, logits.softmax(-1), torch.full((1,), 5))
+    assert [replay(make("energy", threshold=t), outputs).item() for t in (1.0, 4.0, 5.0)] == [1, 2, 3]
+    exact = float(torch.logsumexp(torch.tensor([0.0, 0.0]), 0))
+    even = LayerOutputs(torch.zeros(1, 2, 2), torch.full((1, 2, 2), 0.5), torch.full((1,), 5))
+    assert replay(make("energy", threshold=exact), even).item() == 1  # F >= threshold
 
 
 @pytest.mark.parametrize("name", LEARNED)

@@ -138,6 +138,51 @@ def certainty(p: dict[str, Any], h: History, kind: str) -> bool:
     return 1 / (1 + math.exp(-sum(w * c for w, c in zip(p["weight"], state, strict=True)) - p["bias"])) < p["threshold"]
 
 
+def energy(p: dict[str, Any], h: History, kind: str) -> bool:
+    logits = p["logits"][len(h) - 1]
+    if kind == MULTI:
+        return min(math.log(math.exp(z / 2) + math.exp(-z / 2)) for z in logits) >= p["threshold"]
+    return kind == SINGLE and math.log(sum(math.exp(z) for z in logits)) >= p["threshold"]
+
+
+def cosine(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
+
+
+def saturation(p: dict[str, Any], h: History, kind: str) -> bool:
+    recent = p["pooled"][max(len(h) - p["patience"] - 1, 0) : len(h)]
+    if len(recent) < p["patience"] + 1:
+        return False
+    return all(cosine(a, b) >= p["threshold"] for a, b in pairwise(recent))
+
+
+def prototype(p: dict[str, Any], h: History, kind: str) -> bool:
+    if kind != SINGLE:
+        return False
+    state, entropy = p["pooled"][len(h) - 1], normalised_entropy(h[-1], kind)
+    near, second = sorted(math.dist(state, point) for point in p["prototypes"][len(h) - 1])[:2]
+    ratio = (1 + (near - second) / second) / 2
+    if not ratio or not entropy:
+        return p["threshold"] > 0
+    return (p["balance"] + 1) / (p["balance"] / ratio + 1 / entropy) < p["threshold"]
+
+
+def predicted_depth(p: dict[str, Any], h: History, kind: str) -> bool:
+    if kind == REGRESSION:
+        return False
+    row = min(round(normalised_entropy(h[0], kind) * 100), 99)
+    ahead = [layer for layer, expected in enumerate(p["table"][row], start=2) if expected < p["threshold"]]
+    return normalised_entropy(h[-1], kind) < p["threshold"] or ahead[:1] == [len(h)]
+
+
+def budget(p: dict[str, Any], h: History, kind: str) -> bool:
+    place = min((p["layers"] - 1) * 4, len(p["thresholds"]) - 1)
+    low, high = math.floor(place), math.ceil(place)
+    below, above = p["thresholds"][low][len(h) - 1], p["thresholds"][high][len(h) - 1]
+    wanted = below + (place - low) * (above - below)
+    return kind != REGRESSION and confidence(h[-1], kind) > wanted + p["nudge"]
+
+
 def fixed(p: dict[str, Any], h: History, kind: str) -> bool:
     return len(h) >= p["layer"]
 
@@ -155,7 +200,12 @@ REFERENCES: dict[str, Callable[[dict[str, Any], History, str], bool]] = {
     "f_pabee": f_pabee,
     "epee": epee,
     "beem": beem,
+    "energy": energy,
+    "saturation": saturation,
     "certainty": certainty,
+    "prototype": prototype,
+    "predicted_depth": predicted_depth,
+    "budget": budget,
     "fixed": fixed,
     "full": full,
 }
@@ -178,7 +228,12 @@ PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "f_pabee": st.fixed_dictionaries({"threshold": STEP, "patience": COUNT}),
     "epee": st.fixed_dictionaries({"threshold": UNIT, "patience": COUNT, "tolerance": STEP}),
     "beem": st.fixed_dictionaries({"threshold": st.floats(0.001, 8)}),
+    "energy": st.fixed_dictionaries({"threshold": st.floats(0.1, 8)}),
+    "saturation": st.fixed_dictionaries({"threshold": st.floats(0.01, 0.99), "patience": st.integers(1, 3)}),
     "certainty": st.fixed_dictionaries({"threshold": UNIT}),
+    "prototype": st.fixed_dictionaries({"threshold": UNIT, "balance": st.sampled_from([0.0, 0.5, 1.0, 3.0])}),
+    "predicted_depth": st.fixed_dictionaries({"threshold": UNIT}),
+    "budget": st.fixed_dictionaries({"layers": st.floats(1, 13)}),
     "fixed": st.fixed_dictionaries({"layer": st.integers(1, 20)}),
     "full": st.just({}),
 }
@@ -194,7 +249,7 @@ def exit_layers(policy: ExitPolicy, outputs: LayerOutputs, nudge: float = 0.0) -
     p |= {name: values.tolist() for name, values in policy.tensors().items()}
     pooled = [[]] * len(outputs.probs) if outputs.pooled is None else outputs.pooled.tolist()
     for rows, logits, states in zip(outputs.probs.tolist(), outputs.logits.tolist(), pooled, strict=True):
-        p |= {"logits": logits, "pooled": states}
+        p |= {"logits": logits, "pooled": states, "nudge": nudge}
         fired = (i for i in range(1, len(rows)) if decide(p, rows[:i], kind))
         exits.append(next(fired, len(rows)))
     return exits

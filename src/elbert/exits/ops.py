@@ -17,7 +17,7 @@ import numpy as np
 from elbert.results import Array as Array
 
 # The least normal number of fp32: its logarithm is finite, and times 0 it is 0.
-_LEAST = 2.0**-126
+LEAST = 2.0**-126
 
 
 def namespace(array: Array) -> Any:
@@ -83,11 +83,28 @@ def products(vectors: Array, matrix: Array) -> Array:
     return vectors @ matrix.T
 
 
+def distances(vectors: Array, points: Array, index: Array) -> Array:
+    """Return how far every vector i [rows, H] is from each of points[index[i]], of points [M, K, H]: [rows, K].
+
+    In numpy they are summed in fp64, as in `products`, one set of points after another.
+    """
+    if not isinstance(vectors, np.ndarray):
+        squares: Array = ((vectors[:, None] - points[index]) ** 2).sum(-1)
+        return squares.sqrt()
+    found = np.empty((len(vectors), points.shape[1]), np.float32)
+    for each in np.unique(index).tolist():
+        here = index == each
+        some, those = vectors[here].astype(np.float64), points[each].astype(np.float64)
+        square = (some * some).sum(-1)[:, None] + (those * those).sum(-1) - 2 * some @ those.T
+        found[here] = np.sqrt(np.maximum(square, 0))
+    return found
+
+
 def xlogx(probs: Array) -> Array:
     """Return p log p, shaped as `probs`; 0 where p is 0."""
     if isinstance(probs, np.ndarray):
-        return probs * np.log(np.maximum(probs, _LEAST))
-    return probs * probs.clamp(min=_LEAST).log()
+        return probs * np.log(np.maximum(probs, LEAST))
+    return probs * probs.clamp(min=LEAST).log()
 
 
 def softmax(logits: Array) -> Array:

@@ -15,8 +15,10 @@ from typing import Any
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits.base import ExitPolicy
 from elbert.exits.beem import Beem
+from elbert.exits.budget import Budget
 from elbert.exits.certainty import Certainty
 from elbert.exits.elbert import Elbert
+from elbert.exits.energy import Energy
 from elbert.exits.entropy import Entropy
 from elbert.exits.epee import Epee
 from elbert.exits.f_pabee import FPabee
@@ -25,6 +27,9 @@ from elbert.exits.full import Full
 from elbert.exits.max_prob import MaxProb
 from elbert.exits.patience import Patience
 from elbert.exits.pcee import Pcee
+from elbert.exits.predicted_depth import PredictedDepth
+from elbert.exits.prototype import Prototype
+from elbert.exits.saturation import Saturation
 
 ENTRY_POINT_GROUP = "elbert.exits"
 
@@ -37,7 +42,12 @@ BUILT_IN: tuple[type[ExitPolicy], ...] = (
     FPabee,
     Epee,
     Beem,
+    Energy,
+    Saturation,
     Certainty,
+    Prototype,
+    PredictedDepth,
+    Budget,
     Fixed,
     Full,
 )

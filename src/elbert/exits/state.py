@@ -20,8 +20,21 @@ def select(state: State, rows: Array) -> State:
 
 
 def join(first: State, second: State) -> State:
-    """Return the state of the rows of `first`, then those of `second`, of one and the same policy."""
-    return {name: np.concatenate((values, second[name])) for name, values in first.items()}
+    """Return the state of the rows of `first`, then those of `second`, of one and the same policy.
+
+    Memory that a policy adds with its first update is unseen, NaN, in rows that have run no layer.
+    """
+    return {
+        name: np.concatenate((_memory(first, name, second), _memory(second, name, first)))
+        for name in first.keys() | second.keys()
+    }
+
+
+def _memory(state: State, name: str, other: State) -> Array:
+    if name in state:
+        return state[name]
+    rows = len(next(iter(state.values())))
+    return np.full((rows, *other[name].shape[1:]), math.nan, other[name].dtype)
 
 
 def unseen(*shape: int) -> Array:
