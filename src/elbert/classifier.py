@@ -126,7 +126,7 @@ class Classifier:
         )
         if isinstance(model, PlainModel):
             self._model = replace(model, encoder=self.engine.weights)  # the engine has laid the matrices out anew
-        self._policy(chosen)  # warns: only now that nothing is refused any more
+        self.exit_policy(chosen)  # warns: only now that nothing is refused any more
 
     @classmethod
     def from_pretrained(
@@ -303,9 +303,9 @@ class Classifier:
     ) -> Iterator[tuple[Prediction, list[float]]]:
         """Yield predictions, each with its probabilities, in input order."""
         _check_batch_size(batch_size)
-        chosen = self._policy(policy)
+        chosen = self.exit_policy(policy)
         truncated: dict[int, bool] = {}
-        departures = self.engine.run(self._arrivals(texts, truncated), chosen, batch_size=batch_size)
+        departures = self.engine.run(self.arrivals(texts, truncated), chosen, batch_size=batch_size)
         waiting: dict[int, tuple[Prediction, list[float]]] = {}
         following = 0
         for group in departures:
@@ -338,7 +338,7 @@ class Classifier:
             UsageError: `batch_size` is no whole number of 1 or more, or something given is no text.
         """
         _check_batch_size(batch_size)
-        arrived = sorted(self._arrivals(texts, {}), key=lambda arrival: arrival.index)
+        arrived = sorted(self.arrivals(texts, {}), key=lambda arrival: arrival.index)
         if on_texts is None:
             return self.engine.record(arrived, batch_size=batch_size, pooled=pooled)
         parts = []
@@ -355,15 +355,15 @@ class Classifier:
 
     def time_words(self, texts: Iterable[Text]) -> float:
         """Return the seconds that layer 0 takes for these texts, tokenised already, 32 of them at once."""
-        return self.engine.time_words(list(self._arrivals(texts, {})), 32)
+        return self.engine.time_words(list(self.arrivals(texts, {})), 32)
 
     def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
-        chosen = self._policy(policy)
+        chosen = self.exit_policy(policy)
         if isinstance(self._model, ExportedModel):
             self._model.refuse("traced")  # attention is worked out from the weights
         truncated: dict[int, bool] = {}
-        arrival = next(self._arrivals([text], truncated))
+        arrival = next(self.arrivals([text], truncated))
         encoding = self._tokenizer([text], truncation=True, max_length=self.max_length).encodings[0]
         return trace_of(
             self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs),
@@ -519,7 +519,7 @@ class Classifier:
         name = self._calibrated(policy)
         if not len(texts):
             raise DataError("there are no texts to compare; give at least one")
-        chosen = self._policy(name)
+        chosen = self.exit_policy(name)
         pooled = "pooled" in chosen.needs
         outputs = self.record(texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
         exit_layer = replay(chosen, outputs).cpu().numpy()
@@ -606,11 +606,29 @@ class Classifier:
         here = {"dtype": self.dtype, "backend": self.backend, "device": self.device.split(":")[0]}
         return here if self._digest is None else {**here, "weights": self._digest}
 
-    def _arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
+    @property
+    def tokenises_in_threads(self) -> bool:
+        """True where several threads may call `arrivals` at once; of transformers' tokenizers only one may."""
+        return isinstance(self._tokenizer, LeanTokenizer)
+
+    def arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
+        """Tokenise texts for a scheduler of one's own; `predict` and all others do it themselves.
+
+        Args:
+            texts: strings or pairs.
+            truncated: filled by the place of the text: whether its end was cut off.
+
+        Raises:
+            UsageError: something given is no text.
+        """
         return arrivals(texts, self._tokenizer, self.max_length, truncated)
 
-    def _policy(self, policy: ExitPolicy | str | dict[str, Any] | None) -> ExitPolicy:
-        """Resolve what a caller may pass as a policy."""
+    def exit_policy(self, policy: ExitPolicy | str | dict[str, Any] | None) -> ExitPolicy:
+        """Return the policy that a caller names as in `from_pretrained`; warns where its guarantee may not hold here.
+
+        Raises:
+            UsageError: there is none such.
+        """
         if policy is None:
             return self.policy
         if isinstance(policy, str) and policy in self.policies and policy in self.calibration.keys() - self._compared:

@@ -50,6 +50,7 @@ VERBS: dict[str, Verb] = {
     "calibrate": Verb("elbert.cli.calibrate", "Choose how early texts may leave, with a guarantee.", "Make a model"),
     "predict": Verb("elbert.cli.predict", "Classify texts, one JSON object a line.", "Use a model"),
     "evaluate": Verb("elbert.cli.evaluate", "Score a model on labelled data, timed against full depth.", "Use a model"),
+    "serve": Verb("elbert.cli.serve", "Serve models over HTTP.", "Use a model"),
     "export": Verb("elbert.cli.export", "Write a model as graphs for onnxruntime or OpenVINO.", "Use a model"),
     "explain": Verb(
         "elbert.cli.explain", "Show on a page why a text, or a data set, leaves where it does.", "Use a model"

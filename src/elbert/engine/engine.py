@@ -130,15 +130,7 @@ class Engine:
         recorder: Recorder | None,
     ) -> Iterator[Departures]:
         """Run texts by the scheduler; arguments as `run`."""
-        scheduler = Scheduler(
-            self.weights,
-            self.backend,
-            policy,
-            batch_size=batch_size,
-            max_tokens=max_tokens,
-            recorder=recorder,
-            words=self.words,
-        )
+        scheduler = self.scheduler(policy, batch_size=batch_size, max_tokens=max_tokens, recorder=recorder)
         source = by_length(arrivals, SORTING_WINDOW * batch_size)
         following = next(source, None)
         while following is not None or scheduler.busy:
@@ -149,6 +141,10 @@ class Engine:
             if departures is not None:
                 yield departures
                 raise_failed(departures.failed)
+
+    def scheduler(self, policy: ExitPolicy, **options: Any) -> Scheduler:
+        """Return a scheduler of its own over the model, for one thread; arguments as `Scheduler` takes them."""
+        return Scheduler(self.weights, self.backend, policy, words=self.words, **options)
 
     def record(
         self, texts: list[Arrival], *, batch_size: int = 32, max_tokens: int | None = None, pooled: bool = False

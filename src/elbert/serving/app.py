@@ -1,0 +1,124 @@
+"""The HTTP app: routes, what stands before them, and how every error becomes one line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from elbert import __version__
+from elbert.serving.answers import refused_response
+from elbert.serving.metrics import Metrics
+from elbert.serving.middleware.bodies import Bodies
+from elbert.serving.middleware.concurrency import Concurrency
+from elbert.serving.middleware.headers import Headers
+from elbert.serving.middleware.keys import Keys
+from elbert.serving.models import Models
+from elbert.serving.refusals import Refusal, invalid
+from elbert.serving.routes import classify, docs, page, predict, status
+from elbert.serving.settings import ServeSettings
+
+_log = logging.getLogger("elbert.serving")
+
+
+def make_app(
+    models: Models,
+    settings: ServeSettings,
+    metrics: Metrics,
+    *,
+    on_start: Callable[[asyncio.AbstractEventLoop], object] | None = None,
+) -> FastAPI:
+    """Return the app, ready for uvicorn.
+
+    Args:
+        models: what is served; closed with the app.
+        settings: limits and keys.
+        metrics: what `/metrics` shows.
+        on_start: called with the event loop once it runs, for signals.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        if on_start is not None:
+            on_start(loop)
+        warming = asyncio.create_task(_warm_up(models))
+        try:
+            yield
+        finally:
+            warming.cancel()
+            await models.close()
+
+    app = FastAPI(title="elbert", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.models, app.state.settings, app.state.metrics = models, settings, metrics
+    for part in (predict, classify, status, docs, page):
+        app.include_router(part.router)
+    handlers: dict[Any, Any] = {
+        Refusal: _refused,
+        RequestValidationError: _invalid,
+        StarletteHTTPException: _http_error,
+        Exception: _bug,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+    # The last one added is passed first.
+    app.add_middleware(Concurrency, most=settings.max_concurrent_requests)
+    app.add_middleware(Bodies, limit=settings.payload_limit, timeout=settings.body_timeout)
+    app.add_middleware(Keys, keys=settings.api_keys)
+    app.add_middleware(Headers, metrics=metrics)
+    return app
+
+
+async def _warm_up(models: Models) -> None:
+    """Warm the models; where that fails, health says so and the log why."""
+    try:
+        await models.warm_up()
+    except Exception:  # noqa: BLE001 - a server that is up says so itself
+        _log.exception("a model did not warm up; health stays at 503")
+
+
+async def _refused(request: Request, refusal: Refusal) -> Response:
+    return refused_response(request.url.path, refusal)
+
+
+async def _http_error(request: Request, error: StarletteHTTPException) -> Response:
+    if error.status_code == 404:
+        refusal = Refusal(404, "NotFound", "there is nothing at this address; /docs lists what there is")
+    elif error.status_code == 405:
+        refusal = Refusal(405, "Method", f"{request.method} is not answered at this address; see /docs")
+    else:  # a body that could not be parsed at all
+        refusal = invalid("the body is no JSON of this server's; see /docs")
+    return refused_response(request.url.path, refusal)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    """Say in one line what is wrong with a body, without repeating what it held."""
+    return refused_response(request.url.path, invalid(validation_line(error.errors()[0])))
+
+
+def validation_line(found: Any) -> str:
+    """Return one line for what pydantic found wrong: which field, and what is allowed."""
+    kind, message = found["type"], str(found["msg"])
+    where = ".".join(str(part) for part in found["loc"] if part != "body")
+    if kind == "json_invalid":
+        return f"the body is no JSON: {found.get('ctx', {}).get('error', message)}; send application/json"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if not where and kind != "missing":
+        return "the body is no JSON object, or is not sent as one: set the header content-type: application/json"
+    if kind == "extra_forbidden":
+        return f"there is no field {where!r}; see /docs for those there are"
+    if kind == "missing":
+        return f"{where or 'the body'} is missing; see /docs for what has to be sent"
+    return f"{where or 'the body'}: {message[:1].lower()}{message[1:]}"
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    _log.error("a request failed by a bug", exc_info=error)
+    return refused_response(request.url.path, Refusal(500, "Bug", f"this is a bug in elbert, {type(error).__name__}"))

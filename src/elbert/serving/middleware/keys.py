@@ -1,0 +1,50 @@
+"""Bearer keys: who may ask at all."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from elbert.serving.answers import refused_response
+from elbert.serving.refusals import Refusal
+
+# Anybody may ask these: a probe has no key, and the page asks its reader for one.
+OPEN = frozenset({"/health", "/", "/page.js", "/page.css"})
+
+
+class Keys:
+    """Lets a request through where it brings one of the keys, compared in constant time.
+
+    Args:
+        app: what comes next.
+        keys: none for an open server.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self._app = app
+        self._digests = [_digest(key.encode()) for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or not self._digests or scope["path"] in OPEN or self._known(scope):
+            await self._app(scope, receive, send)
+            return
+        line = "the request brings no key of this server; send the header Authorization: Bearer KEY"
+        response = refused_response(scope["path"], Refusal(401, "Unauthorized", line))
+        response.headers["www-authenticate"] = "Bearer"
+        await response(scope, receive, send)
+
+    def _known(self, scope: Scope) -> bool:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        scheme, _, key = given.partition(b" ")
+        digest = _digest(key.strip())
+        found = [hmac.compare_digest(digest, each) for each in self._digests]  # all, whichever it is
+        return scheme.lower() == b"bearer" and any(found)
+
+
+def _digest(key: bytes) -> bytes:
+    """Return as many bytes for every key, so that its length cannot be told by the time a comparison takes."""
+    return hashlib.sha256(key).digest()

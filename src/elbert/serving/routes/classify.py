@@ -1,0 +1,32 @@
+"""`POST /v1/classify`: texts in, labels out, as vLLM has it."""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+from fastapi import APIRouter, Request, Response
+
+from elbert.serving.answers import classified, json_response
+from elbert.serving.bodies import ClassifyRequest, texts_of
+from elbert.serving.routes.waiting import answered
+
+router = APIRouter(tags=["classify"])
+
+
+@router.post("/v1/classify", responses={200: {"description": "Of each text its label and all probabilities."}})
+async def classify(request: Request, body: ClassifyRequest) -> Response:
+    """Classify one text, or a list of them; `data` holds an entry of each, in order."""
+    served = request.app.state.models.find(body.model)
+    asked = await answered(request, served, texts_of(body.input), body.parameters.wishes())
+    usage = {"prompt_tokens": asked.tokens, "total_tokens": asked.tokens, "completion_tokens": 0}
+    return json_response(
+        {
+            "id": f"classify-{uuid4().hex}",
+            "object": "list",
+            "created": int(time.time()),
+            "model": served.name,
+            "data": classified(served, asked),
+            "usage": {**usage, "prompt_tokens_details": None},
+        }
+    )

@@ -1,0 +1,47 @@
+"""How a route waits for the answer of its request, and stops computing where nobody waits any more."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import Request
+
+from elbert.data import Text
+from elbert.errors import UsageError
+from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
+from elbert.serving.served import Asked, ServedModel, Wishes
+
+
+async def answered(request: Request, served: ServedModel, texts: list[Text], wishes: Wishes) -> Asked:
+    """Ask a model, and wait until every text has its outcome.
+
+    Raises:
+        Refusal: the request is refused as a whole; all its texts failed; or its client has gone.
+    """
+    most = request.app.state.settings.max_client_batch_size
+    if len(texts) > most:
+        raise too_large(f"{len(texts)} texts in one request; allowed: at most {most}: send them in several")
+    if not texts:
+        raise Refusal(422, "Empty", "there are no texts; give at least one")
+    try:
+        asked = await served.ask(texts, wishes)
+    except UsageError as error:
+        raise invalid(str(error)) from None
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({asked.ticket.done, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        if not asked.ticket.done.done():
+            served.cancel(asked)
+    if not asked.ticket.done.done():
+        raise CANCELLED
+    failed = [outcome for outcome in asked.ticket.outcomes if isinstance(outcome, Refusal)]
+    if len(failed) == len(texts):
+        raise failed[0]
+    return asked
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,191 @@
+"""What is too much, or from nobody known, is refused at once and in one line; nothing else is."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.serving.conftest import Running, Start
+
+HEADERS = {"content-type": "application/json"}
+
+
+def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_its_length(start: Start) -> None:
+    with start(payload_limit=300) as running:
+        said = running.client.post("/predict", json={"inputs": "good " * 100})
+        assert (said.status_code, said.json()["error_type"]) == (413, "Validation")
+        chunked = running.client.post(
+            "/predict", content=iter([b'{"inputs": "', *[b"good " * 20] * 9, b'"}']), headers=HEADERS
+        )
+        assert chunked.status_code == 413
+        assert "300 bytes" in chunked.json()["error"]
+        assert running.client.post("/predict", json={"inputs": "good"}).status_code == 200
+
+
+def test_more_texts_than_allowed_are_refused(start: Start) -> None:
+    with start(max_client_batch_size=2) as running:
+        assert running.client.post("/predict", json={"inputs": ["a"] * 2}).status_code == 200
+        said = running.client.post("/v1/classify", json={"input": ["a"] * 3})
+        assert said.status_code == 413
+        assert "3 texts in one request; allowed: at most 2" in said.json()["error"]["message"]
+
+
+def test_one_request_too_many_is_refused_with_the_time_to_come_again(start: Start) -> None:
+    with start(max_concurrent_requests=1) as running, ThreadPoolExecutor(1) as pool:
+        gate = running.gates["tiny"]
+        gate.shut()
+        first = pool.submit(running.client.post, "/predict", json={"inputs": "good"})
+        assert gate.reached.wait(30)
+        said = running.client.post("/predict", json={"inputs": "good"})
+        assert (said.status_code, said.headers["retry-after"]) == (429, "1")
+        assert said.json()["error_type"] == "Overloaded"
+        assert running.client.get("/health").status_code == 200  # a probe is never one too many
+        gate.open()
+        assert first.result().status_code == 200
+        assert running.client.post("/predict", json={"inputs": "good"}).status_code == 200
+
+
+def test_more_tokens_than_the_queue_holds_are_refused_until_there_is_room(start: Start) -> None:
+    with start(max_queue_tokens=8) as running, ThreadPoolExecutor(1) as pool:
+        gate = running.gates["tiny"]
+        gate.shut()
+        first = pool.submit(running.client.post, "/predict", json={"inputs": "a very good film"})
+        assert gate.reached.wait(30)
+        said = running.client.post("/predict", json={"inputs": "a very good film"})
+        assert said.status_code == 429
+        assert int(said.headers["retry-after"]) >= 1
+        gate.open()
+        assert first.result().status_code == 200
+        assert running.client.post("/predict", json={"inputs": "a very good film"}).status_code == 200
+        assert running.in_flight() == 0
+
+
+def test_a_server_wide_ceiling_of_layers_holds_whatever_a_request_asks_for(start: Start) -> None:
+    with start(max_layers=2) as running:
+        body = {"inputs": "good", "parameters": {"policy": "exact", "max_layers": 4}}
+        found = running.client.post("/predict", json=body).json()[0]
+        assert (found["exit_layer"], found["cause"]) == (2, "budget")
+
+
+def test_keys(start: Start) -> None:
+    with start(api_keys=("first-key", "second-key")) as running:
+
+        def ask(header: str | None, path: str = "/info") -> int:
+            headers = {"authorization": header} if header is not None else {"authorization": ""}
+            return int(running.client.get(path, headers=headers).status_code)
+
+        assert ask("Bearer first-key") == ask("bearer second-key") == 200
+        for wrong in (None, "first-key", "Basic first-key", "Bearer first-ke", "Bearer first-key2", "Bearer"):
+            assert ask(wrong) == 401
+        assert ask(None, "/metrics") == 401
+        assert ask(None, "/health") == 200
+        refused = running.client.post("/v1/classify", json={"input": "good"}, headers={"authorization": "Bearer no"})
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert refused.json()["error"]["code"] == 401
+
+
+def test_every_answer_carries_the_security_headers_and_no_other_site_may_read_it(client: Any) -> None:
+    for path in ("/health", "/docs", "/nothing", "/page.css"):
+        headers = client.get(path, headers={"origin": "http://example.org"}).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+        assert "server" not in headers
+
+
+def test_a_body_that_stops_half_way_is_given_up_and_holds_no_place(start: Start) -> None:
+    head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{"
+    with (
+        start(body_timeout=1.0, max_concurrent_requests=1) as running,
+        socket.create_connection(("127.0.0.1", running.port)) as slow,
+    ):
+        slow.sendall(head.encode())
+        assert running.client.post("/predict", json={"inputs": "good"}).status_code == 200  # meanwhile
+        assert b" 408 " in slow.recv(100)
+
+
+def test_no_text_and_no_key_is_logged(start: Start, caplog: pytest.LogCaptureFixture, capfd: Any) -> None:
+    with start(api_keys=("a-secret",)) as running:
+        running.client.post("/predict", json={"inputs": "a private matter"})
+        running.client.post("/predict", json={"inputs": ["a private matter", 3]})
+        metrics = running.client.get("/metrics").text
+    out, err = capfd.readouterr()
+    for word in ("private", "a-secret"):
+        assert word not in caplog.text + out + err + metrics
+
+
+def test_metrics_count_requests_by_route_and_texts_by_what_became_of_them(start: Start) -> None:
+    with start() as running:
+        before = _values(running)
+        running.client.post("/predict", json={"inputs": ["good", "bad"], "parameters": {"level": 0}})
+        running.client.post("/predict", json={"inputs": 3})
+        running.client.get("/a/b/c")
+        after = _values(running)
+
+    def grown(name: str) -> float:
+        return after.get(name, 0.0) - before.get(name, 0.0)
+
+    assert grown('elbert_texts_total{cause="last_layer",model="tiny",policy="exact"}') == 2
+    assert grown('elbert_layers_run_total{model="tiny"}') == 8
+    assert grown('elbert_requests_total{route="/predict",status="422"}') == 1
+    assert grown('elbert_requests_total{route="none",status="404"}') == 1
+    assert after['elbert_rows_in_flight{model="tiny"}'] == 0
+    assert grown('elbert_stage_seconds_count{model="tiny",stage="queue"}') == 2
+
+
+def _values(running: Running) -> dict[str, float]:
+    lines = [line for line in running.client.get("/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["good", "tiny"])
+JSON = st.recursive(
+    LEAF,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["text", "text_pair", "name", "layer", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+NAMES = ("top_k", "function_to_apply", "policy", "level", "max_layers", "max_latency_ms", "other")
+PARAMETERS = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, JSON))
+BODIES = st.fixed_dictionaries(
+    {}, optional={"inputs": JSON, "input": JSON, "parameters": PARAMETERS | JSON, "model": JSON, "truncate": JSON}
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(body=BODIES | JSON, path=st.sampled_from(["/predict", "/v1/classify"]))
+def test_no_json_brings_the_server_down(running: Running, body: Any, path: str) -> None:
+    said = running.client.post(path, content=json.dumps(body), headers=HEADERS)
+    assert said.status_code in (200, 404, 413, 422)
+    assert said.headers["content-type"] == "application/json"
+    json.loads(said.text)
+
+
+@settings(max_examples=40, deadline=None)
+@given(body=st.binary(max_size=60), kind=st.sampled_from(["application/json", "text/plain", ""]))
+def test_no_bytes_bring_the_server_down(running: Running, body: bytes, kind: str) -> None:
+    said = running.client.post("/predict", content=body, headers={"content-type": kind})
+    assert said.status_code == 422
+    assert "\n" not in said.json()["error"]
+
+
+def test_idle_and_half_closed_connections_are_in_nobodys_way(running: Running) -> None:
+    idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(100)]
+    for each in idle[:50]:
+        each.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\n")
+    for each in idle[:25]:
+        each.shutdown(socket.SHUT_WR)
+    assert running.client.post("/predict", json={"inputs": "good"}).status_code == 200
+    for each in idle:
+        each.close()
+    assert running.client.post("/predict", json={"inputs": "good"}).status_code == 200
+    assert threading.active_count() < 50

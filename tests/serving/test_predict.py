@@ -1,0 +1,175 @@
+"""Answers over HTTP are those of the library, in both shapes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from elbert.classifier import Classifier
+from tests.serving.conftest import TEXTS
+
+PAIRS = [("a good film", "a bad film"), ("so so", "good")]
+
+
+def same(element: dict[str, Any], prediction: Any) -> bool:
+    return (
+        element["label"] == prediction.label
+        and element["score"] == pytest.approx(prediction.score, abs=1e-5)
+        and element["exit_layer"] == prediction.exit_layer
+        and element["truncated"] == prediction.truncated
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "policy"), [({}, "quick"), ({"level": 0}, "exact"), ({"policy": "exact"}, "exact")]
+)
+def test_answers_equal_offline_predictions(
+    client: Any, offline: Classifier, parameters: dict[str, Any], policy: str
+) -> None:
+    found = client.post("/predict", json={"inputs": TEXTS, "parameters": parameters}).json()
+    expected = offline.predict(TEXTS, policy=policy)
+    assert all(same(each[0], prediction) for each, prediction in zip(found, expected, strict=True))
+    assert {each[0]["policy"] for each in found} == {policy}
+    assert found[0][0]["layers"] == 4
+
+
+def test_one_string_is_answered_with_one_list_sorted_by_score(client: Any, offline: Classifier) -> None:
+    found = client.post("/predict", json={"inputs": "good"}).json()
+    assert [each["label"] for each in found] == sorted(["neg", "pos"], key=lambda name: name != found[0]["label"])
+    assert found[0]["score"] >= found[1]["score"]
+    assert same(found[0], offline.predict("good"))
+    assert found[0]["cause"] == "rule"
+    assert found[0]["level"] == 1
+
+
+def test_a_pair_is_an_object_and_two_strings_never_are(client: Any, offline: Classifier) -> None:
+    inputs = [{"text": first, "text_pair": second} for first, second in PAIRS]
+    found = client.post("/predict", json={"inputs": inputs}).json()
+    assert all(same(each[0], one) for each, one in zip(found, offline.predict(PAIRS), strict=True))
+    two = client.post("/predict", json={"inputs": list(PAIRS[0])}).json()
+    assert len(two) == 2
+    assert same(two[0][0], offline.predict("a good film"))
+    refused = client.post("/predict", json={"inputs": [list(PAIRS[0])]})
+    assert refused.status_code == 422
+    assert "two strings are never a pair" in refused.json()["error"]
+
+
+def test_scores_are_what_function_to_apply_makes_of_the_logits(client: Any, offline: Classifier) -> None:
+    def ask(**parameters: Any) -> list[float]:
+        body = {"inputs": "so so", "parameters": {"policy": "exact", **parameters}}
+        return [each["score"] for each in client.post("/predict", json=body).json()]
+
+    logits = offline.record(["so so"]).logits[0, -1].sort(descending=True).values
+    assert ask(function_to_apply="none") == pytest.approx(logits.tolist(), abs=1e-5)
+    assert ask(function_to_apply="sigmoid") == pytest.approx(logits.sigmoid().tolist(), abs=1e-5)
+    assert ask(function_to_apply="softmax") == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
+    assert ask(top_k=1) == pytest.approx([torch.softmax(logits, 0)[0].item()], abs=1e-5)
+    raw = client.post("/predict", json={"inputs": "so so", "raw_scores": True, "parameters": {"level": 0}}).json()
+    assert raw[0]["score"] == pytest.approx(logits[0].item(), abs=1e-5)
+
+
+def test_max_layers_is_a_ceiling_that_the_cause_names(client: Any) -> None:
+    body = {"inputs": "good", "parameters": {"level": 0, "max_layers": 3}}
+    found = client.post("/predict", json=body).json()[0]
+    assert (found["exit_layer"], found["cause"]) == (3, "budget")
+    body["parameters"]["max_layers"] = 99
+    found = client.post("/predict", json=body).json()[0]
+    assert (found["exit_layer"], found["cause"]) == (4, "last_layer")
+
+
+def test_a_deadline_that_is_near_hurries_a_text_and_a_distant_one_does_not(client: Any) -> None:
+    def ask(milliseconds: float) -> tuple[int, str]:
+        body = {"inputs": "good", "parameters": {"level": 0, "max_latency_ms": milliseconds}}
+        found = client.post("/predict", json=body).json()[0]
+        return found["exit_layer"], found["cause"]
+
+    assert ask(0.001) == (1, "hurried")
+    assert ask(600_000.0) == (4, "last_layer")
+
+
+def test_a_policy_may_be_an_object_and_texts_of_several_share_the_server(client: Any) -> None:
+    for layer in (1, 3, 2):
+        body = {"inputs": "good", "parameters": {"policy": {"name": "fixed", "layer": layer}}}
+        found = client.post("/predict", json=body).json()[0]
+        assert (found["exit_layer"], found["policy"], found["level"]) == (layer, "fixed", None)
+
+
+def test_a_long_text_is_cut_off_and_said_so_or_refused(client: Any, offline: Classifier) -> None:
+    text = "good " * (offline.max_length + 5)
+    assert client.post("/predict", json={"inputs": text}).json()[0]["truncated"] is True
+    refused = client.post("/predict", json={"inputs": ["good", text], "truncate": False})
+    assert refused.status_code == 413
+    assert refused.json()["error"].startswith("text 2 has more than")
+
+
+def test_the_stages_are_told_in_headers(client: Any) -> None:
+    headers = client.post("/predict", json={"inputs": ["good", "so so"]}).headers
+    assert headers["x-compute-characters"] == "9"
+    assert int(headers["x-compute-tokens"]) >= 6
+    for name in ("x-total-time", "x-tokenization-time", "x-queue-time", "x-inference-time"):
+        assert int(headers[name]) >= 0
+
+
+def test_vllms_shape(client: Any, offline: Classifier) -> None:
+    found = client.post("/v1/classify", json={"model": "tiny", "input": TEXTS[:3]}).json()
+    expected = offline.predict(TEXTS[:3])
+    probs = offline.predict_proba(TEXTS[:3])
+    assert (found["object"], found["model"]) == ("list", "tiny")
+    for place, (each, prediction) in enumerate(zip(found["data"], expected, strict=True)):
+        assert (each["index"], each["label"], each["num_classes"]) == (place, prediction.label, 2)
+        assert each["probs"] == pytest.approx(probs[place].tolist(), abs=1e-5)
+        assert each["exit_layer"] == prediction.exit_layer
+    tokens = sum(len(each.ids) for each in offline.arrivals(TEXTS[:3], {}))
+    assert found["usage"]["prompt_tokens"] == found["usage"]["total_tokens"] == tokens
+    assert len(client.post("/v1/classify", json={"input": "good"}).json()["data"]) == 1
+
+
+def test_many_requests_at_once_get_their_own_answers(running: Any, offline: Classifier) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def ask(number: int) -> bool:
+        text, level = TEXTS[number % len(TEXTS)], number % 2
+        body = {"inputs": text, "parameters": {"level": level}}
+        found = running.client.post("/predict", json=body).json()[0]
+        return same(found, expected[text, level])
+
+    expected = {(t, n): offline.predict(t, policy=("exact", "quick")[n]) for t in TEXTS for n in (0, 1)}
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(96)))
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ({}, "inputs is missing"),
+        ({"inputs": 3}, "inputs is int"),
+        ({"inputs": "good", "parameters": {"level": 2}}, "level is 2; allowed: 0 (exact), 1 (quick)"),
+        ({"inputs": "good", "parameters": {"level": 1, "policy": "exact"}}, "policy and level were both given"),
+        ({"inputs": "good", "parameters": {"policy": "exat"}}, "did you mean 'exact'?"),
+        ({"inputs": "good", "parameters": {"policy": {"name": "fixed", "layer": 0}}}, "layer is 0"),
+        ({"inputs": "good", "parameters": {"max_layers": 0}}, "parameters.max_layers: "),
+        ({"inputs": "good", "parameters": {"max_layers": True}}, "parameters.max_layers: "),
+        ({"inputs": "good", "parameters": {"max_latency": 5}}, "there is no field 'parameters.max_latency'"),
+        ({"inputs": {"text": "a", "pair": "b"}}, "inputs has the key 'pair'"),
+        ({"inputs": []}, "there are no texts"),
+        ({"inputs": "half a pair: \ud83d"}, "text 1 is"),
+    ],
+)
+def test_a_body_that_is_wrong_is_refused_in_one_line_that_says_why(client: Any, body: Any, line: str) -> None:
+    refused = client.post("/predict", content=json.dumps(body), headers={"content-type": "application/json"})
+    assert refused.status_code == 422
+    said = refused.json()
+    assert line in said["error"]
+    assert "\n" not in said["error"]
+    assert said["error_type"] in ("Validation", "Empty")
+
+
+def test_a_model_that_is_not_there_is_404_in_each_apis_words(client: Any) -> None:
+    found = client.post("/predict", json={"inputs": "good", "model": "tinny"})
+    assert (found.status_code, found.json()["error_type"]) == (404, "Model")
+    assert "did you mean 'tiny'?" in found.json()["error"]
+    found = client.post("/v1/classify", json={"input": "good", "model": "../tiny"})
+    assert (found.status_code, found.json()["error"]["code"]) == (404, 404)
