@@ -206,6 +206,20 @@ def test_rows_at_different_depths_share_one_step_when_layers_are_shared() -> Non
     assert steps[: len(steps) - LAYERS] == [8] * (len(steps) - LAYERS)  # a freed place is refilled at once
 
 
+@pytest.mark.parametrize("family", ["albert", "roberta"])
+@pytest.mark.parametrize("table", [13, 16])
+def test_a_text_alone_may_fill_the_table_of_places(tiny_model: Any, family: str, table: int) -> None:
+    """Packed places are rounded up, past the end of a table of 13; beside another text places are counted anew."""
+    model = tiny_model(family, max_position_embeddings=table)
+    weights = model.weights()
+    ids = torch.arange(weights.max_length)[None] % 40 + 2
+    with torch.inference_mode():
+        expected = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1]
+    whole, engine = Arrival(0, ids[0].tolist()), Engine(weights)
+    for texts in ([whole], [whole, Arrival(1, ids[0, :3].tolist())]):
+        torch.testing.assert_close(run_engine(engine, texts, make("full"))[0][1], expected, atol=1e-5, rtol=1e-5)
+
+
 def test_memory_is_bounded_whatever_the_stream_is_long(endless: Any) -> None:
     engine = Engine(weights_of("albert"))
     left = 0

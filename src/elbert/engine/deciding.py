@@ -81,9 +81,10 @@ def to_ask(rows: Rows, hurried: Bools | None) -> Integers:
         hurried: [rows] who is to leave at once; None for nobody.
     """
     groups = rows.memory.groups
-    if all(group.first <= 1 for group in groups):
+    firsts = [group.first for group in groups]
+    if max(firsts) <= 1:
         return np.arange(rows.count)
-    first = np.array([group.first for group in groups])[rows.memory.member]
+    first = np.array(firsts)[rows.memory.member]
     asked = (rows.depth >= first) | (rows.depth >= rows.last)
     return np.flatnonzero(asked if hurried is None else asked | hurried)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from elbert.exits import scores
+from elbert.exits import ops, scores
 from elbert.exits.base import ExitPolicy, Found, State, describe
 from elbert.exits.ops import Array, namespace
 from elbert.exits.parameters import choice, count, fitting, number
@@ -61,9 +61,10 @@ class Elbert(ExitPolicy):
             return {"fired": sure, "sure": sure, "normalised_entropy": entropy}, state
         # A window that is not yet full holds outputs unseen, and those hold no criterion.
         window = namespace(probs).concatenate((state["window"][:, 1:], probs[:, None]), axis=1)
-        steady = CRITERIA[self.criterion](window, kind, self.tolerance)
+        full = layer >= self.window
+        steady = full if ops.nowhere(full) else CRITERIA[self.criterion](window, kind, self.tolerance)
         found = {"fired": sure | steady, "sure": sure, "normalised_entropy": entropy}
-        return found | {"steady": steady, "full": layer >= self.window}, {"window": window}
+        return found | {"steady": steady, "full": full}, {"window": window}
 
     def reason(self, found: Mapping[str, Any], layer: int) -> str:
         """Return the first stage that fired, or the numbers of both."""

@@ -64,6 +64,14 @@ def amin(array: Array, axis: int) -> Array:
     return array.min(axis) if isinstance(array, np.ndarray) else array.amin(axis)
 
 
+def nowhere(mask: Array) -> bool:
+    """Tell whether a mask is known to hold nowhere, so that what it would let through need not be worked out.
+
+    A tensor's values are not looked at: the rule would have to wait for the device.
+    """
+    return isinstance(mask, np.ndarray) and not mask.any()
+
+
 def pick(values: Array, index: Array) -> Array:
     """Return values[i, index[i]] of every row i, [rows], from values [rows, C]."""
     if isinstance(values, np.ndarray):
