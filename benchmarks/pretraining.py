@@ -48,7 +48,7 @@ from elbert.pretraining.optimizer import MasterWeights
 from elbert.pretraining.readers import read_documents
 from elbert.pretraining.sequences import START, STOP
 from elbert.pretraining.student import Student, student_config
-from elbert.training.settings import computes_bfloat16
+from elbert.runs.precision import computes_bfloat16
 
 # Steps before the clock starts: the first ones choose kernels and allocate.
 WARM_UP = 2

@@ -29,7 +29,7 @@ from elbert.modeling.quiet import quiet_transformers
 from elbert.training import EarlyExitTrainer, schemes, start_model
 from elbert.training.encoding import encode
 from elbert.training.start import set_dropout
-from pretraining import WARM_UP, Clock, Stepped, device
+from pretraining import GROUPED, WARM_UP, Clock, Stepped, device
 
 OURS = "elbert train"
 
@@ -91,12 +91,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="labelled texts, as `elbert train` takes them")
     parser.add_argument("--model", default="mini", help="what is fine-tuned")
-    parser.add_argument("--steps", type=int, default=50, help="timed steps of a round")
+    parser.add_argument("--steps", type=int, default=GROUPED, help="timed steps of a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--dtype", default="auto")
     options = parser.parse_args()
+    if options.steps % GROUPED:
+        raise SystemExit(
+            f"--steps {options.steps}: the Trainer's grouping goes from long to short texts within {GROUPED}"
+        )
     rows = load_data(options.data, split="train")
     settings = TrainSettings(batch_size=options.batch_size, max_length=options.max_length, dtype=options.dtype)
     systems = (OURS, "random", "group_by_length")
