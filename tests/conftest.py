@@ -31,6 +31,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.tokenizer import train_tokenizer
 
@@ -103,6 +104,12 @@ def tiny_texts() -> list[str]:
 def tiny_tokenizer() -> Any:
     """A WordPiece tokenizer of up to 260 entries, [PAD] 0, [CLS] 2, [SEP] 3, for texts of up to 64 tokens."""
     return train_tokenizer(TEXTS, vocab_size=260, max_length=64)
+
+
+@pytest.fixture
+def plain_tokenizer(tiny_tokenizer) -> Any:
+    """The same as inference and training run it."""
+    return PlainTokenizer.of(tiny_tokenizer, entries=300, token_types=True)
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,9 @@ from elbert.metadata import Metadata
 from elbert.modeling.configs import RANDOM_CONFIGS
 from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
-from elbert.modeling.files.plain import PlainModel, open_model
-from elbert.modeling.files.plain_tokenizer import LeanTokenizer
+from elbert.modeling.files.open import open_model
+from elbert.modeling.files.plain import PlainModel
+from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.policies import TENSORS, Tensors, read_tensors, write_policies
 from elbert.modeling.files.sources import find_folder
 from elbert.modeling.files.words import read_words
@@ -89,8 +90,7 @@ class Classifier:
         exported = model if isinstance(model, ExportedModel) else None
         self.backend = choose_backend(backend, exported.backend if exported else None)
         self._model = model
-        self._tokenizer = tokenizer
-        self.metadata = Metadata.from_dict(elbert or {})
+        self.metadata = replace(Metadata.from_dict(elbert or {}), pair_token_types=model.pair_token_types)
         self.name = name
         self.device = choose_device("cpu" if device == "auto" and self.backend != "torch" else device)
         self.dtype = choose_dtype(exported.dtype if exported and dtype == "auto" else dtype, self.device)
@@ -99,6 +99,12 @@ class Classifier:
             self.metadata = replace(self.metadata, problem_type=weights.problem_type)
         self._digest = weights_digest(weights)  # now: the engine lays them out as it needs them
         self._num_outputs, self._hidden_size = weights.num_labels, weights.hidden_size
+        self._tokenizer = PlainTokenizer.of(
+            tokenizer,
+            entries=weights.embedding.word.shape[0],
+            token_types=model.pair_token_types,
+            where=name or "the model",
+        )
         self.num_layers: int = weights.num_layers
         self.problem_type: ProblemType = weights.problem_type
         self.task = task_of(self.problem_type)
@@ -210,18 +216,18 @@ class Classifier:
 
     @property
     def model(self) -> MultiExitModel | ExportedModel:
-        """The model as modules, for training and saving; read on first use, as running it needs its matrices only."""
+        """The weights that answer, as modules for training and saving; made on first use, as running needs none."""
         if isinstance(self._model, PlainModel):
-            self._model = self._model.whole()
+            self._model = self._model.modules()
+            if weights_digest(self._model.weights()) != self._digest:
+                raise ModelError(f"{self.name}: its files were written over since it was loaded: load it again")
         self._model.config.problem_type = self.problem_type
         return self._model
 
     @property
     def tokenizer(self) -> Any:
-        """The model's tokenizer, as transformers' own; read on first use likewise."""
-        if isinstance(self._tokenizer, LeanTokenizer):
-            self._tokenizer = self._tokenizer.whole()
-        return self._tokenizer
+        """The model's tokenizer, as transformers' own; free to be called, as `predict` has its own."""
+        return self._tokenizer.to_transformers()
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a string is an iterable of strings too, and comes first
@@ -364,13 +370,13 @@ class Classifier:
             self._model.refuse("traced")  # attention is worked out from the weights
         truncated: dict[int, bool] = {}
         arrival = next(self.arrivals([text], truncated))
-        encoding = self._tokenizer([text], truncation=True, max_length=self.max_length).encodings[0]
+        encoded = self._tokenizer([text], truncation=True, max_length=self.max_length)
         return trace_of(
             self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs),
             chosen,
             text=text,
-            tokens=encoding.tokens,
-            words=words_of(text, encoding),
+            tokens=encoded.encodings[0].tokens,
+            words=words_of(encoded.texts[0], encoded.encodings[0]),
             labels=self.labels.names,
             attention=cls_attention(self.engine.layers(), arrival),
             truncated=truncated[0],

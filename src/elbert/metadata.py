@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from elbert.disk import whole_file
 from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.results import ProblemType
 
@@ -72,6 +72,8 @@ class Metadata:
         training: how the model came about.
         words: layer 0, where there is one.
         export: what the graphs of an exported model are.
+        pair_token_types: whether the two texts of a pair are told apart by token types; None in what elbert wrote
+            before it was recorded.
         further: keys this version does not know, kept as they are.
     """
 
@@ -85,6 +87,7 @@ class Metadata:
     training: Mapping[str, Any] | None = None
     words: Mapping[str, Any] | None = None
     export: Mapping[str, Any] | None = None
+    pair_token_types: bool | None = None
     further: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -133,6 +136,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "calibration": (lambda value: isinstance(value, dict) or value == [], "an object of evidence by policy name"),
     "words": _OBJECT,
     "export": (_OBJECT[0], "an object, as elbert export writes it"),
+    "pair_token_types": (lambda value: isinstance(value, bool), "true or false"),
 }
 
 
@@ -148,12 +152,8 @@ def write_metadata(folder: Path, content: Mapping[str, Any]) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that takes the place of an older one only when it is whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(path) as stream:
+        stream.write(text)
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

@@ -21,13 +21,13 @@ def arrivals(texts: Iterable[Text], tokenizer: Any, max_length: int, truncated: 
 
     Args:
         texts: strings, or `(text, text_pair)` tuples.
-        tokenizer: the model's.
+        tokenizer: the model's `PlainTokenizer`.
         max_length: tokens read of a text.
         truncated: filled by the place of the text.
 
     Raises:
-        UsageError: a table is given for its texts; or a text is something else, or holds what is no character, and the
-            line names its place.
+        UsageError: a table is given for its texts; or a text is something else, or holds what is no character or what
+            the model cannot read, and the line names its place.
     """
     if not isinstance(texts, list) and (
         isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names")
@@ -62,6 +62,8 @@ def _tokenize(
         types = encoded.get("token_type_ids") if paired else None
         for place, (index, _) in enumerate(part):
             truncated[index] = bool(encoded.encodings[place].overflowing)
+            if problem := tokenizer.problem(encoded["input_ids"][place]):
+                raise UsageError(f"text {index + 1}: {problem}")
             yield Arrival(index, encoded["input_ids"][place], types[place] if types else None)
 
 

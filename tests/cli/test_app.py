@@ -12,7 +12,7 @@ import pytest
 
 from elbert import __version__
 from elbert.cli import app, main
-from elbert.cli.console import whole_file
+from elbert.disk import whole_file
 from elbert.errors import DataError, MissingExtraError, UsageError
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from elbert.cli.console import check_output, facts, json_line, show, whole_file
+from elbert.cli.console import check_output, facts, json_line, show
 from elbert.cli.options import parse_settings
+from elbert.disk import whole_file
 from elbert.errors import ElbertError, ModelError, UsageError
 from elbert.reports.tables import plain, table
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -95,3 +96,10 @@ def test_an_export_without_elbert_json_is_told_what_is_missing(
     assert run("export", model_folder, "--out", out)[0] == 0
     (out / "elbert.json").unlink()
     assert "elbert.json is missing: export the model again" in refused("predict", out, "x", status=1)
+
+
+def test_the_line_to_try_can_be_pasted_where_the_path_has_a_blank(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "my models" / "exported"
+    said = run("export", model_folder, "--out", out)[1]
+    assert shlex.split(said.split("; try ")[1]) == ["python", str(out / "run.py"), "a text"]

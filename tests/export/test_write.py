@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from elbert.errors import MissingExtraError, ModelError, UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.export import export_model
 from elbert.modeling.files.load import load_model
+from elbert.modeling.files.sources import find_folder
 
 Exported = Callable[[str, str], tuple[Classifier, Path]]
 BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -184,3 +186,57 @@ def test_a_damaged_export_says_what_is_missing(exported_of: Exported, tmp_path: 
         (folder / "elbert.json").write_text(json.dumps({**content, "export": {**content["export"], **change}}))
         with pytest.raises(ModelError, match=reason):
             Classifier.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("place", ["up", "absolute", "link", "nested"])
+def test_a_graph_lies_in_the_folder_that_names_it(exported_of: Exported, tmp_path: Path, place: str) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = shutil.copytree(exported_of("onnx", "albert")[1], tmp_path / "model")
+    shutil.copy(folder / "graphs" / "step.onnx", tmp_path / "other.onnx")
+    (folder / "graphs" / "link.onnx").symlink_to(tmp_path / "other.onnx")
+    names = {
+        "up": "../other.onnx",
+        "absolute": str(tmp_path / "other.onnx"),
+        "link": "graphs/link.onnx",
+        "nested": "graphs/../../other.onnx",
+    }
+    path = folder / "elbert.json"
+    content = json.loads(path.read_text())
+    content["export"]["steps"] = [names[place]] * len(content["export"]["steps"])
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"which lies outside the folder; allowed: a path inside it") as caught:
+        Classifier.from_pretrained(folder)
+    assert "\n" not in str(caught.value)
+    done = subprocess.run([sys.executable, folder / "run.py", "a film"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "which lies outside its folder: export it again" in done.stderr
+
+
+def test_an_export_is_read_from_the_hubs_cache_where_every_file_is_a_link(
+    exported_of: Exported, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    classifier, exported = exported_of("onnx", "albert")
+    snapshot, blobs = tmp_path / "models--me--mine" / "snapshots" / "0", tmp_path / "models--me--mine" / "blobs"
+    (snapshot / "graphs").mkdir(parents=True)
+    blobs.mkdir()
+    for number, path in enumerate(each for each in exported.rglob("*") if each.is_file()):
+        shutil.copy(path, blobs / str(number))
+        link = snapshot / path.relative_to(exported)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blobs / str(number))
+    assert Classifier.from_pretrained(snapshot).predict("a film").label == classifier.predict("a film").label
+
+
+def test_the_hub_is_asked_for_an_exports_graphs_and_for_no_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.extend(allow_patterns)
+        return "/nowhere"
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    find_folder("me/mine")
+    named = {"graphs/step.onnx", "graphs/step.bin", "policies.safetensors", "words.safetensors", "tokenizer.json"}
+    assert all(any(fnmatch(name, pattern) for pattern in asked) for name in named)
+    assert not any(fnmatch("pytorch_model.bin", pattern) for pattern in asked)

@@ -30,7 +30,6 @@ def test_a_head_trained_for_the_same_classes_is_kept(trained):
 @pytest.mark.parametrize(
     "task",
     [
-        {"labels": ["good", "bad"]},
         {"labels": ["no", "yes"]},
         {"labels": ["bad", "good"], "problem_type": "multi_label_classification"},
         {"num_labels": 2},

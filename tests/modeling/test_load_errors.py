@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from elbert.errors import ElbertError, ModelError, UsageError
 from elbert.modeling import load_model
 from elbert.modeling.files import sources
-from elbert.modeling.files.plain import open_model
+from elbert.modeling.files.open import open_model
 
 LABELS = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from elbert.classifier import Classifier
 from elbert.modeling.files.load import load_model
-from elbert.modeling.files.plain import PlainModel, open_model
+from elbert.modeling.files.open import open_model
+from elbert.modeling.files.plain import PlainModel
 from elbert.modeling.model import MultiExitModel
+from elbert.modeling.tokenizer import train_tokenizer
 from elbert.modeling.weights import EncoderWeights
 from tests.conftest import FAMILIES
 from tests.modeling.test_parity import CASES
@@ -56,7 +59,7 @@ def assert_same(mine: Any, theirs: Any) -> None:
         assert mine == theirs
 
 
-def lean_weights(folder: Path) -> EncoderWeights:
+def plain_weights(folder: Path) -> EncoderWeights:
     model, _, _ = open_model(folder)
     assert isinstance(model, PlainModel)
     return model.weights()
@@ -67,7 +70,7 @@ def lean_weights(folder: Path) -> EncoderWeights:
 def test_the_matrices_are_those_of_load_model(tiny_model, tiny_tokenizer, tmp_path, family, shape, heads):
     tiny_model(family, heads=heads, **shape).save_pretrained(tmp_path, tiny_tokenizer)
     model, _, content = load_model(tmp_path)
-    assert_same(lean_weights(tmp_path), model.weights())
+    assert_same(plain_weights(tmp_path), model.weights())
     assert open_model(tmp_path)[2] == content
 
 
@@ -82,19 +85,19 @@ def test_a_family_names_every_tensor_of_its_checkpoints_with_its_shape(tiny_mode
 def test_half_precision_becomes_float32(folder, dtype):
     path = folder / "model.safetensors"
     save_file({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
-    assert_same(lean_weights(folder), load_model(folder)[0].weights())
+    assert_same(plain_weights(folder), load_model(folder)[0].weights())
 
 
 def test_a_checkpoint_in_several_files(folder, tiny_model, tiny_tokenizer, tmp_path):
-    whole = lean_weights(folder)
+    whole = plain_weights(folder)
     (folder / "model.safetensors").unlink()
     tiny_model("bert", **LABELS).backbone.save_pretrained(folder, max_shard_size="10KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 1
-    assert_same(lean_weights(folder), whole)
+    assert_same(plain_weights(folder), whole)
 
 
 def test_matrices_do_not_hang_on_the_file(folder):
-    weights, again = lean_weights(folder), lean_weights(folder)
+    weights, again = plain_weights(folder), plain_weights(folder)
     path = folder / "model.safetensors"
     with path.open("r+b") as file:
         file.write(bytes(path.stat().st_size))
@@ -120,7 +123,44 @@ def test_modules_and_tokenizer_of_transformers_come_on_first_use(folder, tmp_pat
     assert classifier.tokenizer.model_input_names == ["input_ids", "token_type_ids", "attention_mask"]
     assert classifier.predict("a warm film") == before
     classifier.save_pretrained(tmp_path / "again")
-    assert_same(lean_weights(tmp_path / "again"), lean_weights(folder))
+    assert_same(plain_weights(tmp_path / "again"), plain_weights(folder))
+
+
+def test_what_is_saved_is_what_answered_whatever_lies_in_the_folder_by_now(
+    folder, tiny_model, tiny_tokenizer, tmp_path
+):
+    classifier = Classifier.from_pretrained(folder)
+    texts = ["a warm film", ("a dull end", "great care")]
+    before, ids = classifier.predict(texts), tiny_tokenizer("a warm film")["input_ids"]
+    other = train_tokenizer(["another corpus altogether"], vocab_size=60)
+    tiny_model("albert", heads="full", seed=5, num_labels=3).save_pretrained(folder, other)  # retrained into it
+    classifier.save_pretrained(tmp_path / "saved")
+    assert classifier.tokenizer("a warm film")["input_ids"] == ids
+    assert Classifier.from_pretrained(tmp_path / "saved").predict(texts) == before
+
+
+@pytest.mark.parametrize("heads", ["linear", "full"])
+def test_exit_heads_are_saved_as_they_answered(tiny_model, tiny_tokenizer, tmp_path, heads):
+    folder = tiny_model("bert", heads=heads, **LABELS).save_pretrained(tmp_path / "model", tiny_tokenizer)
+    classifier = Classifier.from_pretrained(folder)
+    before = plain_weights(folder)
+    shutil.rmtree(folder)
+    classifier.save_pretrained(folder)
+    assert_same(plain_weights(folder), before)
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["plain", "by transformers"])
+def test_whoever_calls_the_tokenizer_meanwhile_changes_no_answer(folder, old):
+    if old:
+        (folder / "added_tokens.json").write_text("{}")
+    classifier = Classifier.from_pretrained(folder)
+    texts = ["a warm and witty film " * 12, ("a warm film " * 9, "a dull end")]
+    wanted = classifier.predict(texts)
+    classifier.tokenizer(["a"], padding="max_length", truncation=True, max_length=4)
+    assert classifier.predict(texts) == wanted
+    classifier.tokenizer.add_tokens(["witty film"])
+    assert classifier.predict(texts) == wanted
+    assert classifier.tokenizer.backend_tokenizer is not classifier._tokenizer.backend
 
 
 def _old_names(folder: Path) -> None:
@@ -141,7 +181,7 @@ UNUSUAL: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", UNUSUAL.values(), ids=UNUSUAL)
 def test_what_is_of_no_usual_form_is_read_by_transformers(folder, change):
-    usual = lean_weights(folder)
+    usual = plain_weights(folder)
     change(folder)
     model, _, _ = open_model(folder)
     assert isinstance(model, MultiExitModel)
@@ -150,8 +190,8 @@ def test_what_is_of_no_usual_form_is_read_by_transformers(folder, change):
 
 def test_two_classes_without_names(folder):
     edit_json(folder / "config.json", lambda config: [config.pop("id2label"), config.pop("label2id")])
-    assert lean_weights(folder).id2label == {0: "LABEL_0", 1: "LABEL_1"}
-    assert_same(lean_weights(folder), load_model(folder)[0].weights())
+    assert plain_weights(folder).id2label == {0: "LABEL_0", 1: "LABEL_1"}
+    assert_same(plain_weights(folder), load_model(folder)[0].weights())
 
 
 def loaded_by(code: str, *arguments: object) -> str:

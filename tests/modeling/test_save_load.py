@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from elbert.errors import ElbertError, UsageError
 from elbert.modeling import load_model
 from elbert.modeling.files import saving
+from elbert.modeling.files.open import open_model
 from tests.conftest import FAMILIES
 from tests.modeling.reference import assert_same_logits
 
@@ -33,6 +35,12 @@ def full_disk(*args: object) -> None:
     raise OSError(28, "No space left on device")
 
 
+def saved(tokenizer: Any, folder: Path) -> Path:
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    return folder
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -43,15 +51,15 @@ def test_saved_and_loaded_models_are_equal(tiny_model, tiny_tokenizer, tiny_text
     model = tiny_model(family, heads=heads, **LABELS)
     model.save_pretrained(tmp_path / "model", tiny_tokenizer, {"default_policy": "elbert"})
     again, tokenizer, content = load_model(tmp_path / "model")
-    assert content == {"default_policy": "elbert", "format": 1, "heads": heads}
+    types = model.pair_token_types
+    assert content == {"default_policy": "elbert", "format": 1, "heads": heads, "pair_token_types": types}
     assert again.heads == heads
     assert not again.training
     for texts in (tiny_texts, PAIRS):
         inputs = tiny_tokenizer(texts, padding=True, return_tensors="pt")
         loaded = tokenizer(texts, padding=True, return_tensors="pt")
-        assert {name: tensor.tolist() for name, tensor in inputs.items()} == {
-            name: tensor.tolist() for name, tensor in loaded.items()
-        }
+        assert set(inputs) - set(loaded) == (set() if types else {"token_type_ids"})  # a model that has none gets none
+        assert all(torch.equal(tensor, inputs[name]) for name, tensor in loaded.items())
         with torch.no_grad():
             assert_same_logits(again(**loaded).logits, model(**inputs).logits, tolerance=0)
 
@@ -134,6 +142,61 @@ def test_saving_again_replaces_the_model_and_leaves_other_files_alone(tiny_model
     assert (folder / "README.md").read_text() == "second"
     again, _, _ = load_model(folder)
     assert torch.equal(again.backbone.classifier.weight, second.backbone.classifier.weight)
+
+
+def test_a_file_of_an_older_model_does_not_change_the_tokens_of_the_new_one(tiny_model, tiny_tokenizer, tmp_path):
+    folder = tmp_path / "model"
+    tiny_model("bert").save_pretrained(folder, tiny_tokenizer)
+    (folder / "special_tokens_map.json").write_text('{"unk_token": "film", "cls_token": "[SEP]"}')
+    (folder / "added_tokens.json").write_text('{"wonderful": 299, "warm and": 298}')
+    for name in ("vocab.txt", "spiece.model", "policies.safetensors", "words.safetensors", "pytorch_model.bin"):
+        (folder / name).write_text("stale")
+    wanted = tiny_tokenizer("a wonderful film")["input_ids"]
+    tiny_model("bert", seed=1).save_pretrained(folder, tiny_tokenizer)
+    assert names(folder) == PLAIN_FILES
+    assert AutoTokenizer.from_pretrained(folder)("a wonderful film")["input_ids"] == wanted
+    assert open_model(folder)[1](["a wonderful film"], truncation=True, max_length=9)["input_ids"] == [wanted]
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_the_tokenizers_file_says_what_transformers_4_knows(tiny_model, tiny_tokenizer, tmp_path, loaded):
+    tokenizer = AutoTokenizer.from_pretrained(saved(tiny_tokenizer, tmp_path), local_files_only=True)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[X]"]})
+    folder = tiny_model("bert").save_pretrained(tmp_path / "model", tokenizer if loaded else tiny_tokenizer)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["model_input_names"] == ["input_ids", "token_type_ids", "attention_mask"]
+    assert not {"is_local", "local_files_only", "extra_special_tokens"} & set(settings)
+    again = AutoTokenizer.from_pretrained(folder)
+    assert again(PAIRS)["token_type_ids"] == tiny_tokenizer(PAIRS)["token_type_ids"]
+    assert ("[X]" in again.all_special_tokens) == loaded
+
+
+def test_what_is_no_models_stays_where_a_model_is_replaced(tiny_model, tiny_tokenizer, tmp_path):
+    folder = tmp_path / "model"
+    tiny_model("albert").save_pretrained(folder, tiny_tokenizer)
+    (folder / "README.md").write_text("# What I know of this model")
+    (folder / "plots").mkdir()
+    (folder / "plots" / "loss.png").write_bytes(b"png")
+    (folder / "link").symlink_to("plots/loss.png")
+    tiny_model("albert", seed=1).save_pretrained(folder, tiny_tokenizer)
+    assert names(folder) == PLAIN_FILES | {"plots", "link"}
+    assert (folder / "README.md").read_text() == "# What I know of this model"
+    assert (folder / "link").read_bytes() == b"png"
+    tiny_model("albert").save_pretrained(folder, tiny_tokenizer, card="a card that was asked for")
+    assert (folder / "README.md").read_text() == "a card that was asked for"
+
+
+def test_a_folder_that_cannot_be_renamed_is_filled_in_place(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    tiny_model("albert", heads="full").save_pretrained(folder, tiny_tokenizer)
+    (folder / "notes.txt").write_text("mine")
+    monkeypatch.chdir(folder)
+    inode = folder.stat().st_ino
+    tiny_model("albert", seed=1).save_pretrained(".", tiny_tokenizer)
+    assert folder.stat().st_ino == inode
+    assert names(folder) == PLAIN_FILES | {"notes.txt"}
+    load_model(folder)
 
 
 def test_a_save_that_fails_half_way_leaves_nothing_behind(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):

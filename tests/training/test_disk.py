@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from elbert.disk import whole_folder, write_errors
 from elbert.errors import ElbertError, UsageError
-from elbert.modeling.files.disk import whole_folder, write_errors
 from elbert.training import checkpoint
 from tests.training.conftest import same_weights, train_command
 

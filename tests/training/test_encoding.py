@@ -12,8 +12,8 @@ from elbert.training.encoding import Collator, EncodedDataset, LengthGroupedBatc
 LABELS = Labels("single_label_classification", ("good", "bad"))
 
 
-def test_encode_cuts_texts_and_counts_them(tiny_tokenizer, tiny_texts):
-    encoded = encode(TextDataset(tiny_texts, [0] * 8, LABELS), tiny_tokenizer, 11, progress=False)
+def test_encode_cuts_texts_and_counts_them(tiny_tokenizer, plain_tokenizer, tiny_texts):
+    encoded = encode(TextDataset(tiny_texts, [0] * 8, LABELS), plain_tokenizer, 11, progress=False)
     assert max(encoded.lengths) == 11
     whole = [len(ids) for ids in tiny_tokenizer(tiny_texts)["input_ids"]]
     assert encoded.truncated == sum(length > 11 for length in whole)
@@ -21,8 +21,8 @@ def test_encode_cuts_texts_and_counts_them(tiny_tokenizer, tiny_texts):
     assert encoded[0].keys() == {"input_ids", "labels"}
 
 
-def test_encode_tells_the_texts_of_a_pair_apart(tiny_tokenizer):
-    encoded = encode(TextDataset([("warm film", "dull")], [1], LABELS), tiny_tokenizer, 32, progress=False)
+def test_encode_tells_the_texts_of_a_pair_apart(plain_tokenizer):
+    encoded = encode(TextDataset([("warm film", "dull")], [1], LABELS), plain_tokenizer, 32, progress=False)
     types = encoded[0]["token_type_ids"]
     assert types == sorted(types)
     assert set(types) == {0, 1}

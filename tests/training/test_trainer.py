@@ -19,8 +19,8 @@ from tests.conftest import FAMILIES
 
 
 @pytest.fixture
-def trainer(tiny_model, tiny_tokenizer, reviews, tmp_path):
-    encoded = encode(reviews, tiny_tokenizer, 32, progress=False)
+def trainer(tiny_model, tiny_tokenizer, plain_tokenizer, reviews, tmp_path):
+    encoded = encode(reviews, plain_tokenizer, 32, progress=False)
     args = TrainingArguments(str(tmp_path / "run"), use_cpu=True, max_steps=3, learning_rate=1e-3, weight_decay=0.1)
     model = tiny_model()
     scheme = schemes.make("elbert", model.num_layers)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, facts, json_line, progress_bar, show, warnings_last, whole_file
+from elbert.cli.console import check_output, facts, json_line, progress_bar, show, warnings_last
+from elbert.disk import whole_file
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -176,6 +177,8 @@ def _run(
 def _about(model: str, classifier: Classifier, dataset: TextDataset, metric: str, plan: Plan) -> dict[str, Any]:
     """Return what the document says beside the result itself."""
     from elbert.evaluation.bench.lengths import lengths_of
+    from elbert.modeling.files.open import open_tokenizer
+    from elbert.modeling.files.sources import find_folder
 
     return {
         "benchmark": "bench",
@@ -186,7 +189,7 @@ def _about(model: str, classifier: Classifier, dataset: TextDataset, metric: str
         "metric": metric,
         "layers": classifier.num_layers,
         "policy": classifier.policy.to_dict(),
-        "lengths": lengths_of(dataset.texts, classifier.tokenizer, classifier.max_length),
+        "lengths": lengths_of(dataset.texts, open_tokenizer(find_folder(model)), classifier.max_length),
     }
 
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -90,28 +90,6 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise UsageError(f"output {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"output {str(path)!r}: the folder {str(path.parent)!r} is not writable; name another one")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Open a file for writing that takes its name only when the block ends well; otherwise nothing is left of it.
-
-    Raises:
-        ElbertError: the file cannot be made.
-        OSError: what the system says when the disk is full half-way.
-    """
-    from elbert.modeling.files.disk import ANOTHER_FOLDER, write_errors  # no help page needs it
-
-    target = path.resolve()  # through a link, so that the link stays one
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with write_errors(repr(str(path)), ANOTHER_FOLDER):  # the user knows the file by its own name
-            stream = draft.open("w", encoding="utf-8", newline="")
-        with stream:
-            yield stream
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import facts, json_line, progress_bar, show, whole_file
+from elbert.cli.console import facts, json_line, progress_bar, show
+from elbert.disk import whole_file
 from elbert.errors import UsageError
 from elbert.seeds import check_seed
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, facts, json_line, progress_bar, show, whole_file
+from elbert.cli.console import check_output, facts, json_line, progress_bar, show
+from elbert.disk import whole_file
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier

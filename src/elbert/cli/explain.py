@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, json_line, progress_bar, warnings_last, whole_file
+from elbert.cli.console import check_output, json_line, progress_bar, warnings_last
+from elbert.disk import whole_file
 from elbert.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -41,4 +42,4 @@ def export(
 
     written = export_model(classifier, format, out, dtype=dtype, overwrite=overwrite)
     size = sum(path.stat().st_size for path in written.rglob("*") if path.is_file())
-    typer.echo(f'{written}: {size / 1e6:,.1f} MB; try python {written / "run.py"} "a text"')
+    typer.echo(f'{written}: {size / 1e6:,.1f} MB; try python {shlex.quote(str(written / "run.py"))} "a text"')

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, progress_bar, whole_file
+from elbert.cli.console import check_output, progress_bar
 from elbert.cli.writers import FORMATS, Writer, format_of
+from elbert.disk import whole_file
 from elbert.errors import DataError, DataWarning, UsageError
 
 if TYPE_CHECKING:

@@ -150,7 +150,7 @@ def _parts(
 
 def _write(result: Sweep, out: Path, about: dict[str, Any]) -> None:
     from elbert import __version__
-    from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
+    from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors
     from elbert.reports.sweep_files import write_sweep
 
     with write_errors(f"the sweep {out}", ANOTHER_FOLDER), whole_folder(out.resolve()) as folder:

@@ -47,6 +47,19 @@ class TextDataset:
         return TextDataset([self.texts[index] for index in indices], labels, self.label_space, self.name)
 
 
+def in_order_of(dataset: TextDataset, space: Labels) -> TextDataset:
+    """Return a data set with its labels encoded as `space` orders the same names; itself where they are other names."""
+    own = dataset.label_space
+    if own is None or dataset.labels is None or own.names == space.names or set(own.names) != set(space.names):
+        return dataset
+    place = [space.names.index(name) for name in own.names]  # of this data set's ids in the other order
+    back = [own.names.index(name) for name in space.names]
+    labels: Any = [
+        [label[index] for index in back] if isinstance(label, list) else place[int(label)] for label in dataset.labels
+    ]
+    return TextDataset(dataset.texts, labels, space, dataset.name)
+
+
 def check_trainable(dataset: TextDataset) -> None:
     """Refuse a data set nothing can be learnt from.
 

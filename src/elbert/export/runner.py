@@ -115,6 +115,10 @@ class Model:
         self.tokenizer.enable_truncation(length, direction=side)
 
         def load(name: str, output: str, precision: str) -> Run:
+            if not (folder / name).resolve().is_relative_to(folder):
+                sys.exit(
+                    f"run.py: elbert.json names the graph {name!r}, which lies outside its folder: export it again"
+                )
             with _readable(folder / name) as path:
                 return runtime(path, [output], precision)
 

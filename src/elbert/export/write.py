@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elbert import exits
+from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors
 from elbert.engine.backends.backend import BACKENDS
 from elbert.engine.backends.graphs import build_graphs
 from elbert.engine.backends.runtimes import Runtime, import_openvino, onnxruntime, openvino
@@ -21,9 +22,9 @@ from elbert.errors import CalibrationWarning, UsageError, did_you_mean
 from elbert.exits import ExitPolicy
 from elbert.export import runner
 from elbert.metadata import metadata, write_metadata
-from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
 from elbert.modeling.files.exported import EXPORT, ExportedModel, Graph
 from elbert.modeling.files.policies import write_tensors
+from elbert.modeling.files.saving import save_tokenizer
 from elbert.modeling.quiet import quiet_transformers
 from elbert.runs.folder import check_free, run_folder
 
@@ -121,7 +122,7 @@ def export_model(
         export = {**files, **_description(classifier, chosen, dtype)}
         with quiet_transformers():
             classifier.model.config.save_pretrained(fresh)
-            classifier.tokenizer.save_pretrained(fresh)
+        save_tokenizer(fresh, classifier.tokenizer, token_types=classifier.model.pair_token_types)
         content[EXPORT] = export
         write_tensors(fresh, {key: policy.tensors() for key, policy in classifier.policies.items()})
         write_metadata(fresh, content)
@@ -216,6 +217,6 @@ def _description(classifier: Classifier, chosen: Format, dtype: str) -> dict[str
         "dtype": dtype,
         "labels": list(classifier.labels.names),
         "problem_type": classifier.problem_type,
-        "pair_token_types": "token_type_ids" in classifier.tokenizer.model_input_names,
+        "pair_token_types": classifier.model.pair_token_types,
         "truncation_side": classifier.tokenizer.truncation_side,
     }

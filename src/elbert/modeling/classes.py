@@ -1,7 +1,8 @@
-"""The classes of a fresh head, from what a caller says of them."""
+"""The classes of a head: from what a caller says of them, and whether a checkpoint's are those of the data."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -74,3 +75,30 @@ def _class_names(num_labels: int | None, labels: Sequence[str] | None) -> tuple[
     if repeated:
         raise UsageError(f"class names must differ, but {repeated[0]!r} is there twice")
     return names
+
+
+def as_the_data_spells(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the names of a checkpoint's classes in its order, spelt as the data spells them.
+
+    The same names in another order are the same classes; so are names that differ in case, blanks, `-` and `_` only,
+    and the numbers 0 to C - 1 where the checkpoint calls its classes `LABEL_0` to `LABEL_C-1`, or the reverse.
+
+    Args:
+        model: names of the checkpoint's classes, by id.
+        data: names of the data's classes.
+
+    Returns:
+        None where they are other classes.
+    """
+    if set(model) == set(data):
+        return tuple(model)
+    ours, theirs = [_folded(name) for name in model], {_folded(name): name for name in data}
+    if len(set(ours)) != len(ours) or len(theirs) != len(data) or set(ours) != set(theirs):
+        return None
+    return tuple(theirs[name] for name in ours)
+
+
+def _folded(name: str) -> str:
+    folded = re.sub(r"[\s_-]+", " ", name.strip().casefold())
+    number = re.fullmatch(r"label (\d+)", folded)
+    return folded if number is None else number[1]

@@ -19,6 +19,7 @@ from elbert.metadata import HeadKind, check_heads
 from elbert.modeling.activations import fuse_activations
 from elbert.modeling.assemble import encoder_weights, problem_type_of
 from elbert.modeling.families import family_of
+from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.policies import Tensors
 from elbert.modeling.files.saving import save_model
 from elbert.modeling.heads import ExitHeads, read_out
@@ -48,15 +49,18 @@ class MultiExitModel(nn.Module):
     Args:
         backbone: what `AutoModelForSequenceClassification` gives, of a supported family.
         heads: `shared`, `linear` or `full`, see `elbert.modeling.heads`.
+        pair_token_types: whether it reads token types 0 and 1 of the two texts of a pair; None does where it has two.
 
     Raises:
         ModelError: the family is not supported.
         UsageError: there is no such kind of heads.
     """
 
-    def __init__(self, backbone: Any, heads: HeadKind = "shared") -> None:
+    def __init__(self, backbone: Any, heads: HeadKind = "shared", *, pair_token_types: bool | None = None) -> None:
         super().__init__()
         self.family = family_of(backbone.config)
+        several = self.family.type_rows(backbone.config) > 1
+        self.pair_token_types: bool = several if pair_token_types is None else pair_token_types
         self.heads: HeadKind = check_heads(heads)
         self.backbone = backbone
         fuse_activations(backbone)
@@ -124,6 +128,19 @@ class MultiExitModel(nn.Module):
         exit_heads = None if self.exit_heads is None else dict(self.exit_heads.named_parameters())
         return encoder_weights(self.family, self.config, tensors, exit_heads)
 
+    def reader(self, tokenizer: Any, where: str = "the model") -> PlainTokenizer:
+        """Return a transformers tokenizer as training and inference run it for this model.
+
+        Args:
+            tokenizer: the model's; it is not changed, and may be called meanwhile.
+            where: what to call the model in an error.
+
+        Raises:
+            ModelError: it exists in Python only, or belongs to another model.
+        """
+        entries, token_types = int(self.config.vocab_size), self.pair_token_types
+        return PlainTokenizer.of(tokenizer, entries=entries, token_types=token_types, where=where)
+
     def save_pretrained(
         self,
         folder: str | Path,
@@ -144,4 +161,5 @@ class MultiExitModel(nn.Module):
         Returns:
             the folder.
         """
-        return save_model(self.backbone, self.exit_heads, self.heads, Path(folder), tokenizer, elbert, card, tensors)
+        content = {**(elbert or {}), "pair_token_types": self.pair_token_types}
+        return save_model(self.backbone, self.exit_heads, self.heads, Path(folder), tokenizer, content, card, tensors)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from elbert.errors import ElbertError, ModelError
+from elbert.modeling.files.saving import save_tokenizer
 from elbert.modeling.quiet import quiet_transformers
 from elbert.pretraining.progress import Progress, Report
 
@@ -94,7 +95,7 @@ def write_encoder(folder: Path, model: Any, weights: dict[str, Tensor], tokenize
         raise ModelError(f"tensor {beyond[0]} holds values that float16 cannot; the training diverged")
     with quiet_transformers():
         model.save_pretrained(folder, state_dict=half)
-        tokenizer.save_pretrained(folder)
+    save_tokenizer(folder, tokenizer, token_types="token_type_ids" in tokenizer.model_input_names)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {"dtype": "float32"}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from transformers import AlbertForPreTraining, AutoTokenizer
 
+from elbert.disk import FREE_SPACE, write_errors
 from elbert.errors import UsageError
-from elbert.modeling.files.disk import FREE_SPACE, write_errors
 from elbert.modeling.tokenizer import train_tokenizer
 from elbert.pretraining import folder as files
 from elbert.pretraining.batches import Batcher

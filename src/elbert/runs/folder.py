@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from elbert.disk import whole_folder
 from elbert.errors import UsageError
-from elbert.modeling.files.disk import whole_folder
 
 RECORD = "run.json"
 LOG = "training_log.jsonl"

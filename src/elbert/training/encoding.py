@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from elbert.data import TextDataset
+from elbert.errors import DataError
 from elbert.tasks import task_of
 
 # Texts given to the fast tokenizer at a time: enough to keep its threads busy.
@@ -68,9 +69,13 @@ def encode(dataset: TextDataset, tokenizer: Any, max_length: int, *, progress: b
 
     Args:
         dataset: with labels.
-        tokenizer: a fast tokenizer.
+        tokenizer: the model's `PlainTokenizer`.
         max_length: tokens kept of a text, special tokens included; of a pair the longer text is cut first.
         progress: whether to show a bar on stderr.
+
+    Raises:
+        DataError: a text holds what the model cannot read; the line names its row.
+        UsageError: `max_length` leaves no room for the words.
     """
     ids: list[list[int]] = []
     types: list[list[int]] = []
@@ -79,9 +84,12 @@ def encode(dataset: TextDataset, tokenizer: Any, max_length: int, *, progress: b
     for start in tqdm(starts, desc="tokenising", unit="chunk", disable=not progress or len(starts) < 3, leave=False):
         texts = dataset.texts[start : start + _TOKENIZE_AT_ONCE]
         encoded = tokenizer(list(texts), truncation=True, max_length=max_length)
+        for row, tokens in enumerate(encoded["input_ids"], start=start + 1):
+            if problem := tokenizer.problem(tokens):
+                raise DataError(f"{dataset.name}, text {row}: {problem}")
         ids += encoded["input_ids"]
         types += encoded.get("token_type_ids", [])
-        truncated += sum(bool(one.overflowing) for one in encoded.encodings or ())
+        truncated += sum(bool(one.overflowing) for one in encoded.encodings)
     pairs = any(
         isinstance(text, tuple) for text in dataset.texts
     )  # single texts are all of type 0, the model's default

@@ -19,6 +19,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 
 from elbert.data import Labels, TextDataset, check_trainable, split
+from elbert.data.dataset import in_order_of
 from elbert.data.source import fingerprint, sketch
 from elbert.data.splits import same_text
 from elbert.errors import DataWarning, MissingExtraError, UsageError
@@ -39,7 +40,7 @@ DEV_SEED = 0
 def check_datasets(
     model: MultiExitModel, train: TextDataset, evaluation: TextDataset | None
 ) -> tuple[TextDataset, TextDataset]:
-    """Check the data against the model, and take a dev split where none is given."""
+    """Check the data against the model, take a dev split where none is given, and give labels the model's order."""
     check_trainable(train)
     if evaluation is None:
         train, evaluation = split(train, DEV_FRACTION, DEV_SEED)
@@ -62,7 +63,7 @@ def check_datasets(
                 f"{dataset.name} is {dataset.label_space.problem_type} with {dataset.label_space.num_labels} labels, "
                 f"the model {space.problem_type} with {space.num_labels}; load the model for this data"
             )
-    return train, evaluation
+    return in_order_of(train, space), in_order_of(evaluation, space)
 
 
 def _tell_shared(train: TextDataset, evaluation: TextDataset) -> None:

@@ -17,10 +17,10 @@ import torch
 from transformers import TrainerState
 
 from elbert.data import TextDataset
+from elbert.disk import ANOTHER_FOLDER, FREE_SPACE, write_errors
 from elbert.errors import ElbertError
 from elbert.exits import make as make_policy
 from elbert.modeling import MultiExitModel
-from elbert.modeling.files.disk import ANOTHER_FOLDER, FREE_SPACE, write_errors
 from elbert.modeling.files.words import write_words
 from elbert.modeling.quiet import quiet_transformers
 from elbert.runs.callbacks import EarlyStop, EvaluateWithin, Interruption, Progress, TrainingInterruptedError
@@ -104,11 +104,12 @@ def train(
         units.enter(model)
         train, evaluation = units.encoded(train), units.encoded(evaluation)
     try:
-        sets = [encode(part, tokenizer, max_length, progress=progress) for part in (train, evaluation)]
-        tell_truncation(train, sets[0].truncated, tokenizer, max_length, most)
+        plain = model.reader(tokenizer)
+        sets = [encode(part, plain, max_length, progress=progress) for part in (train, evaluation)]
+        tell_truncation(train, sets[0].truncated, plain, max_length, most)
         if lesson is not None:
             read = dataclasses.replace(settings, max_length=max_length)
-            sets[0] = lesson.add_to(sets[0], train, tokenizer, read, folder.answers, units, progress=progress)
+            sets[0] = lesson.add_to(sets[0], train, plain, read, folder.answers, units, progress=progress)
         with quiet_transformers():
             trainer = make_trainer(model, tokenizer, sets, settings, folder, weights)
             _run(trainer, settings, folder, resume=resume, progress=progress)

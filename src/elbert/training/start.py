@@ -12,7 +12,8 @@ from typing import Any
 from torch import nn
 from transformers import set_seed
 
-from elbert.data import TextDataset, check_trainable
+from elbert.data import Labels, TextDataset, check_trainable
+from elbert.data.dataset import in_order_of
 from elbert.errors import UsageError
 from elbert.metadata import HeadKind, read_json
 from elbert.modeling import MultiExitModel, load_model
@@ -62,7 +63,8 @@ def start_model(
     model, tokenizer, _ = load_model(
         name_or_path, labels=space.names, problem_type=space.problem_type, heads=heads, texts=texts
     )
-    start_head(model, dataset, balanced=settings.class_weight is not None)
+    ordered = in_order_of(dataset, Labels.from_id2label(model.config.id2label, model.problem_type))
+    start_head(model, ordered, balanced=settings.class_weight is not None)
     return model, tokenizer
 
 

@@ -22,9 +22,10 @@ from tqdm import tqdm
 from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.data.table import quote_names
+from elbert.disk import FREE_SPACE, write_errors
 from elbert.errors import ModelError, UsageError
 from elbert.modeling import MultiExitModel, load_model
-from elbert.modeling.files.disk import FREE_SPACE, write_errors
+from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.sources import find_folder
 from elbert.modeling.losses import row_losses
 from elbert.results import ProblemType
@@ -54,7 +55,7 @@ class Teacher:
 
     name: str
     model: MultiExitModel
-    tokenizer: Any
+    tokenizer: PlainTokenizer
     order: tuple[int, ...]
     max_length: int
 
@@ -76,7 +77,8 @@ class Teacher:
         """
         encoded = encode(TextDataset(texts), self.tokenizer, self.max_length, progress=False)
         rows = replace(encoded, labels=[0] * len(texts))
-        device, collate = self.model.device, collator_for(self.tokenizer, "single_label_classification")
+        padding = self.tokenizer.to_transformers()
+        device, collate = self.model.device, collator_for(padding, "single_label_classification")
         answers = torch.empty(len(texts), len(self.order))
         for places in torch.tensor(rows.lengths).argsort(descending=True, stable=True).split(BATCH):
             batch = collate([rows[place] for place in places.tolist()])
@@ -108,9 +110,8 @@ def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
         )
     order = _order(name, own.names, space.names) if own.names else (0,)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Teacher(
-        name, model.eval().to(device), tokenizer, order, min(max_length, model.family.max_length(model.config))
-    )
+    most = min(max_length, model.family.max_length(model.config))
+    return Teacher(name, model.eval().to(device), model.reader(tokenizer, where=name), order, most)
 
 
 def soft_labels(teacher: Teacher, texts: Sequence[Text], folder: Path, *, dtype: str, progress: bool) -> Tensor:

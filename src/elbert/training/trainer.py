@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
+from elbert.disk import FREE_SPACE, whole_folder, write_errors
 from elbert.modeling import MultiExitModel, MultiExitOutput, layer_losses
-from elbert.modeling.files.disk import FREE_SPACE, whole_folder, write_errors
 from elbert.modeling.losses import depth_distance, row_losses
 from elbert.results import ProblemType
 from elbert.runs.folder import CHECKPOINT, step_of

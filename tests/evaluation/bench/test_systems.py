@@ -20,7 +20,7 @@ from elbert.evaluation.bench.batches import held, padded, read
 from elbert.evaluation.bench.job import Answers
 from elbert.evaluation.bench.rows import empty_row
 from elbert.evaluation.bench.systems import OURS, SYSTEMS, check_device, pipeline
-from elbert.modeling.files.plain_tokenizer import LeanTokenizer
+from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.reports.race import notes_of
 
 MakeJob = Callable[..., Job]
@@ -197,17 +197,17 @@ def test_a_peer_is_given_no_more_tokens_at_once_than_our_engine_takes(
 
 def test_a_peers_texts_are_read_by_the_tokenizer_that_ours_runs(make_job: MakeJob) -> None:
     reader, own = batches.reader_of(make_job()), batches.load_tokenizer(make_job())
-    assert isinstance(reader.tokenizer, LeanTokenizer)
+    assert isinstance(reader.tokenizer, PlainTokenizer)
     assert (reader.padding, reader.typed) == (own.pad_token_id, "token_type_ids" in own.model_input_names)
 
 
-def test_where_the_lean_tokenizer_is_not_to_be_had_transformers_own_reads(make_job: MakeJob, tmp_path: Path) -> None:
+def test_where_only_transformers_reads_the_folder_a_peers_texts_are_the_same_tokens(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
     job = make_job(folder=shutil.copytree(make_job().folder, tmp_path / "model"))
     (job.folder / "added_tokens.json").write_text("{}")  # a file of older versions, which only transformers reads
-    reader = batches.reader_of(job)
-    assert not isinstance(reader.tokenizer, LeanTokenizer)
-    lean = batches.reader_of(make_job())
-    assert [row.ids for row in reader.rows(job.texts)] == [row.ids for row in lean.rows(job.texts)]
+    reader, usual = batches.reader_of(job), batches.reader_of(make_job())
+    assert [row.ids for row in reader.rows(job.texts)] == [row.ids for row in usual.rows(job.texts)]
 
 
 def test_nothing_is_padded_with_a_token_that_is_none(make_job: MakeJob, tmp_path: Path) -> None:

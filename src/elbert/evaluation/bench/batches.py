@@ -19,7 +19,7 @@ from elbert.engine.placement import DTYPES, most_tokens
 from elbert.engine.requests import Arrival
 from elbert.errors import ElbertError
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
-from elbert.modeling.files.plain_tokenizer import read_lean_tokenizer
+from elbert.modeling.files.open import open_tokenizer
 from elbert.tasks import task_of
 from elbert.tokens import arrivals
 
@@ -31,15 +31,8 @@ Forward = Callable[[dict[str, Array]], Array]
 
 
 def load_tokenizer(job: Job) -> Any:
-    """Return the model's fast tokenizer as transformers has it."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(job.folder, local_files_only=True, trust_remote_code=False)
-
-
-def quick_tokenizer(job: Job) -> Any:
-    """Return the lean tokenizer that our classifier runs, or transformers' own where the folder does not allow it."""
-    return read_lean_tokenizer(job.folder) or load_tokenizer(job)
+    """Return the model's fast tokenizer as transformers has it; it names the inputs that the model reads."""
+    return open_tokenizer(job.folder).to_transformers()
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class Reader:
     """How a model's texts become arrays.
 
     Attributes:
-        tokenizer: see `quick_tokenizer`.
+        tokenizer: that our classifier runs.
         max_length: tokens read of a text.
         padding: token id of the places behind a text.
         typed: whether the model reads token types.
@@ -73,14 +66,14 @@ def reader_of(job: Job) -> Reader:
     Raises:
         ElbertError: there is no token to pad with.
     """
-    tokenizer = load_tokenizer(job)
+    quick = open_tokenizer(job.folder)
+    tokenizer = quick.to_transformers()
     if tokenizer.pad_token_id is None:
         raise ElbertError(
             f"{job.folder}: the tokenizer has no padding token and batches need one; name one as pad_token in "
             "tokenizer_config.json"
         )
-    typed = "token_type_ids" in tokenizer.model_input_names
-    return Reader(quick_tokenizer(job), job.max_length, int(tokenizer.pad_token_id), typed)
+    return Reader(quick, job.max_length, int(tokenizer.pad_token_id), quick.token_types)
 
 
 def in_batches(job: Job, spec: Spec, forward: Forward) -> Run:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from elbert.errors import UsageError
-from elbert.evaluation.bench.batches import quick_tokenizer
 from elbert.evaluation.bench.job import Answers, Job, Plan, Spec, Timed
 from elbert.evaluation.bench.lengths import token_counts
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.bench.rows import Row, compared, empty_row, row_of
 from elbert.evaluation.bench.systems import REFERENCE, SYSTEMS
 from elbert.evaluation.bench.worker import Worker, WorkerError
+from elbert.modeling.files.open import open_tokenizer
 from elbert.tasks import task_of
 
 # Scores answers to the first texts; None where there is nothing to score by.
@@ -111,7 +111,7 @@ def race(
     for name, value in (("rounds", plan.rounds), ("threads", job.threads), ("batch sizes", len(plan.batches))):
         if value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1")
-    lengths = token_counts(job.texts, quick_tokenizer(job), job.max_length)
+    lengths = token_counts(job.texts, open_tokenizer(job.folder), job.max_length)
     runners: list[_Runner] = []
     with ExitStack() as stack:
         stack.callback(_stop, runners)

@@ -3,34 +3,82 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from elbert.errors import ModelError
+from elbert.metadata import FILE_NAME
 
 EXIT_HEADS = "exit_heads.safetensors"
 
+# Words of a vocabulary that the model may lack a row for, before it is taken for another model's; or 1 % of the rows.
+_FEW = 2
 
-def check_vocabulary(folder: Path, entries: int, vocab_size: int) -> None:
-    """Raise where the tokenizer can give a token that the model does not embed.
+
+def check_vocabulary(where: object, tokenizer: Tokenizer, rows: int) -> dict[int, str]:
+    """Return the entries of a tokenizer that the model does not embed; an ordinary one has none.
+
+    A blank last line of `vocab.txt`, or a token that was added and never trained, does no harm where no text holds it,
+    so a few such entries are let through, to be looked for in the texts.
 
     Args:
-        folder: the model's, for the error.
-        entries: of the tokenizer.
-        vocab_size: rows of the word embedding.
+        where: the model's folder or name, for the error.
+        tokenizer: the model's.
+        rows: of the word embedding.
+
+    Returns:
+        Their spellings by id.
 
     Raises:
-        ModelError: it can.
+        ModelError: they are so many that this is another model's tokenizer, or one stands in every text.
     """
-    if entries > vocab_size:
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    strays = {number: token for token, number in vocabulary.items() if number >= rows}
+    if not strays:
+        return {}
+    added = tokenizer.get_added_tokens_decoder()
+    words = [token for number, token in strays.items() if number not in added and token.strip()]
+    if len(words) > max(_FEW, rows // 100):
         raise ModelError(
-            f"the tokenizer in {folder} has {entries} entries but the model embeds {vocab_size}: "
+            f"the tokenizer in {where} has {len(vocabulary)} entries but the model embeds {rows}: "
             "they do not belong together"
         )
+    for number in tokenizer.encode("", "").ids:
+        if number in strays:
+            raise ModelError(
+                f"the tokenizer in {where} puts {strays[number]!r} (id {number}) into every text, but the model embeds "
+                f"{rows} tokens (vocab_size in config.json): they do not belong together"
+            )
+    return strays
+
+
+def pair_token_types(rows: int, inputs: Sequence[str], folder: Path, content: Mapping[str, Any], named: bool) -> bool:
+    """Return whether the two texts of a pair are told apart by token types 0 and 1.
+
+    A model with two token types was pretrained with them. Its tokenizer may keep them to itself all the same: since
+    transformers 5 those of ALBERT do unless a file names them, while version 4 gave them to every model.
+
+    Args:
+        rows: of the token type embedding; 0 where there is none.
+        inputs: what the tokenizer gives a model, as it says itself.
+        folder: the model's.
+        content: of its `elbert.json`.
+        named: whether its tokenizer's file names these inputs.
+    """
+    if rows < 2:
+        return False
+    recorded = content.get("pair_token_types")
+    if recorded is not None:
+        return bool(recorded)
+    if named or (folder / FILE_NAME).exists():  # before it was recorded, elbert took the tokenizer's own word
+        return "token_type_ids" in inputs
+    return True
 
 
 def read_exit_heads(folder: Path, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:

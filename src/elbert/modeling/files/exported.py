@@ -55,6 +55,7 @@ class ExportedModel:
         backend: the engine's backend that reads the graphs.
         dtype: the precision they were exported for.
         graphs: the files.
+        pair_token_types: whether it reads token types 0 and 1 of the two texts of a pair.
     """
 
     def __init__(self, config: Any, heads: HeadKind, folder: Path, export: Mapping[str, Any]) -> None:
@@ -63,12 +64,14 @@ class ExportedModel:
         self.folder = folder
         self.backend = str(export["backend"])
         self.dtype = str(export["dtype"])
+        self.pair_token_types = bool(export["pair_token_types"])
         files: dict[str, Path] = {}  # one object per name: shared graphs stay shared
         steps, layer_heads = (
-            tuple(files.setdefault(str(name), folder / str(name)) for name in export[key]) for key in ("steps", "heads")
+            tuple(files.setdefault(str(name), _graph(folder, name)) for name in export[key])
+            for key in ("steps", "heads")
         )
         inputs = bool(export["token_types"]), bool(export.get("positions", True))
-        self.graphs = Graphs(folder / str(export["embed"]), steps, layer_heads, *inputs)
+        self.graphs = Graphs(_graph(folder, export["embed"]), steps, layer_heads, *inputs)
 
     def weights(self) -> EncoderWeights:
         """Return the matrices' shapes: tensors without memory."""
@@ -97,6 +100,24 @@ class ExportedModel:
             f"{self.folder} is an exported model and holds graphs only, so it cannot be {what}; "
             "use the model it was exported from"
         )
+
+
+def _graph(folder: Path, name: Any) -> Path:
+    """Return the path of a graph, which has to lie in the folder that names it.
+
+    Raises:
+        ModelError: it lies elsewhere.
+    """
+    given = Path(str(name))
+    home, path = folder.resolve(), (folder / given).resolve()
+    # The hub's cache keeps every file of a snapshot as a link into the repository's own blobs.
+    blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else home
+    if given.is_absolute() or ".." in given.parts or not (path.is_relative_to(home) or path.is_relative_to(blobs)):
+        raise ModelError(
+            f"{folder / FILE_NAME}: {EXPORT} names the graph {str(name)!r}, which lies outside the folder; allowed: a "
+            "path inside it: export the model again"
+        )
+    return folder / given
 
 
 def read_exported(folder: Path, config: Any, content: Mapping[str, Any]) -> ExportedModel:

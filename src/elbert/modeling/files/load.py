@@ -6,28 +6,45 @@ warn and go on with random weights, this raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AlbertForSequenceClassification, AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AlbertForSequenceClassification,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
+from elbert.data.table import quote_names
 from elbert.errors import ModelError, UsageError
-from elbert.metadata import FILE_NAME, HeadKind, check_heads, metadata, read_json, read_metadata
-from elbert.modeling.classes import Classes, make_classes
+from elbert.metadata import HeadKind, check_heads, metadata, read_json, read_metadata
+from elbert.modeling.assemble import problem_type_of
+from elbert.modeling.classes import Classes, as_the_data_spells, make_classes
 from elbert.modeling.configs import RANDOM_CONFIGS, random_config, vocab_limit
 from elbert.modeling.families import check_family, family_of
-from elbert.modeling.files.checks import check_vocabulary, one_line, read_exit_heads
+from elbert.modeling.files.checks import check_vocabulary, one_line, pair_token_types, read_exit_heads
 from elbert.modeling.files.exported import EXPORT, ExportedModel, read_exported
+from elbert.modeling.files.foreign import check_files, no_head, no_weights, vocabulary_class, wrapped
+from elbert.modeling.files.plain import PlainModel
+from elbert.modeling.files.plain_tokenizer import PlainTokenizer, check_fast, name_inputs
 from elbert.modeling.files.sources import TOKENIZER_FILES, find_folder
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.tokenizer import train_tokenizer
+from elbert.results import ProblemType
 
-_CONVERT = "AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=False).save_pretrained(folder)"
+_logger = logging.getLogger(__name__)
 
 Loaded = tuple[MultiExitModel, Any, dict[str, Any]]
 
@@ -57,7 +74,7 @@ def load_model(
         texts: what the tokenizer of a random-weight model is trained on; without, it falls back to single characters.
 
     Returns:
-        (model, tokenizer, content of `elbert.json`, which always holds `format` and `heads`).
+        (model, transformers' tokenizer, content of `elbert.json`, which always holds `format` and `heads`).
 
     Raises:
         UsageError: there is no such model, or the arguments contradict each other.
@@ -69,26 +86,28 @@ def load_model(
     return _from_folder(find_folder(name_or_path), task, kind)
 
 
-def load_to_run(folder: Path) -> tuple[MultiExitModel | ExportedModel, Any, dict[str, Any]]:
-    """Load a folder as `load_model` does, or what `elbert export` wrote, to run it; `lean.py` is the quick way.
+def load_to_run(
+    folder: Path,
+) -> tuple[MultiExitModel | ExportedModel, PlainTokenizer, dict[str, Any]]:
+    """Load a folder as `load_model` does, or what `elbert export` wrote, to run it; `plain.py` is the quick way.
 
     Args:
         folder: it exists.
-
-    Returns:
-        as `load_model`.
 
     Raises:
         ModelError: the folder's content cannot be used.
     """
     config, content = _read_config(folder), read_metadata(folder)
-    if EXPORT not in content:
-        return load_model(folder)
-    return read_exported(folder, config, content), _read_tokenizer(folder, config), content
+    tokenizer, token_types = _read_tokenizer(folder, config, content)
+    if EXPORT in content:
+        model: MultiExitModel | ExportedModel = read_exported(folder, config, content)
+    else:
+        model = _trained(folder, config, content, token_types)
+    return model, _plain(folder, config, tokenizer, token_types), content
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer in a model folder as transformers' own.
+def load_tokenizer(folder: Path) -> PlainTokenizer:
+    """Return the tokenizer in a model folder, by way of transformers' own.
 
     Args:
         folder: a model, trained or exported.
@@ -96,7 +115,36 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         ModelError: it cannot be read.
     """
-    return _read_tokenizer(folder, _read_config(folder))
+    config = _read_config(folder)
+    return _plain(folder, config, *_read_tokenizer(folder, config, read_metadata(folder)))
+
+
+def modules_of(plain: PlainModel) -> MultiExitModel:
+    """Return a model that was read as matrices as modules, read once more from the files it holds.
+
+    Raises:
+        ModelError: somebody has written over them in place.
+    """
+    config_class = CONFIG_MAPPING[plain.config["model_type"]]
+    model_class = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[config_class]
+    try:
+        with quiet_transformers():
+            config, tensors = config_class.from_dict(plain.config), plain.files.tensors()
+            backbone = model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=torch.float32)
+        model = MultiExitModel(backbone, plain.heads, pair_token_types=plain.pair_token_types)
+        if model.exit_heads is not None:
+            model.exit_heads.load_state_dict(plain.files.exit_heads())
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise ModelError(f"the model's files were written over since it was loaded ({one_line(error)})") from error
+    return model.eval()
+
+
+def tokenizer_from(files: Mapping[str, bytes]) -> Any:
+    """Return transformers' own tokenizer from the content of a model folder's files, by name."""
+    with TemporaryDirectory() as folder, quiet_transformers():
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _random(name: str, task: Classes | None, heads: HeadKind, texts: Iterable[str] | None) -> Loaded:
@@ -110,59 +158,108 @@ def _random(name: str, task: Classes | None, heads: HeadKind, texts: Iterable[st
 def _from_folder(folder: Path, task: Classes | None, heads: HeadKind) -> Loaded:
     config = _read_config(folder)
     content = read_metadata(folder)
-    kept = task is None or _answers(config, task)
-    if not kept and task is not None:
-        for field, value in task.config_fields().items():
-            setattr(config, field, value)
+    kept = task is None or _keeps_head(folder, config, task)
     if EXPORT in content:
         raise UsageError(f"{folder} is an exported model and can't be trained; use the model it was exported from")
-    tokenizer = _read_tokenizer(folder, config)
-    backbone = _read_backbone(folder, config, fresh_head=not kept)
-    saved: HeadKind = content["heads"]
-    kind = saved if task is None and heads == "shared" else heads
-    model = MultiExitModel(backbone, kind)
-    if not kept or kind != saved:
-        return model.eval(), tokenizer, metadata(None, kind)  # what was calibrated is no longer this model's
+    tokenizer, token_types = _read_tokenizer(folder, config, content)
+    if task is None and heads == "shared":
+        return _trained(folder, config, content, token_types), tokenizer, content
+    model = MultiExitModel(_read_backbone(folder, config, fresh_head=not kept), heads, pair_token_types=token_types)
+    if not kept or heads != content["heads"]:
+        return model.eval(), tokenizer, metadata(None, heads)  # what was calibrated is no longer this model's
     _read_exit_heads(folder, model)
     return model.eval(), tokenizer, content
 
 
+def _trained(folder: Path, config: Any, content: Mapping[str, Any], token_types: bool) -> MultiExitModel:
+    """Return a trained classifier as it was saved."""
+    backbone = _read_backbone(folder, config, fresh_head=False)
+    model = MultiExitModel(backbone, content["heads"], pair_token_types=token_types)
+    _read_exit_heads(folder, model)
+    return model.eval()
+
+
 def _read_config(folder: Path) -> Any:
     path = folder / "config.json"
-    if not path.is_file():
-        raise ModelError(f"{folder} is no model folder: it has no config.json")
+    check_files(folder)
     check_family(read_json(path).get("model_type"), where=str(folder))
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         raise ModelError(f"{path} is no usable configuration: {one_line(error)}") from error
+    if not config.id2label:
+        raise ModelError(f"{path}: id2label names no class: give it one name per output of the model")
     family_of(config)
     return config
 
 
-def _answers(config: Any, task: Classes) -> bool:
-    """Say whether the checkpoint's head was trained for exactly these classes."""
+def _keeps_head(folder: Path, config: Any, task: Classes) -> bool:
+    """Let the configuration say what the task does; return whether the checkpoint's head was trained for its classes.
+
+    The head's own order stays, under the names that the data has.
+    """
     trained = any(str(name).endswith("ForSequenceClassification") for name in config.architectures or ())
-    names = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
-    return trained and names == task.names and config.problem_type in (None, task.problem_type)
+    own = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
+    names: tuple[str, ...] | None
+    if task.problem_type == "regression":
+        names = own if len(own) == 1 else None  # one value is one value, whatever it is called
+    else:
+        names = as_the_data_spells(own, task.names)
+    kept = trained and names is not None and problem_type_of(config) in _read_alike(config, task.problem_type)
+    for field, value in (replace(task, names=names) if kept and names is not None else task).config_fields().items():
+        setattr(config, field, value)
+    if trained and not kept:
+        _logger.info(
+            "the head is new: the classes of %s are %s, the data's %s",
+            folder,
+            quote_names(own),
+            quote_names(task.names),
+        )
+    elif kept and names != own:
+        _logger.info(
+            "the head is kept: the classes %s of %s are the data's %s",
+            quote_names(own),
+            folder,
+            quote_names(names or ()),
+        )
+    return kept
 
 
-def _read_tokenizer(folder: Path, config: Any) -> Any:
+def _read_alike(config: Any, problem_type: ProblemType) -> tuple[ProblemType, ...]:
+    """Return the problem types a checkpoint's head may have for this task; many a multi-label one never says so."""
+    return (problem_type, "single_label_classification") if config.problem_type is None else (problem_type,)
+
+
+def _read_tokenizer(folder: Path, config: Any, content: Mapping[str, Any]) -> tuple[Any, bool]:
+    """Return transformers' tokenizer, and whether it is to give the two texts of a pair their token types."""
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(f"{folder} has no tokenizer: it holds none of {', '.join(TOKENIZER_FILES)}")
+    name = vocabulary_class(folder, read_json(folder / "config.json"))
+    reader = AutoTokenizer if name is None else getattr(transformers, name)
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the Rust tokenizer raises bare Exception
         raise ModelError(f"the tokenizer in {folder} cannot be read: {one_line(error)}") from error
-    check_vocabulary(folder, len(tokenizer), config.vocab_size)
-    return tokenizer
+    check_fast(tokenizer, folder)
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise ModelError(f"the tokenizer in {folder} knows no word, only special tokens: restore its vocabulary")
+    check_vocabulary(folder, tokenizer.backend_tokenizer, config.vocab_size)
+    named = "model_input_names" in tokenizer.init_kwargs
+    rows = family_of(config).type_rows(config)
+    token_types = pair_token_types(rows, tokenizer.model_input_names, folder, content, named)
+    name_inputs(tokenizer, token_types=token_types)
+    return tokenizer, token_types
+
+
+def _plain(folder: Path, config: Any, tokenizer: Any, token_types: bool) -> PlainTokenizer:
+    return PlainTokenizer.of(tokenizer, entries=config.vocab_size, token_types=token_types, where=str(folder))
 
 
 def _read_backbone(folder: Path, config: Any, *, fresh_head: bool) -> Any:
     if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
-        raise ModelError(_no_safetensors(folder))
+        raise ModelError(no_weights(folder, config.architectures))
     try:
         with quiet_transformers():
             backbone, report = AutoModelForSequenceClassification.from_pretrained(
@@ -188,18 +285,6 @@ def _read_backbone(folder: Path, config: Any, *, fresh_head: bool) -> Any:
     return backbone
 
 
-def _no_safetensors(folder: Path) -> str:
-    pickles = sorted(path.name for path in folder.glob("*.bin")) + sorted(path.name for path in folder.glob("*.ckpt"))
-    if (folder / "graphs").is_dir() and not (folder / FILE_NAME).exists():
-        return f"{folder} holds graphs/ of an exported model, but {FILE_NAME} is missing: export the model again"
-    if not pickles:
-        return f"{folder} has no weights: model.safetensors is missing"
-    return (
-        f"{folder} has its weights only as a pickle ({pickles[0]}), which can run code and is never read; "
-        f"convert it once, if you trust it: {_CONVERT}"
-    )
-
-
 def _check_report(folder: Path, backbone: Any, report: dict[str, Any], *, fresh_head: bool) -> None:
     """Raise for every tensor that did not come out of the checkpoint, unless it belongs to a head yet to be trained."""
     family = family_of(backbone.config)
@@ -214,11 +299,10 @@ def _check_report(folder: Path, backbone: Any, report: dict[str, Any], *, fresh_
             f"{folder}: tensor {name} has shape {list(given)}, config.json asks for {list(wanted)}{_more(wrong)}"
         )
     if missing and set(missing) <= head:
-        raise ModelError(
-            f"{folder} has no trained classification head ({missing[0]} is missing): fine-tune it first with "
-            f"elbert train DATA --model {folder} --out DIR"
-        )
+        raise ModelError(no_head(folder, missing[0]))
     if missing:
+        if line := wrapped(folder, report["unexpected_keys"], missing):
+            raise ModelError(line)
         raise ModelError(f"{folder}: tensor {missing[0]} is missing from the checkpoint{_more(missing)}")
 
 

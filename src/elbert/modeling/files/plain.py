@@ -1,4 +1,4 @@
-"""Reading a trained model as plain matrices, without transformers, whose import alone takes seconds.
+"""The plain road: reading a trained model as matrices, without transformers, whose import alone takes seconds.
 
 Reads what is whole and of the usual form. Whatever is not, from an old checkpoint's tensor names to a damaged file, it
 leaves to `load.py`, which reads more forms and says what is wrong: nothing is accepted here that is refused there.
@@ -6,6 +6,7 @@ leaves to `load.py`, which reads more forms and says what is wrong: nothing is a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +19,12 @@ from torch import Tensor
 from elbert.errors import ModelError
 from elbert.metadata import HeadKind, read_json, read_metadata
 from elbert.modeling.assemble import encoder_weights
-from elbert.modeling.configs import RANDOM_CONFIGS
 from elbert.modeling.families import check_family, family_of
-from elbert.modeling.files.checks import check_vocabulary, read_exit_heads
+from elbert.modeling.files.checks import EXIT_HEADS, pair_token_types, read_exit_heads
 from elbert.modeling.files.exported import EXPORT, ExportedModel, read_exported
-from elbert.modeling.files.plain_tokenizer import LeanTokenizer, read_lean_tokenizer
-from elbert.modeling.files.sources import find_folder
+from elbert.modeling.files.foreign import check_files
+from elbert.modeling.files.held import HeldFiles
+from elbert.modeling.files.plain_tokenizer import PlainTokenizer, inputs_of, read_plain_tokenizer
 from elbert.modeling.heads import exit_shapes
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType
@@ -40,71 +41,87 @@ class PlainModel:
     """A trained model as the engine runs it: matrices, no modules.
 
     Attributes:
-        folder: where it lies.
-        encoder: its matrices.
+        config: content of its `config.json`.
+        heads: kind of its exit heads.
+        files: its weights' files, held open.
+        encoder: the weights as matrices; their shapes only once the engine has laid them out anew.
+        pair_token_types: whether the two texts of a pair are told apart by token types 0 and 1.
     """
 
-    folder: Path
+    config: dict[str, Any]
+    heads: HeadKind
+    files: HeldFiles
     encoder: EncoderWeights
+    pair_token_types: bool
 
     def weights(self) -> EncoderWeights:
         """Return the matrices."""
         return self.encoder
 
-    def whole(self) -> MultiExitModel:
-        """Return the model as modules, read from its folder once more."""
-        from elbert.modeling.files.load import load_model  # imports transformers
+    def modules(self) -> MultiExitModel:
+        """Return the model as modules, from the files that it was read from even where they are replaced by now."""
+        from elbert.modeling.files.load import modules_of  # imports transformers
 
-        return load_model(self.folder)[0]
+        return modules_of(self)
 
 
-class _UnusualError(Exception):
+# A model to run, its tokenizer, and the content of `elbert.json`.
+Opened = tuple["PlainModel | ExportedModel", PlainTokenizer, dict[str, Any]]
+
+
+class UnusualError(Exception):
     """What was found is not of the usual form."""
 
 
-def open_model(name: str | Path) -> tuple[PlainModel | ExportedModel | MultiExitModel, Any, dict[str, Any]]:
-    """Read a trained model to run it; in fp32.
-
-    Args:
-        name: a folder, a bundled checkpoint, a hub id, or what `elbert export` wrote.
+def read_plain(folder: Path) -> Opened:
+    """Read a model folder of the usual form.
 
     Returns:
-        (model, tokenizer, content of `elbert.json`), by way of `load_model` where the folder is of no usual form.
+        as `open.open_model`.
 
     Raises:
-        UsageError: there is no such model.
-        ModelError: the folder's content cannot be used.
+        UnusualError: it is of another form.
+        ModelError: its content cannot be used, whoever reads it.
     """
-    if str(name) in RANDOM_CONFIGS and not Path(name).is_dir():
-        from elbert.modeling.files.load import load_model  # imports transformers
-
-        return load_model(name)
-    folder = find_folder(name)
-    try:
-        return _open(folder)
-    except _UnusualError:
-        from elbert.modeling.files.load import load_to_run  # imports transformers
-
-        return load_to_run(folder)
-
-
-def _open(folder: Path) -> tuple[PlainModel | ExportedModel, LeanTokenizer, dict[str, Any]]:
-    config = _read_config(folder)
-    content = read_metadata(folder)
-    tokenizer = read_lean_tokenizer(folder)
-    if tokenizer is None:
-        raise _UnusualError
-    check_vocabulary(folder, len(tokenizer), config.vocab_size)
+    raw, config, content, tokenizer, token_types = _read_beside(folder)
     if EXPORT in content:
         return read_exported(folder, config, content), tokenizer, content
-    family = family_of(config)
-    tensors = _read_tensors(folder, family.shapes(config))
-    exit_heads = _exits(folder, config, content["heads"])
-    return (
-        PlainModel(folder, encoder_weights(family, config, tensors, exit_heads)),
-        tokenizer,
-        content,
-    )
+    family, heads = family_of(config), content["heads"]
+    shapes = family.shapes(config)
+    homes = _homes(folder, list(shapes))
+    files = HeldFiles((*homes, *([] if heads == "shared" else [folder / EXIT_HEADS])))
+    weights = encoder_weights(family, config, _read_tensors(homes, shapes), _exits(folder, config, heads))
+    return PlainModel(raw, heads, files, weights, token_types), tokenizer, content
+
+
+def read_tokenizer(folder: Path) -> PlainTokenizer:
+    """Read the tokenizer of a model folder of the usual form, made ready for the model.
+
+    Raises:
+        UnusualError: it is of another form.
+        ModelError: its content cannot be used, whoever reads it.
+    """
+    return _read_beside(folder)[3]
+
+
+def _read_beside(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Any], PlainTokenizer, bool]:
+    """Return what lies beside the weights: config.json as it is and as read, elbert.json, tokenizer, token types."""
+    raw, config = _read_config(folder)
+    content = read_metadata(folder)
+    tokenizer = read_plain_tokenizer(folder, _tokenizer_from)
+    if tokenizer is None:
+        raise UnusualError
+    rows = family_of(config).type_rows(config)
+    inputs = inputs_of(token_types=tokenizer.token_types)
+    token_types = pair_token_types(rows, inputs, folder, content, tokenizer.named)
+    ready = PlainTokenizer.of(tokenizer, entries=config.vocab_size, token_types=token_types, where=str(folder))
+    return raw, config, content, ready, token_types
+
+
+def _tokenizer_from(files: Mapping[str, bytes]) -> Any:
+    from elbert.modeling.files.load import tokenizer_from  # imports transformers
+
+    return tokenizer_from(files)
 
 
 def _exits(folder: Path, config: Any, kind: HeadKind) -> dict[str, Tensor] | None:
@@ -114,12 +131,10 @@ def _exits(folder: Path, config: Any, kind: HeadKind) -> dict[str, Tensor] | Non
     return read_exit_heads(folder, kind, shapes)
 
 
-def _read_config(folder: Path) -> Any:
-    """Return what the family's plain matrices depend on, under the names of a transformers configuration."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise _UnusualError
-    content = read_json(path)
+def _read_config(folder: Path) -> tuple[dict[str, Any], Any]:
+    """Return config.json, and of it what the family's matrices depend on, named as a transformers configuration."""
+    check_files(folder)
+    content = read_json(folder / "config.json")
     family = check_family(content.get("model_type"), where=str(folder))
     fields = {name: _field(content, name, key) for name, key in family.fields.items()}
     fields |= {name: _option(content, name, absent) for name, absent in family.options.items()}
@@ -138,7 +153,7 @@ def _read_config(folder: Path) -> Any:
         "quantization_config" not in content,
     )
     family_of(config)
-    return config
+    return content, config
 
 
 def _field(content: dict[str, Any], name: str, key: str) -> Any:
@@ -172,18 +187,18 @@ def _classes(content: dict[str, Any]) -> dict[int, str]:
     return {int(index): label for index, label in given.items()}
 
 
-def _read_tensors(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def _read_tensors(homes: dict[Path, list[str]], shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Return the checkpoint's tensors by name, in fp32 and in memory of their own."""
     tensors: dict[str, Tensor] = {}
     try:
-        for path, names in _homes(folder, list(shapes)).items():
+        for path, names in homes.items():
             with safe_open(path, framework="pt") as file:
                 for name in names:
                     found = file.get_tensor(name)
                     _check(tuple(found.shape) == shapes[name], found.is_floating_point())
                     tensors[name] = found.to(torch.float32, copy=True)
     except (SafetensorError, OSError, ModelError) as error:  # broken, or a tensor is missing
-        raise _UnusualError from error
+        raise UnusualError from error
     _check(*(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()))
     return tensors
 
@@ -206,4 +221,4 @@ def _homes(folder: Path, names: list[str]) -> dict[Path, list[str]]:
 
 def _check(*conditions: bool) -> None:
     if not all(conditions):
-        raise _UnusualError
+        raise UnusualError

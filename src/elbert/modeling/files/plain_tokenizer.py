@@ -1,27 +1,32 @@
-"""The model's tokenizer without transformers: the tokenizers library's own, read from `tokenizer.json`.
+"""The tokenizer that inference runs: the tokenizers library's own, without transformers around it.
 
-Does for inference what transformers' fast tokenizer does: ids, token types, truncation. Reads only what transformers 5
-has written, whose `tokenizer.json` holds the tokenizer as it ran; of older files transformers rebuilds parts by rules
-of its own, and those are left to it.
+Does what transformers' fast tokenizers do for a classifier: ids, token types of a pair, truncation. Every model has one
+of these to itself, so that nobody who calls transformers' tokenizer beside it can change what it does. It is read from
+`tokenizer.json` where transformers 5 has written that file, as it then holds the tokenizer as it ran; from older files
+transformers rebuilds parts by rules of its own, so there it is made from transformers' tokenizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
 from elbert.data import Text
-from elbert.errors import ModelError
+from elbert.errors import ModelError, UsageError
 from elbert.metadata import read_json
+from elbert.modeling.files.checks import check_vocabulary
+from elbert.modeling.files.long_texts import encode
 
-# By class of the tokenizer: does it give token types, where tokenizer_config.json does not name the model's inputs?
-_TOKEN_TYPES = {
+# Classes whose settings are read here, each with: does it name token types among the model's inputs by itself?
+_CLASSES = {
     "AlbertTokenizer": False,
     "BertTokenizer": True,
     "DistilBertTokenizer": False,
+    "PreTrainedTokenizerFast": False,
     "RobertaTokenizer": False,
     "TokenizersBackend": False,
 }
@@ -44,43 +49,98 @@ class Encoded(dict[str, list[list[int]]]):
 
     Attributes:
         encodings: what the tokenizers library said of each text.
+        texts: what their offsets are of: the texts, or what was tokenised of very long ones.
     """
 
-    def __init__(self, encodings: Sequence[Encoding], *, token_types: bool) -> None:
+    def __init__(self, encodings: Sequence[Encoding], texts: Sequence[Text], *, token_types: bool) -> None:
         super().__init__(input_ids=[encoding.ids for encoding in encodings])
         if token_types:
             self["token_type_ids"] = [encoding.type_ids for encoding in encodings]
         self.encodings = list(encodings)
+        self.texts = texts
 
 
-class LeanTokenizer:
+class PlainTokenizer:
     """A tokenizer for inference, called as transformers' own.
 
     Args:
-        folder: the model's.
-        tokenizer: of the tokenizers library.
+        backend: of the tokenizers library; from now on this object's alone.
         truncation_side: the end of a text that is cut off where it is too long, "right" or "left".
-        token_types: True where the model reads token types of a pair.
+        inputs: names of what the tokenizer gives a model, as it says itself.
+        named: True where its file names these inputs, False where they are what its class takes by itself.
+        make: gives transformers' own tokenizer of the same content.
+
+    Attributes:
+        token_types: True where the two texts of a pair are told apart by token types 0 and 1.
+        strays: entries that the model does not embed, by id; see `checks.check_vocabulary`.
     """
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, truncation_side: str, *, token_types: bool) -> None:
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        self.folder = folder
-        self.backend = tokenizer
+    def __init__(
+        self, backend: Tokenizer, truncation_side: str, inputs: Sequence[str], named: bool, make: Callable[[], Any]
+    ) -> None:
+        backend.no_padding()
+        backend.no_truncation()
+        self.backend = backend
         self.truncation_side = truncation_side
-        self.token_types = token_types
+        self.token_types = "token_type_ids" in inputs
+        self.named = named
+        self.strays: dict[int, str] = {}
+        self._make = make
+        self._own: Any = None
         self._limit: int | None = None
+
+    @classmethod
+    def of(cls, tokenizer: Any, *, entries: int, token_types: bool, where: str = "the model") -> PlainTokenizer:
+        """Return a tokenizer for a model that does what `tokenizer` does, and shares nothing with transformers' one.
+
+        Args:
+            tokenizer: transformers' own, or one of these, which is then made ready in place.
+            entries: rows of the model's word embedding.
+            token_types: whether the model reads token types of pairs.
+            where: what to call the model in an error.
+
+        Raises:
+            ModelError: it exists in Python only, or belongs to another model.
+        """
+        plain = tokenizer if isinstance(tokenizer, cls) else cls._copy_of(tokenizer, where)
+        plain.strays = check_vocabulary(where, plain.backend, entries)
+        plain.token_types = token_types
+        return plain
+
+    @classmethod
+    def _copy_of(cls, tokenizer: Any, where: str) -> PlainTokenizer:
+        check_fast(tokenizer, where)
+        backend = copy.deepcopy(tokenizer.backend_tokenizer)
+        backend.encode_special_tokens = bool(tokenizer.split_special_tokens)
+        inputs, named = tokenizer.model_input_names, "model_input_names" in tokenizer.init_kwargs
+        return cls(backend, tokenizer.truncation_side, inputs, named, lambda: tokenizer)
 
     def __len__(self) -> int:
         """Return how many entries there are, added ones included."""
         return int(self.backend.get_vocab_size(with_added_tokens=True))
 
-    def whole(self) -> Any:
-        """Return transformers' own tokenizer, read from the folder once more."""
-        from elbert.modeling.files.load import load_tokenizer  # imports transformers
+    def to_transformers(self) -> Any:
+        """Return transformers' own of the same content, made on first use; calling it changes nothing here."""
+        if self._own is None:
+            self._own = self._make()
+            name_inputs(self._own, token_types=self.token_types)
+        return self._own
 
-        return load_tokenizer(self.folder)
+    def smallest(self, *, paired: bool) -> int:
+        """Return the least `max_length` that leaves a token of every text, special tokens included."""
+        return int(self.backend.num_special_tokens_to_add(paired)) + (2 if paired else 1)
+
+    def problem(self, ids: Sequence[int]) -> str | None:
+        """Say which of these tokens the model cannot read, or return None where it reads them all."""
+        if not self.strays:
+            return None
+        stray = next((each for each in ids if each in self.strays), None)
+        if stray is None:
+            return None
+        return (
+            f"it holds {self.strays[stray]!r}, which the tokenizer knows (id {stray}) and the model does not embed; "
+            "take it out of the text, or use the tokenizer that the model was trained with"
+        )
 
     def __call__(self, texts: Sequence[Text], *, truncation: bool, max_length: int) -> Encoded:
         """Tokenise texts of one kind: all single, or all pairs.
@@ -89,7 +149,16 @@ class LeanTokenizer:
             texts: strings, or tuples of two.
             truncation: cut off what is longer, of a pair from the longer half.
             max_length: tokens at most, special tokens included.
+
+        Raises:
+            UsageError: `max_length` leaves no room for the words.
         """
+        paired = bool(texts) and isinstance(texts[0], tuple)
+        if truncation and max_length < self.smallest(paired=paired):
+            raise UsageError(
+                f"max_length {max_length} leaves no room for words beside the special tokens; allowed for "
+                f"{'pairs' if paired else 'single texts'} with this tokenizer: {self.smallest(paired=paired)} or more"
+            )
         limit = max_length if truncation else None
         if limit != self._limit:  # setting it fails while another thread tokenises, so only where it is a new one
             if limit is None:
@@ -97,27 +166,55 @@ class LeanTokenizer:
             else:
                 self.backend.enable_truncation(limit, strategy="longest_first", direction=self.truncation_side)
             self._limit = limit
-        return Encoded(self.backend.encode_batch(list(texts)), token_types=self.token_types)
+        return Encoded(*encode(self.backend, texts, limit, self.truncation_side), token_types=self.token_types)
 
 
-def read_lean_tokenizer(folder: Path) -> LeanTokenizer | None:
-    """Return the tokenizer in a model folder, or None where only transformers can tell what it does."""
+def read_plain_tokenizer(folder: Path, make: Callable[[Mapping[str, bytes]], Any]) -> PlainTokenizer | None:
+    """Return the tokenizer in a model folder, or None where only transformers can tell what it does.
+
+    Args:
+        folder: the model's.
+        make: gives transformers' own tokenizer from the content of its files, by name.
+    """
     path, settings_path = folder / "tokenizer.json", folder / "tokenizer_config.json"
     if not path.is_file() or not settings_path.is_file() or any((folder / name).exists() for name in _OLD_FILES):
         return None
     try:
         settings = read_json(settings_path)
         inputs = settings.get("model_input_names")
-        types = _TOKEN_TYPES[settings["tokenizer_class"]] if inputs is None else "token_type_ids" in inputs
+        by_class = ["token_type_ids"] if _CLASSES[settings["tokenizer_class"]] else []
         if any(settings.get(field) not in allowed for field, allowed in _PLAIN.items()):
             return None
         if "add_bos_token" in settings or "add_eos_token" in settings:
             return None
-        tokenizer = Tokenizer.from_file(str(path))
-    except (ModelError, KeyError, TypeError):
+        files = {each.name: each.read_bytes() for each in (path, settings_path, folder / "config.json")}
+        backend = Tokenizer.from_buffer(files["tokenizer.json"])
+        side = settings.get("truncation_side") or "right"
+        return PlainTokenizer(
+            backend, side, by_class if inputs is None else inputs, inputs is not None, lambda: make(files)
+        )
+    except (ModelError, KeyError, TypeError, OSError):
         return None
     except Exception as error:  # the Rust tokenizer raises bare Exception
-        if type(error) is not Exception:
+        if type(error) not in (Exception, ValueError):
             raise
         return None
-    return LeanTokenizer(folder, tokenizer, settings.get("truncation_side") or "right", token_types=types)
+
+
+def check_fast(tokenizer: Any, where: object) -> None:
+    """Raise ModelError for a tokenizer of transformers that exists in Python only."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"the tokenizer in {where} is a {type(tokenizer).__name__}, which exists in Python only; elbert runs those "
+            "of the tokenizers library: use a model that has a tokenizer.json, or convert this one to it"
+        )
+
+
+def name_inputs(tokenizer: Any, *, token_types: bool) -> None:
+    """Let transformers' tokenizer give a model what it reads: token types where it tells the texts of a pair apart."""
+    tokenizer.model_input_names = inputs_of(token_types=token_types)
+
+
+def inputs_of(*, token_types: bool) -> list[str]:
+    """Return the names of what a tokenizer has to give a model."""
+    return ["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"]

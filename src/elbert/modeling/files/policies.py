@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors
 from elbert.errors import ModelError
 from elbert.metadata import write_metadata, write_whole
-from elbert.modeling.files.disk import ANOTHER_FOLDER, whole_folder, write_errors
 
 TENSORS = "policies.safetensors"
 

@@ -20,7 +20,11 @@ TOKENIZER_FILES = (
     "vocab.json",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "spm.model",
 )
+# What a tokenizer may have beside one of these.
+TOKENIZER_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", "bpe.codes")
+
 _HUB_FILES = [
     "config.json",
     "elbert.json",
@@ -30,11 +34,10 @@ _HUB_FILES = [
     "model.safetensors.index.json",
     "exit_heads.safetensors",
     "policies.safetensors",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "merges.txt",
+    "words.safetensors",
+    "graphs/*",  # of an exported model
     *TOKENIZER_FILES,
+    *TOKENIZER_BESIDE,
 ]
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?", re.ASCII)
 

@@ -14,19 +14,19 @@ import transformers
 
 from elbert.data import Text
 from elbert.engine.placement import DTYPES
-from elbert.evaluation.bench.batches import load_tokenizer
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
+from elbert.modeling.files.open import open_tokenizer
 from elbert.tasks import Task, task_of
 from elbert.tokens import arrivals
 
 
 def load(job: Job, spec: Spec) -> Run:
     """Return the pipeline."""
-    tokenizer = load_tokenizer(job)
+    quick = open_tokenizer(job.folder)
     pipe = transformers.pipeline(
         "text-classification",
         model=str(job.folder),
-        tokenizer=tokenizer,
+        tokenizer=quick.to_transformers(),
         device=job.device,
         dtype=DTYPES[spec.dtype],
     )
@@ -35,9 +35,7 @@ def load(job: Job, spec: Spec) -> Run:
     settings: dict[str, Any] = {"truncation": True, "max_length": job.max_length}
     if not task.exclusive:
         settings |= {"top_k": None, "function_to_apply": task.squash}
-    places = {
-        index: len(row.ids) for row in arrivals(job.texts, tokenizer, job.max_length, {}) for index in [row.index]
-    }
+    places = {index: len(row.ids) for row in arrivals(job.texts, quick, job.max_length, {}) for index in [row.index]}
     order = sorted(places, key=lambda index: places[index], reverse=True)
 
     @torch.inference_mode()
