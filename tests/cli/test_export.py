@@ -53,7 +53,7 @@ def test_a_wrong_request_is_refused_with_one_line(
 ) -> None:
     out = tmp_path / "out"
     assert "did you mean 'onnx'?" in refused("export", model_folder, "--format", "onxx", "--out", out)
-    assert "'beem'" in refused("export", model_folder, "--policy", "beem", "--out", out)
+    assert "did you mean 'beem'?" in refused("export", model_folder, "--policy", "beeem", "--out", out)
     assert "no dtype 'bfloat16'" in refused("export", model_folder, "--dtype", "bfloat16", "--out", out)
     assert "--out" in refused("export", model_folder)
     assert "did you mean 'openvino'?" in refused("predict", model_folder, "x", "--backend", "openvin")
