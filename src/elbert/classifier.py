@@ -615,7 +615,7 @@ class Classifier:
     @property
     def tokenises_in_threads(self) -> bool:
         """True where several threads may call `arrivals` at once; of transformers' tokenizers only one may."""
-        return isinstance(self._tokenizer, LeanTokenizer)
+        return isinstance(self._tokenizer, PlainTokenizer)
 
     def arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
         """Tokenise texts for a scheduler of one's own; `predict` and all others do it themselves.
