@@ -56,7 +56,7 @@ def _near(policy: Any, found: dict[str, Any]) -> Any:
     floats = [values for values in found.values() if values.dtype == np.float32]
     near = [np.abs(values - threshold) < 1e-5 for values in floats if np.isfinite(values).all()]
     # A count depends on such a measure too, where the rule does not tell it.
-    hidden = np.full(len(found["fired"]), policy.name == "f_pabee" and not floats)
+    hidden = np.full(len(found["fired"]), policy.name in ("f_pabee", "any", "all") and not floats)
     return np.any([hidden, *near], axis=0)
 
 

@@ -183,6 +183,14 @@ def budget(p: dict[str, Any], h: History, kind: str) -> bool:
     return kind != REGRESSION and confidence(h[-1], kind) > wanted + p["nudge"]
 
 
+def any_of(p: dict[str, Any], h: History, kind: str) -> bool:
+    return entropy(p["policies"][0], h, kind) or patience(p["policies"][1], h, kind)
+
+
+def all_of(p: dict[str, Any], h: History, kind: str) -> bool:
+    return entropy(p["policies"][0], h, kind) and patience(p["policies"][1], h, kind)
+
+
 def fixed(p: dict[str, Any], h: History, kind: str) -> bool:
     return len(h) >= p["layer"]
 
@@ -206,6 +214,8 @@ REFERENCES: dict[str, Callable[[dict[str, Any], History, str], bool]] = {
     "prototype": prototype,
     "predicted_depth": predicted_depth,
     "budget": budget,
+    "any": any_of,
+    "all": all_of,
     "fixed": fixed,
     "full": full,
 }
@@ -214,6 +224,14 @@ CRITERIA = st.sampled_from(["monotone", "range", "agreement"])
 UNIT = st.one_of(st.just(0.0), st.floats(0.001, 0.999), st.just(1.0))
 STEP = st.one_of(st.just(0.0), st.floats(0.001, 0.5))
 COUNT = st.integers(1, 6)
+RULES = st.fixed_dictionaries(
+    {
+        "policies": st.tuples(
+            st.fixed_dictionaries({"name": st.just("entropy"), "threshold": UNIT, "normalized": st.just(True)}),
+            st.fixed_dictionaries({"name": st.just("patience"), "patience": COUNT, "tolerance": STEP}),
+        )
+    }
+)
 PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "elbert": st.fixed_dictionaries(
         {"threshold": UNIT, "window": st.sampled_from([0, 2, 3, 4, 8]), "criterion": CRITERIA, "tolerance": STEP}
@@ -233,6 +251,8 @@ PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "certainty": st.fixed_dictionaries({"threshold": UNIT}),
     "prototype": st.fixed_dictionaries({"threshold": UNIT, "balance": st.sampled_from([0.0, 0.5, 1.0, 3.0])}),
     "predicted_depth": st.fixed_dictionaries({"threshold": UNIT}),
+    "any": RULES,
+    "all": RULES,
     "budget": st.fixed_dictionaries({"layers": st.floats(1, 13)}),
     "fixed": st.fixed_dictionaries({"layer": st.integers(1, 20)}),
     "full": st.just({}),
@@ -242,7 +262,8 @@ PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 def exit_layers(policy: ExitPolicy, outputs: LayerOutputs, nudge: float = 0.0) -> list[int]:
     """Return the reference's exit layers, its score parameters moved by `nudge`."""
     p = dataclasses.asdict(policy)
-    p |= {key: p[key] + nudge for key in ("threshold", "tolerance") if p.get(key)}
+    for each in (p, *p.get("policies", ())):
+        each |= {key: each[key] + nudge for key in ("threshold", "tolerance") if each.get(key)}
     decide = REFERENCES[policy.name]
     kind = REGRESSION if outputs.probs.shape[-1] == 1 and outputs.problem_type == SINGLE else outputs.problem_type
     exits = []

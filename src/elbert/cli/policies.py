@@ -43,10 +43,15 @@ def _parameter(field: Any) -> dict[str, Any]:
     spec = field.metadata.get(SPEC)
     return {
         "name": field.name,
-        "default": None if field.default is MISSING else field.default,
+        "default": None if field.default is MISSING else _plain(field.default),
         "allowed": spec.allowed if spec else "",
         "about": spec.about if spec else "",
     }
+
+
+def _plain(value: Any) -> Any:
+    """Return a default as JSON has it: rules as their objects."""
+    return [each.to_dict() for each in value] if isinstance(value, tuple) else value
 
 
 def _line(parameter: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from elbert.exits.base import ExitPolicy
 from elbert.exits.beem import Beem
 from elbert.exits.budget import Budget
 from elbert.exits.certainty import Certainty
+from elbert.exits.combine import AllOf, AnyOf
 from elbert.exits.elbert import Elbert
 from elbert.exits.energy import Energy
 from elbert.exits.entropy import Entropy
@@ -48,6 +49,8 @@ BUILT_IN: tuple[type[ExitPolicy], ...] = (
     Prototype,
     PredictedDepth,
     Budget,
+    AnyOf,
+    AllOf,
     Fixed,
     Full,
 )

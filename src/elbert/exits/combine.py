@@ -1,0 +1,137 @@
+"""Rules put together: leave when any of several would, or when all of them would at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from elbert.errors import UsageError
+from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.entropy import Entropy
+from elbert.exits.ops import Array
+from elbert.exits.parameters import SPEC, Spec
+from elbert.exits.patience import Patience
+from elbert.exits.scores import ENTROPY_GRID
+from elbert.results import ExitOutput
+
+
+def _rules(default: tuple[ExitPolicy, ...], about: str) -> Any:
+    """Describe a field of two policies or more, given as such or as their JSON."""
+
+    def read(value: Any) -> tuple[ExitPolicy, ...]:
+        if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+            raise ValueError(value)
+        rules = tuple(each if isinstance(each, ExitPolicy) else ExitPolicy.from_dict(each) for each in value)
+        if len(rules) < 2:
+            raise ValueError(value)
+        return rules
+
+    spec = Spec(about, "a list of two policies or more, none of which learns", read)
+    return dataclasses.field(default=default, metadata={SPEC: spec})
+
+
+@dataclass(frozen=True)
+class _Combined(ExitPolicy):
+    """Base of the two: the rules, and the memory of all of them side by side."""
+
+    policies: tuple[ExitPolicy, ...] = _rules((Entropy(), Patience()), "the rules, as JSON with their names")
+
+    def __post_init__(self) -> None:
+        """Check the rules; raises UsageError."""
+        super().__post_init__()
+        learned = [policy.name for policy in self.policies if policy.learned]
+        if learned:
+            raise UsageError(
+                f"exit policy {self.name!r}: {learned[0]!r} learns, and weights are kept of whole policies only; "
+                "allowed: rules that learn nothing"
+            )
+        needs = frozenset[str]().union(*(policy.needs for policy in self.policies))
+        object.__setattr__(self, "needs", needs)
+
+    def start(self, rows: int, num_labels: int) -> State:
+        """Return the memory of every rule, each name behind the number of its rule."""
+        return {
+            f"{number}.{name}": values
+            for number, policy in enumerate(self.policies)
+            for name, values in policy.start(rows, num_labels).items()
+        }
+
+    def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
+        """Apply every rule, its own `min_layer` and `max_layer` included."""
+        fired: Array = None
+        found: Found = {}
+        after: State = {}
+        for number, policy in enumerate(self.policies):
+            prefix = f"{number}."
+            own = {name[len(prefix) :]: values for name, values in state.items() if name.startswith(prefix)}
+            said, later = policy.decide(own, output, layer)
+            leaves = policy.leaves(said, layer)
+            fired = leaves if fired is None else self.joined(fired, leaves)
+            found[f"{prefix}{policy.name}"] = leaves
+            after |= {f"{prefix}{name}": values for name, values in later.items()}
+        return {"fired": fired, **found}, after
+
+    @staticmethod
+    @abstractmethod
+    def joined(first: Array, second: Array) -> Array:
+        """Return which rows leave, [rows] bool, by what two rules say of them."""
+
+    def reason(self, found: Mapping[str, Any], layer: int) -> str:
+        """Return which rules let the text go."""
+        del layer
+        verdicts = [(name.partition(".")[2], fired) for name, fired in found.items() if name != "fired"]
+        return ", ".join(f"{name} {'leaves' if fired else 'stays'}" for name, fired in verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object, with one for every rule in it."""
+        return {**super().to_dict(), "policies": [policy.to_dict() for policy in self.policies]}
+
+
+@dataclass(frozen=True)
+class AnyOf(_Combined):
+    """Leave at the first layer where one rule or more lets the text go.
+
+    Use it to widen a rule by another: `entropy` or `patience` is `epee`; ELBERT's two stages are of this form.
+    """
+
+    name: ClassVar[str] = "any"
+    summary: ClassVar[str] = "leave when any of several rules would"
+    citation: ClassVar[str] = "no paper: of this form are ELBERT's two stages, and EPEE"
+
+    @staticmethod
+    def joined(first: Array, second: Array) -> Array:
+        """Return where either leaves."""
+        return first | second
+
+    @classmethod
+    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
+        """Entropies from 1 down to 0.001, or patience of half the layers."""
+        del num_labels
+        patience = Patience(max(num_layers // 2, 1))
+        return [cls((Entropy(threshold), patience)) for threshold in ENTROPY_GRID]
+
+
+@dataclass(frozen=True)
+class AllOf(_Combined):
+    """Leave at the first layer where every rule lets the text go.
+
+    Use it to narrow a rule: a text that is sure, but only once its label has been confirmed.
+    """
+
+    name: ClassVar[str] = "all"
+    summary: ClassVar[str] = "leave when all of several rules would at once"
+    citation: ClassVar[str] = "no paper"
+
+    @staticmethod
+    def joined(first: Array, second: Array) -> Array:
+        """Return where both leave."""
+        return first & second
+
+    @classmethod
+    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
+        """Entropies from 1 down to 0.001, with a label confirmed once."""
+        del num_layers, num_labels
+        return [cls((Entropy(threshold), Patience(1))) for threshold in ENTROPY_GRID]
