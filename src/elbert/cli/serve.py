@@ -61,6 +61,13 @@ def serve(
     max_layers: Annotated[
         int | None, typer.Option(envvar="MAX_LAYERS", help="Layers any text runs at most.  [default: the model's]")
     ] = None,
+    fastest_level: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FASTEST_LEVEL",
+            help="Speed level, by name, that the server may go up to while many wait.  [default: the usual one]",
+        ),
+    ] = None,
     drain_timeout: Annotated[
         int, typer.Option(envvar="DRAIN_TIMEOUT", help="Seconds that requests may take to end after SIGTERM.")
     ] = 30,
@@ -94,6 +101,7 @@ def serve(
         payload_limit=payload_limit,
         auto_truncate=auto_truncate,
         max_layers=max_layers,
+        fastest_level=fastest_level,
         api_keys=tuple(api_key or ()),
         drain_timeout=drain_timeout,
     )

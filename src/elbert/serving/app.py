@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from elbert import __version__
 from elbert.serving.answers import refused_response
+from elbert.serving.bodies import validation_line
 from elbert.serving.metrics import Metrics
 from elbert.serving.middleware.bodies import Bodies
 from elbert.serving.middleware.concurrency import Concurrency
@@ -21,7 +22,7 @@ from elbert.serving.middleware.headers import Headers
 from elbert.serving.middleware.keys import Keys
 from elbert.serving.models import Models
 from elbert.serving.refusals import Refusal, invalid
-from elbert.serving.routes import classify, docs, page, predict, status
+from elbert.serving.routes import classify, docs, page, predict, status, stream, trace
 from elbert.serving.settings import ServeSettings
 
 _log = logging.getLogger("elbert.serving")
@@ -57,7 +58,7 @@ def make_app(
 
     app = FastAPI(title="elbert", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.models, app.state.settings, app.state.metrics = models, settings, metrics
-    for part in (predict, classify, status, docs, page):
+    for part in (predict, stream, classify, trace, status, docs, page):
         app.include_router(part.router)
     handlers: dict[Any, Any] = {
         Refusal: _refused,
@@ -69,7 +70,9 @@ def make_app(
         app.add_exception_handler(kind, handler)
     # The last one added is passed first.
     app.add_middleware(Concurrency, most=settings.max_concurrent_requests)
-    app.add_middleware(Bodies, limit=settings.payload_limit, timeout=settings.body_timeout)
+    app.add_middleware(
+        Bodies, limit=settings.payload_limit, timeout=settings.body_timeout, streamed=frozenset({stream.PATH})
+    )
     app.add_middleware(Keys, keys=settings.api_keys)
     app.add_middleware(Headers, metrics=metrics)
     return app
@@ -100,23 +103,6 @@ async def _http_error(request: Request, error: StarletteHTTPException) -> Respon
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
     """Say in one line what is wrong with a body, without repeating what it held."""
     return refused_response(request.url.path, invalid(validation_line(error.errors()[0])))
-
-
-def validation_line(found: Any) -> str:
-    """Return one line for what pydantic found wrong: which field, and what is allowed."""
-    kind, message = found["type"], str(found["msg"])
-    where = ".".join(str(part) for part in found["loc"] if part != "body")
-    if kind == "json_invalid":
-        return f"the body is no JSON: {found.get('ctx', {}).get('error', message)}; send application/json"
-    if kind == "value_error":
-        return message.removeprefix("Value error, ")
-    if not where and kind != "missing":
-        return "the body is no JSON object, or is not sent as one: set the header content-type: application/json"
-    if kind == "extra_forbidden":
-        return f"there is no field {where!r}; see /docs for those there are"
-    if kind == "missing":
-        return f"{where or 'the body'} is missing; see /docs for what has to be sent"
-    return f"{where or 'the body'}: {message[:1].lower()}{message[1:]}"
 
 
 async def _bug(request: Request, error: Exception) -> Response:

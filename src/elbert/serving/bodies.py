@@ -119,3 +119,34 @@ class ClassifyRequest(_Body):
 def texts_of(given: str | Pair | list[str | Pair]) -> list[Text]:
     """Return the texts of a request, one or many."""
     return [each.read() if isinstance(each, Pair) else each for each in (given if isinstance(given, list) else [given])]
+
+
+class TraceRequest(_Body):
+    """One text to be shown layer by layer."""
+
+    inputs: StrictStr | Pair
+    parameters: Parameters = Field(default_factory=Parameters)
+    model: StrictStr | None = Field(default=None, description="Which of the server's models; the first unless given.")
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _inputs(cls, value: object) -> object:
+        _check_input(value, alone=False)
+        return value
+
+
+def validation_line(found: Any) -> str:
+    """Return one line for what pydantic found wrong: which field, and what is allowed."""
+    kind, message = found["type"], str(found["msg"])
+    where = ".".join(str(part) for part in found["loc"] if part != "body")
+    if kind == "json_invalid":
+        return f"the body is no JSON: {found.get('ctx', {}).get('error', message)}; send application/json"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if not where and kind != "missing":
+        return "the body is no JSON object, or is not sent as one: set the header content-type: application/json"
+    if kind == "extra_forbidden":
+        return f"there is no field {where!r}; see /docs for those there are"
+    if kind == "missing":
+        return f"{where or 'the body'} is missing; see /docs for what has to be sent"
+    return f"{where or 'the body'}: {message[:1].lower()}{message[1:]}"

@@ -28,18 +28,17 @@ class Ladder:
     @classmethod
     def of(cls, classifier: Classifier) -> Ladder:
         """Return the levels of a classifier: the calibrated ones; else the policy it has is the only one."""
-        default = classifier.metadata.default_policy
         depth = {
             name: float(evidence["mean_exit_layer"])
             for name, evidence in classifier.calibration.items()
             if name in classifier.policies and isinstance(evidence.get("mean_exit_layer"), (int, float))
         }
-        if classifier.policies.get(default) is not classifier.policy or default not in depth:
-            own = next((name for name, each in classifier.policies.items() if each is classifier.policy), None)
+        own = next((name for name, each in classifier.policies.items() if each is classifier.policy), None)
+        if own not in depth:
             return cls((own or classifier.policy.name,), (classifier.policy,), (None,), 0)
         names = tuple(sorted(depth, key=lambda name: -depth[name]))
         policies = tuple(classifier.exit_policy(name) for name in names)
-        return cls(names, policies, tuple(depth[name] for name in names), names.index(default))
+        return cls(names, policies, tuple(depth[name] for name in names), names.index(own))
 
     def __len__(self) -> int:
         return len(self.names)

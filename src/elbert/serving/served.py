@@ -10,11 +10,11 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from elbert.classifier import Classifier
 from elbert.data import Text
@@ -22,8 +22,10 @@ from elbert.engine.requests import Arrival
 from elbert.engine.scheduler import Scheduler
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
+from elbert.results import Trace
 from elbert.serving.ladder import Ladder
 from elbert.serving.metrics import Metrics
+from elbert.serving.pressure import Pressure
 from elbert.serving.refusals import CANCELLED, overloaded, too_large
 from elbert.serving.rows import Answer, Row, Ticket, settle
 from elbert.serving.settings import ServeSettings
@@ -113,6 +115,9 @@ class ServedModel:
         self._row_seconds = 0.0
         self._tokeniser = ThreadPoolExecutor(1, thread_name_prefix="elbert-tokeniser")
         self._worker = Worker(self._new_scheduler, settings.max_batch_requests, self._left)
+        fastest = self.ladder.usual if settings.fastest_level is None else self.ladder.number(settings.fastest_level)
+        self._pressure = Pressure(self.ladder.usual, fastest, settings.max_batch_requests, self._worker.clock)
+        self._tracing = asyncio.Lock()
         self._worker.start()
 
     @property
@@ -175,9 +180,16 @@ class ServedModel:
             asked.ticket.outcomes[row.place] = CANCELLED
             self._count(-1, -len(row.arrival.ids))
 
-    async def call(self, function: Callable[[], Any]) -> Any:
-        """Run a function between two steps of the worker, and return what it returns."""
-        return await asyncio.wrap_future(self._worker.call(function))
+    async def trace(self, text: Text, wishes: Wishes) -> Trace:
+        """Show one text layer by layer; one after the other, so that rows are stepped between two of them.
+
+        Raises:
+            ElbertError: there is no such policy or level, something is no text, or the model cannot be traced.
+        """
+        policy, _, _ = self._policy(wishes)
+        async with self._tracing:
+            run = partial(self.classifier.trace, text, policy=policy)
+            return cast(Trace, await asyncio.wrap_future(self._worker.call(run)))
 
     async def close(self) -> None:
         """Let everything under way be answered, then end the worker."""
@@ -204,7 +216,9 @@ class ServedModel:
     def _policy(self, wishes: Wishes) -> tuple[ExitPolicy, str, int | None]:
         """Return the policy, its name and its level."""
         if wishes.policy is None:
-            level = self.ladder.usual if wishes.level is None else self.ladder.check(wishes.level)
+            level = (
+                self._pressure.level(self.rows_in_flight) if wishes.level is None else self.ladder.check(wishes.level)
+            )
             return self.ladder.policies[level], self.ladder.names[level], level
         if wishes.level is not None:
             raise UsageError("policy and level were both given; give one of them")

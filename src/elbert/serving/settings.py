@@ -23,6 +23,8 @@ class ServeSettings:
         body_timeout: seconds a body may take to arrive.
         auto_truncate: cut off texts that are longer than the model reads; else they are refused with 413.
         max_layers: layers that any text runs at most; None for all of the model's.
+        fastest_level: name of the speed level that requests without a wish may get while many wait; None for the
+            usual one.
         api_keys: one of these has to be brought as a bearer key; none for an open server.
         drain_timeout: seconds that requests may take to end once the server is told to stop.
     """
@@ -38,6 +40,7 @@ class ServeSettings:
     body_timeout: float = 30.0
     auto_truncate: bool = True
     max_layers: int | None = None
+    fastest_level: str | None = None
     api_keys: tuple[str, ...] = ()
     drain_timeout: int = 30
 

@@ -1,0 +1,24 @@
+"""`POST /trace`: one text layer by layer, as `elbert explain --json` writes it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from elbert.errors import ElbertError
+from elbert.serving.answers import json_response
+from elbert.serving.bodies import TraceRequest, texts_of
+from elbert.serving.refusals import invalid
+
+router = APIRouter(tags=["explain"])
+
+
+@router.post("/trace", responses={200: {"description": "What every exit said, and what the policy made of it."}})
+async def trace(request: Request, body: TraceRequest) -> Response:
+    """Run one text to full depth, and show where it would have left and why."""
+    served = request.app.state.models.find(body.model)
+    [text] = texts_of(body.inputs)
+    try:
+        found = await served.trace(text, body.parameters.wishes())
+    except ElbertError as error:
+        raise invalid(str(error)) from None
+    return json_response(found.to_dict())

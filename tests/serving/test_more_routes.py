@@ -1,0 +1,84 @@
+"""Streams of lines, traces, and the level that follows the queue."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from elbert.classifier import Classifier
+from elbert.serving.pressure import Pressure
+from tests.serving.conftest import TEXTS, Start
+
+
+def test_a_stream_answers_every_line_in_order_and_a_wrong_one_in_its_place(client: Any, offline: Classifier) -> None:
+    texts = TEXTS * 20  # more than may be under way at once
+    lines = [json.dumps(text) for text in texts]
+    lines[3] = "{no json"
+    lines[5] = json.dumps({"inputs": "so so", "parameters": {"level": 0, "top_k": 1}})
+    lines[7] = json.dumps({"inputs": ["a", "b"]})
+    body = ("\n".join(lines[:4]) + "\n\n" + "\n".join(lines[4:])).encode()
+    said = client.post("/predict/stream", content=iter([body[:50], body[50:51], body[51:]]))
+    assert said.headers["content-type"] == "application/x-ndjson"
+    found = [json.loads(line) for line in said.text.splitlines()]
+    assert len(found) == len(texts)
+    assert found[3]["error"] == "the line is no JSON"
+    assert found[7]["error"] == "inputs is a list; allowed: one text a line"
+    assert [each["exit_layer"] for each in found[5]] == [4]
+    expected = offline.predict(texts)
+    assert all(found[n][0]["label"] == expected[n].label for n in range(len(texts)) if n not in (3, 5, 7))
+
+
+def test_a_line_that_is_too_long_ends_a_stream_with_a_word(start: Start) -> None:
+    with start(payload_limit=100) as running:
+        said = running.client.post("/predict/stream", content=iter([b'"good"\n"', *[b"long " * 10] * 9]))
+        good, refused = (json.loads(line) for line in said.text.splitlines())
+        assert good[0]["exit_layer"] == 2
+        assert "more than 100 bytes" in refused["error"]
+        assert running.in_flight() == 0
+
+
+def test_a_trace_is_the_librarys(client: Any, offline: Classifier) -> None:
+    found = client.post("/trace", json={"inputs": "a good film", "parameters": {"level": 1}}).json()
+    expected = offline.trace("a good film", policy="quick").to_dict()
+    for name in ("tokens", "exit_layer", "reasons", "policy", "labels"):
+        assert found[name] == expected[name]
+    refused = client.post("/trace", json={"inputs": ["a", "b"]})
+    assert refused.status_code == 422
+    assert client.post("/trace", json={"inputs": "a", "parameters": {"policy": "none"}}).status_code == 422
+
+
+def test_the_level_steps_up_as_the_queue_grows_down_when_it_is_gone_and_never_past_the_fastest() -> None:
+    now = 0.0
+    pressure = Pressure(1, 3, 4, lambda: now)
+
+    def after(seconds: float, rows: int) -> int:
+        nonlocal now
+        now += seconds
+        return pressure.level(rows)
+
+    assert after(5.0, 12) == 1  # two wait for each place: not yet crowded
+    assert [after(0.125, 13) for _ in range(4)] == [2, 3, 3, 3]
+    assert after(9.0, 8) == 3  # neither crowded nor calm: it stays
+    assert after(0.0, 0) == 2
+    assert [after(0.5, 0) for _ in range(4)] == [2, 1, 1, 1]
+    assert Pressure(1, 0, 4, lambda: now).level(99) == 1
+
+
+def test_waiting_requests_get_the_faster_level_and_are_told_so(start: Start, model_folder: Path) -> None:
+    def load() -> Classifier:
+        return Classifier.from_pretrained(model_folder, policy="exact")
+
+    with start({"tiny": load}, max_batch_requests=1, fastest_level="quick") as running, ThreadPoolExecutor(2) as pool:
+        gate = running.gates["tiny"]
+        gate.shut()
+        many = pool.submit(running.client.post, "/predict", json={"inputs": ["good"] * 8})
+        assert gate.reached.wait(30)
+        late = pool.submit(running.client.post, "/predict", json={"inputs": "good"})
+        chosen = {"inputs": "good", "parameters": {"level": 0}}
+        running.until(lambda: running.in_flight() == 9)
+        gate.open()
+        assert {each[0]["level"] for each in many.result().json()} == {0}
+        assert (late.result().json()[0]["level"], late.result().json()[0]["exit_layer"]) == (1, 2)
+        assert running.client.post("/predict", json=chosen).json()[0]["level"] == 0
