@@ -82,3 +82,20 @@ def test_waiting_requests_get_the_faster_level_and_are_told_so(start: Start, mod
         assert {each[0]["level"] for each in many.result().json()} == {0}
         assert (late.result().json()[0]["level"], late.result().json()[0]["exit_layer"]) == (1, 2)
         assert running.client.post("/predict", json=chosen).json()[0]["level"] == 0
+
+
+def test_early_answers_are_compared_with_full_depth_after_they_were_sent(start: Start, offline: Classifier) -> None:
+    with start(feedback_share=1.0) as running:
+
+        def counted() -> dict[str, int]:
+            lines = running.client.get("/metrics").text.splitlines()
+            found = [line.partition("} ") for line in lines if line.startswith("elbert_feedback_total{")]
+            return {name.partition('agrees="')[2].partition('"')[0]: int(float(value)) for name, _, value in found}
+
+        said = running.client.post("/predict", json={"inputs": TEXTS})
+        assert {each[0]["exit_layer"] for each in said.json()} == {2}
+        running.until(lambda: sum(counted().values()) == len(TEXTS))
+        early, late = offline.predict(TEXTS, policy="quick"), offline.predict(TEXTS, policy="exact")
+        same = sum(one.label == other.label for one, other in zip(early, late, strict=True))
+        assert counted().get("yes", 0) == same
+        assert running.in_flight() == 0

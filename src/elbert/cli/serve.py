@@ -68,6 +68,12 @@ def serve(
             help="Speed level, by name, that the server may go up to while many wait.  [default: the usual one]",
         ),
     ] = None,
+    feedback_share: Annotated[
+        float,
+        typer.Option(
+            envvar="FEEDBACK_SHARE", help="Share of early answers compared with full depth once they were sent, 0 to 1."
+        ),
+    ] = 0.0,
     drain_timeout: Annotated[
         int, typer.Option(envvar="DRAIN_TIMEOUT", help="Seconds that requests may take to end after SIGTERM.")
     ] = 30,
@@ -102,6 +108,7 @@ def serve(
         auto_truncate=auto_truncate,
         max_layers=max_layers,
         fastest_level=fastest_level,
+        feedback_share=feedback_share,
         api_keys=tuple(api_key or ()),
         drain_timeout=drain_timeout,
     )

@@ -25,6 +25,7 @@ class Metrics:
         rows_in_flight: texts that wait or run, by model.
         queue_tokens: tokens that do.
         failed: texts that could not be answered, by model.
+        feedback: early answers compared with full depth, by model, policy and whether both agree.
         restarts: exceptions the worker has outlived, by model.
         reloads: by model and outcome: done, failed.
     """
@@ -45,5 +46,8 @@ class Metrics:
         self.rows_in_flight = Gauge("rows_in_flight", "Texts that wait or run.", model, **own)
         self.queue_tokens = Gauge("queue_tokens", "Tokens that wait or run.", model, **own)
         self.failed = Counter("texts_failed", "Texts that could not be answered.", model, **own)
+        self.feedback = Counter(
+            "feedback", "Early answers compared with full depth.", ["model", "policy", "agrees"], **own
+        )
         self.restarts = Gauge("worker_restarts", "Exceptions the worker has outlived.", model, **own)
         self.reloads = Counter("reloads", "Models loaded anew.", ["model", "outcome"], **own)

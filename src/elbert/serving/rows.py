@@ -75,6 +75,7 @@ class Row:
         queued_at: by the worker's clock, when it came.
         begun_at: likewise, when it was admitted.
         outcome: what became of it.
+        early: probabilities of the early answer that was sent, where the text runs on only to compare; else None.
     """
 
     arrival: Arrival
@@ -86,6 +87,7 @@ class Row:
     queued_at: float = 0.0
     begun_at: float = 0.0
     outcome: Outcome | None = None
+    early: list[float] | None = None
 
     @property
     def index(self) -> int:

@@ -9,24 +9,28 @@ import asyncio
 import itertools
 import json
 import math
+import random
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
+
+import torch
 
 from elbert.classifier import Classifier
 from elbert.data import Text
 from elbert.engine.requests import Arrival
 from elbert.engine.scheduler import Scheduler
 from elbert.errors import UsageError
-from elbert.exits import ExitPolicy
+from elbert.exits import ExitPolicy, make
 from elbert.results import Trace
 from elbert.serving.ladder import Ladder
 from elbert.serving.metrics import Metrics
 from elbert.serving.pressure import Pressure
-from elbert.serving.refusals import CANCELLED, overloaded, too_large
+from elbert.serving.refusals import CANCELLED, Refusal, overloaded, too_large
 from elbert.serving.rows import Answer, Row, Ticket, settle
 from elbert.serving.settings import ServeSettings
 from elbert.serving.worker import Worker
@@ -36,6 +40,8 @@ _LONG = 4096
 
 # Policies kept by what requests asked for: rows are decided on together where they have the very same object.
 _MOST_POLICIES = 256
+
+_FULL = make("full")
 
 # One place is kept for rows in a hurry for each so many others, or they would wait until somebody leaves.
 _KEPT = 4
@@ -269,10 +275,36 @@ class ServedModel:
             self._count(-1, -len(row.arrival.ids))
             self._observe(row)
         settle(still)
+        for row in still:
+            self._compare(row)
         self._metrics.restarts.labels(self.name).set(self._worker.restarts)
+
+    def _compare(self, row: Row) -> None:
+        """Let a share of the texts that left early run again to full depth, while there are places free.
+
+        The client has its answer by then. Source: Apparate, Dai et al., SOSP 2024.
+        """
+        answer, places = row.outcome, self._settings.max_batch_requests
+        if not isinstance(answer, Answer) or row.early is not None or answer.exit_layer == self.classifier.num_layers:
+            return
+        if random.random() >= self._settings.feedback_share or self.rows_in_flight >= places:
+            return
+        arrival = replace(row.arrival, index=next(self._numbers), policy=_FULL, last_layer=None)
+        with suppress(Refusal):  # the worker has ended: nothing is to be compared any more
+            again = Row(arrival, 0, Ticket(1), policy_name=row.policy_name, early=answer.probs)
+            self._worker.submit([again])
+            self._count(1, len(arrival.ids))
 
     def _observe(self, row: Row) -> None:
         answer, metrics = row.outcome, self._metrics
+        if row.early is not None:
+            if isinstance(answer, Answer):
+                both = self.classifier.task.answers(
+                    torch.tensor([row.early, answer.probs]), self.classifier.labels.names
+                )
+                agrees = "yes" if both[0][0] == both[1][0] else "no"
+                metrics.feedback.labels(self.name, row.policy_name, agrees).inc()
+            return
         if not isinstance(answer, Answer):
             metrics.failed.labels(self.name).inc()
             return

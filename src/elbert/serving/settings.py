@@ -25,6 +25,7 @@ class ServeSettings:
         max_layers: layers that any text runs at most; None for all of the model's.
         fastest_level: name of the speed level that requests without a wish may get while many wait; None for the
             usual one.
+        feedback_share: share of the early answers that are compared with full depth after they were sent, 0 to 1.
         api_keys: one of these has to be brought as a bearer key; none for an open server.
         drain_timeout: seconds that requests may take to end once the server is told to stop.
     """
@@ -41,6 +42,7 @@ class ServeSettings:
     auto_truncate: bool = True
     max_layers: int | None = None
     fastest_level: str | None = None
+    feedback_share: float = 0.0
     api_keys: tuple[str, ...] = ()
     drain_timeout: int = 30
 
@@ -52,8 +54,15 @@ class ServeSettings:
         """
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and each.name != "port" and value < 1:
+            if (
+                isinstance(value, (int, float))
+                and not isinstance(value, bool)
+                and each.name not in ("port", "feedback_share")
+                and value < 1
+            ):
                 raise UsageError(f"{each.name} is {value}; allowed: 1 or more")
+        if not 0 <= self.feedback_share <= 1:
+            raise UsageError(f"feedback_share is {self.feedback_share}; allowed: 0 to 1")
         if not 0 <= self.port <= 65_535:
             raise UsageError(f"port is {self.port}; allowed: 0 to 65535, 0 takes a free one")
         if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in self.api_keys):

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from elbert.serving.answers import refused_response
 from elbert.serving.refusals import Refusal
 
-# Anybody may ask these: a probe has no key, and the page asks its reader for one.
-OPEN = frozenset({"/health", "/", "/page.js", "/page.css"})
+# Anybody may ask these: a probe has no key, and a browser sends none for a style.
+OPEN = frozenset({"/health", "/page.css"})
 
 
 class Keys:
