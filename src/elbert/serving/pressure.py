@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 # Rows that wait for each place, above which the server goes one level up, and below which one level down again.
@@ -24,7 +25,7 @@ class Pressure:
     def __init__(self, usual: int, fastest: int, places: int, clock: Callable[[], float]) -> None:
         self._usual, self._fastest, self._places, self._clock = usual, max(usual, fastest), places, clock
         self._level = usual
-        self._changed = clock()
+        self._changed = -math.inf  # the first step need not wait
 
     def level(self, rows: int) -> int:
         """Return the level of a request that comes while so many rows wait or run."""
