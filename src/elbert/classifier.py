@@ -207,7 +207,8 @@ class Classifier:
         with tempfile.TemporaryDirectory() as parent:
             folder = Path(parent) / "model" if out is None else Path(out)
             train(start, tokenizer, rows, None, chosen, folder, progress=False, model_name=str(name))
-            return cls(*load_model(folder), name="" if out is None else str(out))
+            words = read_words(folder, len(rows.label_space.names)) if rows.label_space else None
+            return cls(*load_model(folder), name="" if out is None else str(out), words=words)
 
     @property
     def classes_(self) -> tuple[str, ...]:
@@ -534,7 +535,7 @@ class Classifier:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write an ordinary Hugging Face checkpoint plus `elbert.json`; an existing folder is replaced as a whole."""
         content, tensors = self._elbert_json(), self._tensors()
-        self.model.save_pretrained(Path(folder), tokenizer=self.tokenizer, elbert=content, tensors=tensors)
+        self.model.save_pretrained(Path(folder), self.tokenizer, content, tensors=tensors, words=self.words)
 
     def save_policies(self, folder: str | Path) -> None:
         """Write policies, evidence and default beside the model it was loaded from, or into a copy of its folder.

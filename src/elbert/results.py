@@ -169,6 +169,7 @@ class Trace:
         steady: M times, whether the policy's window held its criterion; None where it has none, or it is not full yet.
         findings: M phrases, what the policy found at each layer, with the numbers.
         policy: the policy as JSON.
+        layer_0: what the words said before the first layer, and whether that sufficed; None where layer 0 is off.
     """
 
     text: str | tuple[str, str]
@@ -185,6 +186,7 @@ class Trace:
     steady: tuple[bool | None, ...]
     findings: tuple[str, ...]
     policy: dict[str, Any]
+    layer_0: str | None = None
 
     @property
     def layers(self) -> int:
@@ -218,6 +220,7 @@ class Trace:
             "fired": list(self.fired),
             "steady": list(self.steady),
             "reasons": list(self.reasons),
+            **({} if self.layer_0 is None else {"layer_0": self.layer_0}),
         }
 
 

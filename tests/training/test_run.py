@@ -40,6 +40,7 @@ def test_the_folder_is_a_plain_checkpoint_with_elbert_json_beside(fine_tune, tmp
         "tokenizer.json",
         "tokenizer_config.json",
         "training_log.jsonl",
+        "words.safetensors",
     }
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     (answer,) = pipeline("text-classification", model=str(tmp_path / "model"))("a warm story")

@@ -20,26 +20,26 @@ def told(texts: list[Any], tokenizer: Any, max_length: int, most: int, caplog: p
 
 
 def test_the_share_is_told_with_the_first_length_that_is_long_enough(
-    tiny_tokenizer: Any, caplog: pytest.LogCaptureFixture
+    plain_tokenizer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts = ["film " * 5] * 38 + ["film " * 25] * 59 + ["film " * 60] * 3  # two special tokens more each
-    said = told(texts, tiny_tokenizer, 16, 512, caplog)
+    said = told(texts, plain_tokenizer, 16, 512, caplog)
     assert "62% of the texts are cut at 16 tokens; --max-length 32 would cut 3%" in said
 
 
-def test_what_the_model_cannot_read_at_all_is_told_too(tiny_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_the_model_cannot_read_at_all_is_told_too(plain_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
     texts = ["film " * 90] * 3 + ["film"] * 7
-    said = told(texts, tiny_tokenizer, 16, 50, caplog)
+    said = told(texts, plain_tokenizer, 16, 50, caplog)
     assert "30% of the texts are cut at 16 tokens; --max-length 50 would cut 30%" in said
     assert "30% of the texts are cut at 50 tokens, the most that this model reads" in told(
-        texts, tiny_tokenizer, 50, 50, caplog
+        texts, plain_tokenizer, 50, 50, caplog
     )
 
 
-def test_pairs_are_counted_whole(tiny_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
-    said = told([("film " * 20, "film " * 20)] * 4, tiny_tokenizer, 16, 512, caplog)
+def test_pairs_are_counted_whole(plain_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    said = told([("film " * 20, "film " * 20)] * 4, plain_tokenizer, 16, 512, caplog)
     assert "100% of the texts are cut at 16 tokens; --max-length 64 would cut 0%" in said
 
 
-def test_nothing_is_said_where_next_to_nothing_is_cut(tiny_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
-    assert told(["film"] * 199 + ["film " * 90], tiny_tokenizer, 16, 512, caplog) == ""
+def test_nothing_is_said_where_next_to_nothing_is_cut(plain_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert told(["film"] * 199 + ["film " * 90], plain_tokenizer, 16, 512, caplog) == ""

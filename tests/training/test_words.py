@@ -63,6 +63,13 @@ def test_a_policy_with_layer_0_answers_so_from_the_saved_folder(folder: Path, tm
     assert result.layer_0_cost is not None
     assert result.mean_exit_layer == pytest.approx(result.layer_0_cost)
     assert json.loads(json.dumps(result.to_dict()))["layer_0"] == 60
+    again.save_pretrained(tmp_path / "anew")
+    anew = Classifier.from_pretrained(tmp_path / "anew")
+    assert anew.predict(test.texts) == again.predict(test.texts)
+    trace = anew.trace(test.texts[0])
+    assert trace.layer_0 is not None
+    assert trace.layer_0.startswith("leaves before the first layer: ")
+    assert anew.trace(test.texts[0], policy="full").layer_0 is None
 
 
 def test_layer_0_can_be_left_out_and_values_have_none(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from elbert.modeling.heads import ExitHeads, read_out
 from elbert.modeling.losses import layer_losses
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType
+from elbert.words import WordModel
 
 
 @dataclass
@@ -148,6 +149,7 @@ class MultiExitModel(nn.Module):
         elbert: Mapping[str, Any] | None = None,
         card: str | None = None,
         tensors: Tensors | None = None,
+        words: WordModel | None = None,
     ) -> Path:
         """Save as a plain Hugging Face checkpoint plus `elbert.json`; see `elbert.modeling.files.saving.save_model`.
 
@@ -157,9 +159,11 @@ class MultiExitModel(nn.Module):
             elbert: content of `elbert.json`; `format` and `heads` are filled in.
             card: text of `README.md`; None writes a short one.
             tensors: weights of learned policies.
+            words: layer 0, or None.
 
         Returns:
             the folder.
         """
         content = {**(elbert or {}), "pair_token_types": self.pair_token_types}
-        return save_model(self.backbone, self.exit_heads, self.heads, Path(folder), tokenizer, content, card, tensors)
+        heads = self.exit_heads, self.heads
+        return save_model(self.backbone, *heads, Path(folder), tokenizer, content, card, tensors, words)

@@ -122,7 +122,8 @@ class Run:
         gold = torch.tensor(self.gold).view(len(self.texts), 1, -1)
         said = torch.stack([self._answers(self.outputs.probs[:, layer]) for layer in range(self.layers)], 1)
         right = (said == gold).all(-1)
-        return Verdicts(right[self.rows, self.exit_layer - 1], right[:, -1])
+        here = (self._answers(self.exit_probs) == gold[:, 0]).all(-1)
+        return Verdicts(here, right[:, -1])
 
     @cached_property
     def histogram(self) -> list[int]:

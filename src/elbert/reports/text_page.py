@@ -28,6 +28,7 @@ def text_page(trace: Trace, gold: object = None, facts: Sequence[tuple[str, str]
     row = trace.probs[trace.exit_layer - 1]
     sure = task.confidence(row)
     known = [] if right is None else [("label", right)]
+    words = [] if trace.layer_0 is None else [("layer 0, its words", trace.layer_0)]
     return page(
         "text.html",
         {**layers.script_data(trace, series), **attention.script_data(trace)},
@@ -47,7 +48,7 @@ def text_page(trace: Trace, gold: object = None, facts: Sequence[tuple[str, str]
         reading=attention.reading(trace),
         top=attention.top_words(trace),
         build_up=attention.build_up(trace),
-        facts=[*known, ("tokens read", str(len(trace.tokens))), ("policy", policy_words(trace.policy)), *facts],
+        facts=[*known, ("tokens read", str(len(trace.tokens))), ("policy", policy_words(trace.policy)), *words, *facts],
         citation=ExitPolicy.from_dict(trace.policy).citation,
     )
 

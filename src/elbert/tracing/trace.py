@@ -9,7 +9,9 @@ from torch import Tensor
 
 from elbert.exits import ExitPolicy, Found, normalised_entropy
 from elbert.exits.ops import to_numpy
+from elbert.exits.scores import confidence
 from elbert.results import ExitOutput, LayerOutputs, Trace, Word
+from elbert.tasks import task_of
 
 
 def trace_of(
@@ -63,7 +65,18 @@ def trace_of(
         steady=tuple(steady),
         findings=tuple(findings),
         policy=policy.to_dict(),
+        layer_0=_layer_0(outputs, policy, labels),
     )
+
+
+def _layer_0(outputs: LayerOutputs, policy: ExitPolicy, labels: Sequence[str]) -> str | None:
+    """Return in words what layer 0 said, and whether the text leaves there."""
+    if outputs.words is None or policy.words is None:
+        return None
+    task, row = task_of(outputs.problem_type), outputs.words[0]
+    sure = float(confidence(to_numpy(outputs.words), outputs.problem_type)[0])
+    verdict = "leaves before the first layer" if sure > policy.words else "goes on"
+    return f"{verdict}: {task.words(row.tolist(), labels)}, probability {sure:.4g}, threshold {policy.words:g}"
 
 
 def _steady(found: Found) -> bool | None:

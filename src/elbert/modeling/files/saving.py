@@ -23,7 +23,9 @@ from elbert.modeling.files.checks import EXIT_HEADS
 from elbert.modeling.files.plain_tokenizer import inputs_of
 from elbert.modeling.files.policies import Tensors, write_tensors
 from elbert.modeling.files.sources import TOKENIZER_BESIDE, TOKENIZER_FILES
+from elbert.modeling.files.words import write_words
 from elbert.modeling.quiet import quiet_transformers
+from elbert.words import WordModel
 
 CARD = "README.md"
 
@@ -85,6 +87,7 @@ def save_model(
     elbert: Mapping[str, Any] | None = None,
     card: str | None = None,
     tensors: Tensors | None = None,
+    words: WordModel | None = None,
 ) -> Path:
     """Write a whole model into `folder`: plain checkpoint, card, `elbert.json`, and extra exit heads if there are any.
 
@@ -97,6 +100,7 @@ def save_model(
         elbert: content of `elbert.json`; `format` and `heads` are filled in.
         card: text of `README.md`; None writes a short one.
         tensors: weights of learned policies.
+        words: layer 0, or None.
 
     Returns:
         `folder`.
@@ -114,6 +118,7 @@ def save_model(
     ):
         _write(fresh, backbone, exit_heads, heads, tokenizer, elbert, card)
         write_tensors(fresh, tensors or {})
+        write_words(fresh, words)
         if card is None and _users_card(folder / CARD):
             (fresh / CARD).unlink()
         open_to_readers(fresh)
