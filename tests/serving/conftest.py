@@ -128,6 +128,7 @@ def start(model_folder: Path) -> Start:
         server = make_server({k: load(k, v) for k, v in given.items()}, ServeSettings(**settings))
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
+            listening.listen(128)  # now: whoever comes before the server does is served a moment later
             port = listening.getsockname()[1]
             runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
             loop = runner.get_loop()
