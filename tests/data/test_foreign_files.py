@@ -44,7 +44,7 @@ def test_a_git_annex_pointer_is_told(write):
 @pytest.mark.parametrize(
     ("content", "remedy"),
     [
-        (gzip.compress(CSV.encode()), r"is gzip: call it a\.csv\.gz"),
+        (gzip.compress(CSV.encode(), mtime=0), r"is gzip: call it a\.csv\.gz"),
         (zipped(CSV), "is a zip archive or a spreadsheet: unpack it, or save the sheet as CSV"),
         (bz2.compress(CSV.encode()), r"is bzip2: unpack it, or pack it as \.gz"),
         (lzma.compress(CSV.encode()), r"is xz: unpack it, or pack it as \.gz"),
