@@ -23,6 +23,7 @@ from elbert.exits import make as make_policy
 from elbert.modeling import MultiExitModel
 from elbert.modeling.files.words import write_words
 from elbert.modeling.quiet import quiet_transformers
+from elbert.runs.attention import float32_attention
 from elbert.runs.callbacks import EarlyStop, EvaluateWithin, Interruption, Progress, TrainingInterruptedError
 from elbert.runs.folder import CHECKPOINT, LOG, RunFolder, open_run
 from elbert.tasks import task_of
@@ -146,7 +147,8 @@ def _run(
             checkpoint.load_weights(latest, trainer.model)
             return
     try:
-        with interruption, write_errors(f"the run's folder {folder.partial}", FREE_SPACE):
+        attention = float32_attention(trainer.multi_exit.backbone)
+        with interruption, attention, write_errors(f"the run's folder {folder.partial}", FREE_SPACE):
             trainer.train(None if latest is None else str(latest))
     except KeyboardInterrupt:
         kept = folder.latest()
