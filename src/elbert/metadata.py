@@ -15,7 +15,7 @@ from elbert.results import ProblemType
 FILE_NAME = "elbert.json"
 FORMAT = 1
 
-HeadKind = Literal["shared", "linear", "full"]
+HeadKind = Literal["shared", "linear", "full", "mean"]
 
 
 def check_heads(kind: str) -> HeadKind:

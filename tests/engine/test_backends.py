@@ -39,6 +39,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "albert-inner-layers": ("albert", {"inner_group_num": 2}),
     "bert-linear-heads": ("bert", {"heads": "linear"}),
     "albert-full-heads": ("albert", {"heads": "full"}),
+    "bert-mean-heads": ("bert", {"heads": "mean"}),
     "bert-silu": ("bert", {"hidden_act": "silu"}),
     "bert-relu": ("bert", {"hidden_act": "relu"}),
     "bert-tanh": ("bert", {"hidden_act": "tanh"}),

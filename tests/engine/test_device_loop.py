@@ -476,6 +476,13 @@ def test_a_lane_grows_with_its_places_and_not_with_their_square() -> None:
     assert sizes[64] <= 2 * sizes[32]
 
 
+def test_a_loop_takes_no_heads_that_read_the_mean() -> None:
+    weights = weights_of("plain")
+    *early, last = weights.heads
+    weights = replace(weights, heads=(*(replace(head, reads_mean=True) for head in early), last))
+    assert not fits(weights, Engine(weights).layers())
+
+
 @pytest.mark.parametrize("changes", [{"window": 5}, {"rotary_base": 100.0}])
 def test_a_layer_that_blocks_cannot_run_is_not_left_out(changes: dict[str, Any]) -> None:
     weights = weights_of("plain")

@@ -34,7 +34,7 @@ VOCABULARY = 50
 # Scores this close to a threshold may fall on either side of it, by float rounding alone.
 EDGE = 1e-5
 
-SHAPES = ["albert", "albert-two-groups", "albert-inner-layers", "bert", "bert-own-heads"]
+SHAPES = ["albert", "albert-two-groups", "albert-inner-layers", "bert", "bert-own-heads", "bert-mean-heads"]
 
 
 @cache
@@ -55,7 +55,7 @@ def multi_exit_model(shape: str) -> MultiExitModel:
         groups = {"albert-two-groups": {"num_hidden_groups": 2}, "albert-inner-layers": {"inner_group_num": 2}}
         config = AlbertConfig(embedding_size=16, **common, **groups.get(shape, {}))
         return MultiExitModel(AlbertForSequenceClassification(config).eval()).eval()
-    heads = "full" if shape == "bert-own-heads" else "shared"
+    heads = {"bert-own-heads": "full", "bert-mean-heads": "mean"}.get(shape, "shared")
     return MultiExitModel(BertForSequenceClassification(BertConfig(**common)).eval(), heads).eval()
 
 

@@ -55,6 +55,7 @@ def exported_of(
 # Each with a policy that lets the texts of the tests leave at several layers.
 KINDS: dict[str, dict[str, Any]] = {
     "albert": {},
+    "bert-mean-heads": {"family": "bert", "heads": "mean", "policy": make("max_prob", threshold=0.665)},
     "bert-own-heads": {"family": "bert", "heads": "full", "policy": make("max_prob", threshold=0.665)},
     "distilbert": {"family": "distilbert", "seed": 1, "policy": make("patience", patience=1)},
     "multi-label": {

@@ -70,7 +70,9 @@ def assert_same(printed: str, expected: list[dict[str, object]]) -> None:
         assert answer["score"] == (None if wanted["score"] is None else pytest.approx(wanted["score"], abs=1e-5))
 
 
-@pytest.mark.parametrize("kind", ["albert", "bert-own-heads", "distilbert", "multi-label", "regression"])
+@pytest.mark.parametrize(
+    "kind", ["albert", "bert-own-heads", "bert-mean-heads", "distilbert", "multi-label", "regression"]
+)
 def test_it_answers_as_elbert_predict_does(
     format: str,
     kind: str,

@@ -25,7 +25,9 @@ Exported = Callable[[str, str], tuple[Classifier, Path]]
 BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-@pytest.mark.parametrize("kind", ["albert", "bert-own-heads", "distilbert", "multi-label", "regression"])
+@pytest.mark.parametrize(
+    "kind", ["albert", "bert-own-heads", "bert-mean-heads", "distilbert", "multi-label", "regression"]
+)
 def test_the_classifier_reads_an_export_back_with_the_same_answers(
     format: str, kind: str, exported_of: Exported, tiny_texts: list[str]
 ) -> None:

@@ -29,7 +29,7 @@ def naive_logits(
     for step, head in zip(weights.layers, weights.heads, strict=True):
         for layer in step:
             hidden = naive_layer(layer, hidden)
-        logits.append(naive_head(head, hidden[0]))
+        logits.append(naive_head(head, hidden.mean(0) if head.reads_mean else hidden[0]))
     return torch.stack(logits)
 
 

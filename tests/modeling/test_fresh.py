@@ -56,7 +56,7 @@ def test_a_pretrained_encoder_gets_a_pooler_and_a_head(tiny_config, tiny_tokeniz
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("heads", ["linear", "full"])
+@pytest.mark.parametrize("heads", ["linear", "full", "mean"])
 def test_a_trained_backbone_can_be_given_own_heads(trained, heads):
     model, _, content = load_model(trained, heads=heads)
     assert model.heads == content["heads"] == heads

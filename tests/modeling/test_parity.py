@@ -115,7 +115,7 @@ def test_every_exit_equals_the_head_of_transformers_on_that_hidden_state(tiny_mo
             assert_same_logits(logits[:, exit], head_of_transformers(model.backbone, state))
 
 
-@pytest.mark.parametrize("heads", ["shared", "linear", "full"])
+@pytest.mark.parametrize("heads", ["shared", "linear", "full", "mean"])
 @pytest.mark.parametrize(("family", "shape"), CASES)
 def test_plain_matrices_give_the_same_logits_one_text_at_a_time(tiny_model, family, shape, heads):
     model = tiny_model(family, heads=heads, **shape)

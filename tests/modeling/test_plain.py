@@ -65,7 +65,7 @@ def plain_weights(folder: Path) -> EncoderWeights:
     return model.weights()
 
 
-@pytest.mark.parametrize("heads", ["shared", "linear", "full"])
+@pytest.mark.parametrize("heads", ["shared", "linear", "full", "mean"])
 @pytest.mark.parametrize(("family", "shape"), CASES)
 def test_the_matrices_are_those_of_load_model(tiny_model, tiny_tokenizer, tmp_path, family, shape, heads):
     tiny_model(family, heads=heads, **shape).save_pretrained(tmp_path, tiny_tokenizer)
@@ -139,7 +139,7 @@ def test_what_is_saved_is_what_answered_whatever_lies_in_the_folder_by_now(
     assert Classifier.from_pretrained(tmp_path / "saved").predict(texts) == before
 
 
-@pytest.mark.parametrize("heads", ["linear", "full"])
+@pytest.mark.parametrize("heads", ["linear", "full", "mean"])
 def test_exit_heads_are_saved_as_they_answered(tiny_model, tiny_tokenizer, tmp_path, heads):
     folder = tiny_model("bert", heads=heads, **LABELS).save_pretrained(tmp_path / "model", tiny_tokenizer)
     classifier = Classifier.from_pretrained(folder)

@@ -45,7 +45,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("heads", ["shared", "linear", "full"])
+@pytest.mark.parametrize("heads", ["shared", "linear", "full", "mean"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_saved_and_loaded_models_are_equal(tiny_model, tiny_tokenizer, tiny_texts, tmp_path, family, heads):
     model = tiny_model(family, heads=heads, **LABELS)

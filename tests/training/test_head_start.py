@@ -24,14 +24,14 @@ def answers(model: Any) -> torch.Tensor:
 
 
 def started(dataset: TextDataset, heads: HeadKind = "shared") -> Any:
-    return start_model("random-tiny", dataset, TrainSettings(), heads=heads)[0]
+    return start_model("random-tiny", dataset, TrainSettings(heads=heads))[0]
 
 
 def shifted(dataset: TextDataset, scale: float, mean: float) -> TextDataset:
     return dataclasses.replace(dataset, labels=[scale * value + mean for value in dataset.labels or []])
 
 
-@pytest.mark.parametrize("heads", ["shared", "linear", "full"])
+@pytest.mark.parametrize("heads", ["shared", "linear", "full", "mean"])
 def test_a_fresh_multi_label_head_answers_each_labels_share_at_every_exit(
     tiny_texts: list[str], heads: HeadKind
 ) -> None:
@@ -42,7 +42,7 @@ def test_a_fresh_multi_label_head_answers_each_labels_share_at_every_exit(
     assert said[..., 1].tolist() == [pytest.approx([60.5 / 61] * 4, abs=0.01)] * 2
 
 
-@pytest.mark.parametrize("heads", ["shared", "linear", "full"])
+@pytest.mark.parametrize("heads", ["shared", "linear", "full", "mean"])
 def test_a_fresh_regression_head_answers_the_mean_give_or_take_the_spread(
     tiny_texts: list[str], heads: HeadKind
 ) -> None:
@@ -51,7 +51,7 @@ def test_a_fresh_regression_head_answers_the_mean_give_or_take_the_spread(
     assert said.flatten().tolist() == pytest.approx([float(np.mean(dataset.labels or []))] * 8, abs=50)
 
 
-@pytest.mark.parametrize("heads", ["shared", "linear", "full"])
+@pytest.mark.parametrize("heads", ["shared", "linear", "full", "mean"])
 def test_a_fresh_single_label_head_answers_each_classs_share_at_every_exit(
     reviews: TextDataset, heads: HeadKind
 ) -> None:
@@ -75,7 +75,7 @@ def test_a_trained_head_is_left_alone(tiny_texts: list[str], tiny_model: Any) ->
     assert torch.equal(answers(model), before)
 
 
-@pytest.mark.parametrize("heads", ["shared", "linear", "full"])
+@pytest.mark.parametrize("heads", ["shared", "linear", "full", "mean"])
 def test_units_change_what_a_model_says_and_back(tiny_texts: list[str], heads: HeadKind) -> None:
     dataset = shifted(make_dataset(tiny_texts, problem_type="regression"), 3, 50)
     units = ValueUnits.of(dataset)

@@ -27,6 +27,7 @@ class Exits:
 
     def __init__(self, weights: EncoderWeights, backend: Backend, recorder: Recorder | None) -> None:
         self._weights, self._backend, self._recorder = weights, backend, recorder
+        self._reads_mean = np.array([head.reads_mean for head in weights.heads])
 
     def ask(self, rows: Rows, hurried: Bools | None) -> Said | None:
         """Return what the exits say of rows, at those where somebody can leave; None where nobody can.
@@ -39,11 +40,8 @@ class Exits:
         if not len(asked):
             return None
         everyone = len(asked) == rows.count
-        if rows.count == 1:
-            cls = rows.hidden[:1]
-        else:
-            cls = rows.hidden.index_select(0, rows.layout.starts if everyone else rows.layout.starts[asked])
-        logits, pooled = self._heads(cls, rows.depth if everyone else rows.depth[asked])
+        depth = rows.depth if everyone else rows.depth[asked]
+        logits, pooled = self._heads(self._read(rows, asked, depth), depth)
         if self._recorder is not None:
             self._recorder.write(rows, logits, pooled)
         kind, said = self._weights.problem_type, logits.cpu().numpy()
@@ -51,16 +49,30 @@ class Exits:
         read = pooled.cpu().numpy() if needed else None
         return Said(asked, ExitOutput(probabilities(said, kind), said, read, kind))
 
-    def _heads(self, cls: Tensor, depth: Integers) -> tuple[Tensor, Tensor]:
+    def _read(self, rows: Rows, asked: Integers, depth: Integers) -> Tensor:
+        """Return [n, H], what the exits at `depth` read of the rows `asked`: the state of [CLS], or the mean."""
+        over_all = self._reads_mean[depth - 1]
+        if over_all.all():
+            return rows.layout.means(rows.hidden, asked)
+        if rows.count == 1:
+            return rows.hidden[:1]
+        first = rows.layout.starts if len(asked) == rows.count else rows.layout.starts[asked]
+        read = rows.hidden.index_select(0, first)
+        if over_all.any():
+            read = read.float()
+            read[over_all] = rows.layout.means(rows.hidden, asked[over_all])
+        return read
+
+    def _heads(self, read: Tensor, depth: Integers) -> tuple[Tensor, Tensor]:
         """Return (logits, pooled) of each row's own exit, the one behind the layer before `depth`."""
         if self._backend.shared_heads:
-            return self._backend.head(cls, 0)
+            return self._backend.head(read, 0)
         depths = np.unique(depth).tolist()
         if len(depths) == 1:
-            return self._backend.head(cls, depths[0] - 1)
-        logits = cls.new_empty(len(cls), self._weights.num_labels, dtype=torch.float32)
-        pooled = cls.new_empty(cls.shape, dtype=torch.float32)
+            return self._backend.head(read, depths[0] - 1)
+        logits = read.new_empty(len(read), self._weights.num_labels, dtype=torch.float32)
+        pooled = read.new_empty(read.shape, dtype=torch.float32)
         for each in depths:
-            here = torch.from_numpy(np.flatnonzero(depth == each)).to(cls.device)
-            logits[here], pooled[here] = self._backend.head(cls[here], each - 1)
+            here = torch.from_numpy(np.flatnonzero(depth == each)).to(read.device)
+            logits[here], pooled[here] = self._backend.head(read[here], each - 1)
         return logits, pooled

@@ -103,6 +103,7 @@ class Model:
             self.token_types, self.pair_types = export["token_types"], export["pair_token_types"]
             self.positions: bool = export.get("positions", True)
             runtime, dtype, side = RUNTIMES[export["backend"]], export["dtype"], export["truncation_side"]
+            self.mean: bool = content["heads"] == "mean"  # exits before the last read the mean over the tokens
             embed, layers = export["embed"], list(zip(export["steps"], export["heads"], strict=True))
         self.rules = _rules(folder / RULES)
         try:
@@ -139,7 +140,12 @@ class Model:
         answers: dict[int, dict[str, Any]] = {}
         for depth, (step, head) in enumerate(self.layers, start=1):
             hidden = step({"hidden": hidden, **_padding(lengths)})[0]
-            logits = head({"cls": hidden[np.cumsum(lengths) - lengths]})[0]
+            starts = np.cumsum(lengths) - lengths
+            if self.mean and depth < len(self.layers):
+                read = np.add.reduceat(hidden, starts) / lengths[:, None].astype(np.float32)
+            else:
+                read = hidden[starts]
+            logits = head({"cls": read})[0]
             if not np.isfinite(logits).all():
                 sys.exit(f"run.py: the model's output at layer {depth} is NaN or infinite; export it again")
             probs = self.rules.scores.probabilities(logits, self.problem)

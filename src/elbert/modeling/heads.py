@@ -1,12 +1,14 @@
-"""Exit heads: what turns the [CLS] state of every layer into logits, all exits in one batched product.
+"""Exit heads: what turns the states of every layer into logits, all exits in one batched product.
 
-Three kinds, chosen when a model is made:
+Four kinds, chosen when a model is made:
 
 - `shared`: the backbone's own pooler and classifier at every exit. No parameters are added (ELBERT).
 - `linear`: the backbone's pooler at every exit, an own Linear at each exit before the last (PABEE).
 - `full`: an own pooler and an own Linear at each exit before the last (DeeBERT).
+- `mean`: as `full`, and each of them reads the mean over a text's tokens, special tokens included. Layers of their own
+  gather little in [CLS] before the last ones, unless they were pretrained to.
 
-The last exit is always the backbone's own head, so the backbone stays a plain checkpoint.
+The last exit is always the backbone's own head and reads [CLS], so the backbone stays a plain checkpoint.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from elbert.modeling.weights import HeadWeights, Matrix
 
 
 class ExitHeads(nn.Module):
-    """The parameters that `linear` and `full` add: those of exits 1 to M - 1, stacked. They start as the last head's.
+    """The parameters that all kinds but `shared` add: those of exits 1 to M - 1, stacked; copies of the last to start.
 
     Attributes:
         dense_weight: [M - 1, H, H], or None for `linear`.
@@ -38,23 +40,31 @@ class ExitHeads(nn.Module):
         super().__init__()
         self.out_weight = nn.Parameter(out.weight.detach().repeat(exits, 1, 1))
         self.out_bias = nn.Parameter(out.bias.detach().repeat(exits, 1))
-        if kind == "full":
+        if kind != "linear":
             self.dense_weight: nn.Parameter | None = nn.Parameter(dense.weight.detach().repeat(exits, 1, 1))
         else:
             self.register_parameter("dense_weight", None)
         self.dense_bias: nn.Parameter | None = None
-        if kind == "full" and dense.bias is not None:
+        if kind != "linear" and dense.bias is not None:
             self.dense_bias = nn.Parameter(dense.bias.detach().repeat(exits, 1))
 
 
-def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, cls: Tensor) -> tuple[Tensor, Tensor]:
+def mean_over_tokens(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Return [B, H], the mean of hidden states [B, S, H] over the tokens that `attention_mask` [B, S] leaves."""
+    if attention_mask is None:
+        return hidden.mean(1)
+    kept = attention_mask.to(hidden.dtype)[..., None]  # [B, S, 1]
+    return (hidden * kept).sum(1) / kept.sum(1)
+
+
+def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, read: Tensor) -> tuple[Tensor, Tensor]:
     """Run the head of every exit.
 
     Args:
         family: the backbone's family.
         backbone: the transformers classifier that owns the last head.
         exit_heads: the heads of the exits before, or None where the last head serves all.
-        cls: [B, M, H] state of the first token after every layer.
+        read: [B, M, H], what each exit reads of the states after its layer: that of the first token, or the mean.
 
     Returns:
         logits [B, M, C] and pooled [B, M, H], the latter before dropout.
@@ -62,14 +72,14 @@ def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, 
     dense, dropout, out = family.head(backbone)
     activate = activation(family.head_act(backbone.config))
     final_norm, head_norm = family.head_norms(backbone)
-    cls = cls if final_norm is None else final_norm(cls)
+    read = read if final_norm is None else final_norm(read)
     if family.cls_dropout is not None:
-        cls = backbone.get_submodule(family.cls_dropout)(cls)
+        read = backbone.get_submodule(family.cls_dropout)(read)
     if exit_heads is None or exit_heads.dense_weight is None:
-        pooled = activate(dense(cls))
+        pooled = activate(dense(read))
     else:
-        early = _per_exit(cls[:, :-1], exit_heads.dense_weight, exit_heads.dense_bias)
-        pooled = activate(torch.cat([early, dense(cls[:, -1:])], dim=1))
+        early = _per_exit(read[:, :-1], exit_heads.dense_weight, exit_heads.dense_bias)
+        pooled = activate(torch.cat([early, dense(read[:, -1:])], dim=1))
     pooled = pooled if head_norm is None else head_norm(pooled)
     dropped = dropout(pooled)
     if exit_heads is None:
@@ -78,7 +88,9 @@ def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, 
     return torch.cat([early, out(dropped[:, -1:])], dim=1), pooled
 
 
-def head_weights(family: Family, tensors: Tensors, exit_heads: Tensors | None, config: Any) -> tuple[HeadWeights, ...]:
+def head_weights(
+    family: Family, tensors: Tensors, exit_heads: Tensors | None, config: Any, kind: HeadKind
+) -> tuple[HeadWeights, ...]:
     """Return every exit's head as plain matrices; the same object wherever a head is shared.
 
     Args:
@@ -86,6 +98,7 @@ def head_weights(family: Family, tensors: Tensors, exit_heads: Tensors | None, c
         tensors: the backbone's, by name.
         exit_heads: those of the exits before the last, by name, see `ExitHeads`; None where the last head serves all.
         config: the model's.
+        kind: of the heads.
     """
     last = family.head_weights(tensors, config)
     num_layers = int(config.num_hidden_layers)
@@ -95,7 +108,9 @@ def head_weights(family: Family, tensors: Tensors, exit_heads: Tensors | None, c
     for exit in range(num_layers - 1):
         own = {name: tensor.detach()[exit] for name, tensor in exit_heads.items()}
         dense = Matrix(own["dense_weight"], own.get("dense_bias")) if "dense_weight" in own else last.dense
-        heads.append(replace(last, dense=dense, out=Matrix(own["out_weight"], own["out_bias"])))
+        heads.append(
+            replace(last, dense=dense, out=Matrix(own["out_weight"], own["out_bias"]), reads_mean=kind == "mean")
+        )
     return (*heads, last)
 
 
@@ -103,7 +118,7 @@ def exit_shapes(kind: HeadKind, family: Family, config: Any) -> dict[str, tuple[
     """Return the shape of every tensor that heads of this kind add to a model, by name as in `ExitHeads`."""
     exits, hidden, classes = config.num_hidden_layers - 1, config.hidden_size, len(config.id2label)
     shapes: dict[str, tuple[int, ...]] = {"out_weight": (exits, classes, hidden), "out_bias": (exits, classes)}
-    if kind == "full":
+    if kind != "linear":
         shapes["dense_weight"] = (exits, hidden, hidden)
         if family.biased(config, "dense"):
             shapes["dense_bias"] = (exits, hidden)

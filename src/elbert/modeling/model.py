@@ -22,7 +22,7 @@ from elbert.modeling.families import family_of
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.policies import Tensors
 from elbert.modeling.files.saving import save_model
-from elbert.modeling.heads import ExitHeads, read_out
+from elbert.modeling.heads import ExitHeads, mean_over_tokens, read_out
 from elbert.modeling.losses import layer_losses
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType
@@ -49,7 +49,7 @@ class MultiExitModel(nn.Module):
 
     Args:
         backbone: what `AutoModelForSequenceClassification` gives, of a supported family.
-        heads: `shared`, `linear` or `full`, see `elbert.modeling.heads`.
+        heads: `shared`, `linear`, `full` or `mean`, see `elbert.modeling.heads`.
         pair_token_types: whether it reads token types 0 and 1 of the two texts of a pair; None does where it has two.
 
     Raises:
@@ -116,9 +116,10 @@ class MultiExitModel(nn.Module):
         """
         hidden = self.family.embed(self.backbone, input_ids, token_type_ids)  # [B, S, H]
         run, states = self.family.stepping(self.backbone, hidden, attention_mask), []
-        for step in self.family.steps(self.backbone):
+        for depth, step in enumerate(self.family.steps(self.backbone), start=1):
             hidden = run(step, hidden)
-            states.append(hidden[:, 0])
+            over_all = self.heads == "mean" and depth < self.num_layers
+            states.append(mean_over_tokens(hidden, attention_mask) if over_all else hidden[:, 0])
         logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))
         loss = None if labels is None else layer_losses(logits, labels, self.problem_type).mean()
         return MultiExitOutput(loss=loss, logits=logits, pooled=pooled)
@@ -127,7 +128,7 @@ class MultiExitModel(nn.Module):
         """Return the model as plain matrices; they share memory with the parameters, except the fused qkv matrices."""
         tensors = dict(self.backbone.named_parameters())
         exit_heads = None if self.exit_heads is None else dict(self.exit_heads.named_parameters())
-        return encoder_weights(self.family, self.config, tensors, exit_heads)
+        return encoder_weights(self.family, self.config, tensors, exit_heads, self.heads)
 
     def reader(self, tokenizer: Any, where: str = "the model") -> PlainTokenizer:
         """Return a transformers tokenizer as training and inference run it for this model.

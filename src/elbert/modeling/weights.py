@@ -138,7 +138,7 @@ class EmbeddingWeights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadWeights:
-    """One exit: `logits = out(norm(activation(dense(final_norm([CLS])))))`, without the norms a family has not.
+    """One exit: `logits = out(norm(activation(dense(final_norm(read)))))`, without the norms a family has not.
 
     Attributes:
         dense: H to H.
@@ -146,6 +146,7 @@ class HeadWeights:
         out: H to C.
         final_norm: [H] of a pre-norm encoder, whose layers leave their sums as they are.
         norm: [H] behind the activation.
+        reads_mean: whether it reads the mean over the tokens' states, instead of the first token's ([CLS]).
     """
 
     dense: Matrix
@@ -153,6 +154,7 @@ class HeadWeights:
     out: Matrix
     final_norm: Norm | None = None
     norm: Norm | None = None
+    reads_mean: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

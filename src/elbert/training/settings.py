@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elbert.errors import UsageError, did_you_mean
+from elbert.metadata import check_heads
 from elbert.runs.precision import choose_dtype
 from elbert.seeds import check_seed
 from elbert.training import schemes
@@ -62,6 +63,7 @@ class TrainSettings:
         teacher_weight: the part of every exit's loss that a teacher's answers make, where there is a teacher; the
             labels make the rest.
         temperature: at which those answers are learnt: above 1 the less likely classes count more.
+        heads: kind of exit heads, see `elbert.modeling.heads`; `shared` leaves a trained model with its own kind.
         words: fit layer 0, a linear model on the texts' own words, at the end; not for values.
         leap: weight of the pull of every depth's pooled state to the last one's (LEAP, arXiv 2605.01058); 0 for none.
     """
@@ -89,6 +91,7 @@ class TrainSettings:
     teacher_weight: float = 0.5
     temperature: float = 2.0
     leap: float = 0.0
+    heads: str = "shared"
     words: bool = True
 
     def __post_init__(self) -> None:
@@ -111,6 +114,7 @@ class TrainSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"{name} is {value}; allowed: more than 0")
+        check_heads(self.heads)
         choices = {"metric_for_best": METRIC_FOR_BEST, "dtype": DTYPES, "class_weight": (None, *CLASS_WEIGHTS)}
         for name, allowed in choices.items():
             value = getattr(self, name)

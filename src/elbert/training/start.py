@@ -15,7 +15,7 @@ from transformers import set_seed
 from elbert.data import Labels, TextDataset, check_trainable
 from elbert.data.dataset import in_order_of
 from elbert.errors import UsageError
-from elbert.metadata import HeadKind, read_json
+from elbert.metadata import check_heads, read_json
 from elbert.modeling import MultiExitModel, load_model
 from elbert.modeling.files.sources import CHECKPOINTS, bundled_names
 from elbert.training.head_start import start_head
@@ -34,17 +34,14 @@ def default_model() -> str:
     return _RANDOM
 
 
-def start_model(
-    name_or_path: str | Path, dataset: TextDataset, settings: TrainSettings, *, heads: HeadKind = "shared"
-) -> tuple[MultiExitModel, Any]:
+def start_model(name_or_path: str | Path, dataset: TextDataset, settings: TrainSettings) -> tuple[MultiExitModel, Any]:
     """Load a model to fine-tune on a data set; the same seed gives the same fresh head, which knows the labels' mean.
 
     Args:
         name_or_path: a folder, a bundled checkpoint, a hub id, or a random-weight configuration, whose tokenizer is
             then learned from the texts.
         dataset: says which classes the head is for, and how often they come.
-        settings: the seed.
-        heads: kind of exit heads.
+        settings: the seed and the kind of exit heads.
 
     Returns:
         (model, tokenizer).
@@ -61,7 +58,11 @@ def start_model(
     texts = chain.from_iterable((text,) if isinstance(text, str) else text for text in dataset.texts)
     space = dataset.label_space
     model, tokenizer, _ = load_model(
-        name_or_path, labels=space.names, problem_type=space.problem_type, heads=heads, texts=texts
+        name_or_path,
+        labels=space.names,
+        problem_type=space.problem_type,
+        heads=check_heads(settings.heads),
+        texts=texts,
     )
     ordered = in_order_of(dataset, Labels.from_id2label(model.config.id2label, model.problem_type))
     start_head(model, ordered, balanced=settings.class_weight is not None)

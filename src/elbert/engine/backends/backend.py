@@ -55,8 +55,8 @@ class Backend(Protocol):
             The new [size, H] and where its rows lie: `layout` itself, unless the step dropped tokens.
         """
 
-    def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
-        """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""
+    def head(self, read: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `read` [rows, H]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +169,9 @@ class GraphBackend:
             padding = self._padding = (layout, _padding(layout))
         return self._run(self._steps[depth], {"hidden": hidden.numpy(), **padding[1]})[0], layout
 
-    def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
-        """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""
-        logits, pooled = self._run(self._heads[depth], {"cls": cls.numpy()})
+    def head(self, read: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `read` [rows, H]."""
+        logits, pooled = self._run(self._heads[depth], {"cls": read.numpy()})
         return logits, pooled
 
     def _run(self, graph: Run, feeds: dict[str, Array]) -> list[Tensor]:

@@ -5,7 +5,7 @@ them; `runtimes` runs them. Every graph is free in the number of tokens, of rows
 
 - embed: `ids` [tokens], where the embedding knows them `positions` and `token_types` [tokens], to `hidden` [tokens, H];
 - step: `hidden` [tokens, H], `pad` [rows, longest], `mask` [rows, 1, 1, longest], `unpad` [tokens], to `stepped`;
-- head: `cls` [rows, H] to `logits` [rows, C] and `pooled` [rows, H].
+- head: `cls` [rows, H], [CLS] or the mean over the tokens, to `logits` [rows, C] and `pooled` [rows, H].
 
 `pad`, `unpad` and `mask` lay packed tokens out as a padded block for attention and bring them back, as in
 `packed.Layout`; `mask` is added to the attention's scores, so matrix products see real tokens only.

@@ -37,10 +37,10 @@ class _Head:
     def prepare(cls, head: HeadWeights) -> _Head:
         return cls(head, activation(head.activation))
 
-    def __call__(self, cls: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (logits [rows, C], pooled [rows, H]) for `cls` [rows, H], all fp32."""
+    def __call__(self, read: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (logits [rows, C], pooled [rows, H]) for what it reads, [rows, H], all fp32."""
         head = self.weights
-        given = cls if head.final_norm is None else TORCH.norm(cls, head.final_norm)
+        given = read if head.final_norm is None else TORCH.norm(read, head.final_norm)
         pooled = self.act(F.linear(given, head.dense.weight, head.dense.bias))
         if head.norm is not None:
             pooled = TORCH.norm(pooled, head.norm)
@@ -134,9 +134,9 @@ class TorchBackend:
             hidden = forward(TORCH, layer.spec, layer, hidden, layout)
         return hidden, layout
 
-    def head(self, cls: Tensor, depth: int) -> tuple[Tensor, Tensor]:
-        """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `cls` [rows, H]."""
-        return self._heads[depth](cls.float())
+    def head(self, read: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        """Return (logits [rows, C], pooled [rows, H]) in fp32 of exit `depth` (0-based) for `read` [rows, H]."""
+        return self._heads[depth](read.float())
 
 
 def _on(weights: _Weights, dtype: torch.dtype, device: torch.device) -> _Weights:

@@ -35,8 +35,8 @@ _BLOCK = _BlockOps()
 def fits(weights: EncoderWeights, backend: Backend) -> bool:
     """Tell whether a `DenseModel` can run this.
 
-    Every layer has to be the same, with attention that knows places from the embedding alone, heads of one kind without
-    norms, and no 8-bit products.
+    Every layer has to be the same, with attention that knows places from the embedding alone, heads of one kind that
+    read [CLS] without norms, and no 8-bit products.
     """
     return (
         isinstance(backend, TorchBackend)
@@ -45,7 +45,7 @@ def fits(weights: EncoderWeights, backend: Backend) -> bool:
         and all(layer.attention.plain for layer in backend.layers[0])
         and weights.embedding.position is not None
         and (backend.shared_heads or len({head.activation for head in weights.heads}) == 1)
-        and all(head.norm is None and head.final_norm is None for head in weights.heads)
+        and all(head.norm is None and head.final_norm is None and not head.reads_mean for head in weights.heads)
     )
 
 

@@ -15,6 +15,7 @@ from itertools import chain, repeat
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from elbert.engine.rows.blocks import Blocks, Integers, blocks_of, filled, on_device
@@ -91,6 +92,15 @@ class Layout:
         ends = counts.cumsum()
         places = np.arange(ends[-1]) + np.repeat(self._starts[rows] - ends + counts, counts)
         return on_device(filled(places, rounded_up(int(ends[-1]))), self.device)
+
+    def means(self, hidden: Tensor, rows: Integers) -> Tensor:
+        """Return [n, H] fp32, of each of `rows` ([n] row numbers) the mean of `hidden` [size, H] over its tokens.
+
+        A row's mean is the same to the bit whatever other rows there are.
+        """
+        counts = self.lengths[rows]
+        starts = on_device(counts.cumsum() - counts, self.device)
+        return F.embedding_bag(self.tokens_of(rows)[: int(counts.sum())], hidden.float(), starts, mode="mean")
 
     @cached_property
     def _starts(self) -> Integers:

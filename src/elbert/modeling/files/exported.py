@@ -81,7 +81,7 @@ class ExportedModel:
             {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
             for shapes in (family.shapes(config), exits)
         )
-        return encoder_weights(family, config, tensors, heads or None)
+        return encoder_weights(family, config, tensors, heads or None, self.heads)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
         """Refuse: there are no weights here."""

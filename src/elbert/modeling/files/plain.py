@@ -90,7 +90,7 @@ def read_plain(folder: Path) -> Opened:
     shapes = family.shapes(config)
     homes = _homes(folder, list(shapes))
     files = HeldFiles((*homes, *([] if heads == "shared" else [folder / EXIT_HEADS])))
-    weights = encoder_weights(family, config, _read_tensors(homes, shapes), _exits(folder, config, heads))
+    weights = encoder_weights(family, config, _read_tensors(homes, shapes), _exits(folder, config, heads), heads)
     return PlainModel(raw, heads, files, weights, token_types), tokenizer, content
 
 
