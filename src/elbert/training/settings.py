@@ -40,7 +40,7 @@ class TrainSettings:
         batch_size: texts of a batch.
         gradient_accumulation_steps: batches whose gradients are meaned into one step: memory for time.
         learning_rate: peak of the model's rate; None takes what the checkpoint's `config.json` says as
-            `fine_tuning_learning_rate` (3e-4 in the bundled ones), else 3e-5.
+            `fine_tuning_learning_rate` (in the bundled ones, too), else 3e-5.
         warmup: share of the steps over which the rate rises from 0; it then falls linearly to 0.
         weight_decay: AdamW's, on matrices.
         dropout: of hidden states and attention; None takes 0 for ALBERT (as in the paper) and the checkpoint's own

@@ -15,23 +15,19 @@ from transformers import set_seed
 from elbert.data import Labels, TextDataset, check_trainable
 from elbert.data.dataset import in_order_of
 from elbert.errors import UsageError
-from elbert.metadata import check_heads, read_json
+from elbert.metadata import check_heads
 from elbert.modeling import MultiExitModel, load_model
-from elbert.modeling.files.sources import CHECKPOINTS, bundled_names
+from elbert.modeling.files.sources import bundled_names
 from elbert.training.head_start import start_head
 from elbert.training.settings import TrainSettings
 
-# What is trained where nothing pretrained is bundled.
-_RANDOM = "random-small"
+# What is fine-tuned where nothing is said: the bundled encoder that scores best, and a shape for builds without it.
+_DEFAULT, _RANDOM = "small", "random-small"
 
 
 def default_model() -> str:
-    """Return the bundled checkpoint to fine-tune: the first that is pretrained and not yet a classifier."""
-    for name in bundled_names():
-        architectures = read_json(CHECKPOINTS / name / "config.json").get("architectures") or [""]
-        if not str(architectures[0]).endswith("ForSequenceClassification"):
-            return name
-    return _RANDOM
+    """Return what is fine-tuned where nothing is said."""
+    return _DEFAULT if _DEFAULT in bundled_names() else _RANDOM
 
 
 def start_model(name_or_path: str | Path, dataset: TextDataset, settings: TrainSettings) -> tuple[MultiExitModel, Any]:
