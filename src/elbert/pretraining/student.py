@@ -19,8 +19,8 @@ from elbert.pretraining.objectives import IGNORED, layer_pairs, masked_word_loss
 from elbert.pretraining.settings import PretrainSettings
 from elbert.pretraining.teacher import Teacher
 
-# Peak rate at which an encoder whose layers share their weights is fine-tuned best.
-SHARED_LAYERS_RATE = 3e-4
+# Peak rates at which the bundled encoders are fine-tuned best: layers that share their weights, layers of their own.
+SHARED_LAYERS_RATE, DISTINCT_LAYERS_RATE = 3e-4, 2e-4
 
 
 def student_config(settings: PretrainSettings, tokenizer: Any, words: int) -> AlbertConfig:
@@ -46,8 +46,7 @@ def student_config(settings: PretrainSettings, tokenizer: Any, words: int) -> Al
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
-        # Measured with the bundled encoders; layers of their own keep the usual rate of fine-tuning.
-        **({"fine_tuning_learning_rate": SHARED_LAYERS_RATE} if settings.hidden_groups == 1 else {}),
+        fine_tuning_learning_rate=SHARED_LAYERS_RATE if settings.hidden_groups == 1 else DISTINCT_LAYERS_RATE,
     )
 
 
