@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,14 @@ from elbert.exits import make
 from elbert.reports.run_page import report_of, run_page
 from elbert.reports.text_page import text_page
 from elbert.results import Trace
+from tests.browsing import browser
 from tests.reports.conftest import EVIL
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'elbert[dev]'")
+__all__ = ["browser"]  # a fixture, shared with the tests of the server's page
 
 Traced = Callable[..., Trace]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ROWS = [[0.5, 0.5], [0.3, 0.7], [0.05, 0.95], [0.6, 0.4]]
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1100, "height": 800}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium of this system."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(NAMES)} is on PATH")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 httpx = pytest.importorskip("httpx2")
 uvloop = pytest.importorskip("uvloop")
 
 from elbert.classifier import Classifier  # noqa: E402 - only where the extra is installed
+from elbert.exits import make  # noqa: E402 - only where the extra is installed
 from elbert.modeling.files.load import load_model  # noqa: E402 - only where the extra is installed
 from elbert.serving.server import make_server  # noqa: E402 - only where the extra is installed
 from elbert.serving.settings import ServeSettings  # noqa: E402 - only where the extra is installed
+from elbert.words import WordModel  # noqa: E402 - only where the extra is installed
+from elbert.words.grams import grams_of  # noqa: E402 - only where the extra is installed
 
 TEXTS = ["a good film", "a bad film", "a very good film", "a very bad film", "good", "bad", "so so", "a film"]
 
@@ -40,6 +44,22 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def offline(model_folder: Path) -> Classifier:
     """The same model without a server."""
     return Classifier.from_pretrained(model_folder)
+
+
+@pytest.fixture(scope="session")
+def good_words(model_folder: Path) -> Callable[[], Classifier]:
+    """Loads the model with a layer 0 that is sure of texts with "good"; others run all layers."""
+
+    def load() -> Classifier:
+        classifier = Classifier.from_pretrained(model_folder)
+        token = next(classifier.arrivals(["good"], {})).ids[1]
+        buckets = grams_of(np.array([token]), np.array([1])).bucket.astype(np.int32)
+        weight = np.array([[-4.0, 4.0]], np.float16)
+        classifier.engine.words = WordModel(buckets, np.ones(1, np.float16), weight, np.zeros(2, np.float32))
+        classifier.policy = make("entropy", threshold=0.0, words=0.6)
+        return classifier
+
+    return load
 
 
 @dataclass

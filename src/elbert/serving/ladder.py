@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from elbert.classifier import Classifier
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits import ExitPolicy
+from elbert.exits.base import own_fields
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,31 @@ class Ladder:
         if name not in self.names:
             raise UsageError(f"there is no speed level {name!r}{did_you_mean(name, self.names)}")
         return self.names.index(name)
+
+
+def dial(policy: ExitPolicy, num_layers: int, num_labels: int) -> dict[str, Any] | None:
+    """Return the parameter that trades speed for quality, and what may be tried, from the slowest setting on.
+
+    It is the one with most values in the grid of the policy's kind.
+
+    Args:
+        policy: a level's.
+        num_layers: M.
+        num_labels: C; 1 for a regression.
+
+    Returns:
+        `{"name", "values"}`; None where the policy has no such parameter, or its grid is about other learned weights.
+    """
+    if policy.tensors():
+        return None
+    grid = type(policy).grid(num_layers, num_labels)[::-1]
+    values = {
+        field.name: list(dict.fromkeys(getattr(each, field.name) for each in grid)) for field in own_fields(policy)
+    }
+    numbers = {name: found for name, found in values.items() if all(_is_number(value) for value in found)}
+    name = max(numbers, key=lambda name: len(numbers[name]), default=None)
+    return None if name is None or len(numbers[name]) < 2 else {"name": name, "values": numbers[name]}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

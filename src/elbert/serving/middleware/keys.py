@@ -11,9 +11,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from elbert.serving.answers import refused_response
 from elbert.serving.refusals import Refusal
 
-# Anybody may ask these: a probe has no key, and a browser sends none for a style.
-OPEN = frozenset({"/health", "/page.css"})
-
 
 class Keys:
     """Lets a request through where it brings one of the keys, compared in constant time.
@@ -21,15 +18,16 @@ class Keys:
     Args:
         app: what comes next.
         keys: none for an open server.
+        everybodys: paths that need none: a probe has no key, and a browser that opens a page sends none.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, keys: Sequence[str], everybodys: frozenset[str]) -> None:
+        self._app, self._everybodys = app, everybodys
         self._digests = [_digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or not self._digests or scope["path"] in OPEN or self._known(scope):
+        if scope["type"] != "http" or not self._digests or scope["path"] in self._everybodys or self._known(scope):
             await self._app(scope, receive, send)
             return
         line = "the request brings no key of this server; send the header Authorization: Bearer KEY"

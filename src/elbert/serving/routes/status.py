@@ -9,7 +9,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from elbert import __version__
 from elbert.serving.answers import json_response
+from elbert.serving.ladder import dial
 from elbert.serving.served import ServedModel
+
+# What a level's calibration measured, as far as it says so.
+_EVIDENCE = ("metric", "score", "full_depth_score")
 
 router = APIRouter(tags=["status"])
 
@@ -77,7 +81,14 @@ def _about(served: ServedModel) -> dict[str, Any]:
         "layers": classifier.num_layers,
         "max_input_length": classifier.max_length,
         "levels": [
-            {"level": level, "name": name, "policy": policy.to_dict(), "mean_exit_layer": depth}
+            {
+                "level": level,
+                "name": name,
+                "policy": policy.to_dict(),
+                "mean_exit_layer": depth,
+                **{key: classifier.calibration.get(name, {}).get(key) for key in _EVIDENCE},
+                "dial": dial(policy, classifier.num_layers, len(labels) or 1),
+            }
             for level, (name, policy, depth) in enumerate(columns)
         ],
         "level": ladder.usual,
