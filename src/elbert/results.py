@@ -262,6 +262,25 @@ class TradeoffPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeedupPoint:
+    """What a policy scores with so many times fewer layers, its settings chosen on other texts than it is scored on.
+
+    Attributes:
+        layer_speedup: M over the layers that texts run on average.
+        score: at that mean, by the straight lines between settings.
+        score_band: (low, high) of that over resamples.
+        gain: above the score of a constant depth, whose layers are chosen in the same way.
+        gain_band: (low, high) of that over the same resamples.
+    """
+
+    layer_speedup: float
+    score: float
+    score_band: tuple[float, float]
+    gain: float
+    gain_band: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class TradeoffCurve:
     """What one policy offers between layer 1 and full depth, over all its settings.
 
@@ -278,6 +297,12 @@ class TradeoffCurve:
         area: normalised area under the curve, in units of the score.
         area_band: (low, high) of that over resamples.
         area_held_out: the same area with the settings chosen on one half of the texts and scored on the other.
+        area_held_out_band: (low, high) of that over resamples, which are halved too.
+        gain_held_out: that area above the one of a constant depth.
+        gain_held_out_band: (low, high) of that over the same resamples.
+        rank: place among the curves of the sweep by `area_held_out`, 1 the best; equals share theirs.
+        rank_band: (low, high) of that over the same resamples.
+        at_speedups: what is scored with 1, 1.5, 2, 3, 5 and 10 times fewer layers, held out likewise.
         gain: area above the one of a constant depth.
         gain_band: (low, high) of that over the same resamples.
         quarter_score: the curve's height at a quarter of the layers, where three quarters of the work are saved.
@@ -295,6 +320,12 @@ class TradeoffCurve:
     area: float
     area_band: tuple[float, float]
     area_held_out: float
+    area_held_out_band: tuple[float, float]
+    gain_held_out: float
+    gain_held_out_band: tuple[float, float]
+    rank: float
+    rank_band: tuple[float, float]
+    at_speedups: tuple[SpeedupPoint, ...]
     gain: float
     gain_band: tuple[float, float]
     quarter_score: float

@@ -190,13 +190,15 @@ def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, .
 def _summary(result: Sweep, out: Path, max_drop: float) -> dict[str, Any]:
     """Return the JSON line: everything but the curves' own points, which are in the folder."""
     keys = ("n", "metric", "layers", "models", "bootstrap", "confidence", "seed", "timing")
-    fields = ("area", "area_band", "area_held_out", "gain", "gain_band", "quarter_score", "quarter_gain",
-              "quarter_gain_band", "area_by_model")  # fmt: skip
+    left_out = ("policy", "points", "depths", "scores", "low", "high")
     fastest = {curve.policy: result.fastest(curve.policy, max_drop) for curve in result.curves}
     return {
         **{key: getattr(result, key) for key in keys},
         "full_depth_score": result.full_depth.score,
-        "areas": {curve.policy: {field: getattr(curve, field) for field in fields} for curve in result.curves},
+        "areas": {
+            curve.policy: {name: value for name, value in curve.to_dict().items() if name not in left_out}
+            for curve in result.curves
+        },
         "max_drop": max_drop,
         "fastest": {name: None if point is None else point.to_dict() for name, point in fastest.items()},
         "out": str(out),

@@ -17,8 +17,9 @@ from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names
 from elbert.results import LayerOutputs, TradeoffCurve, TradeoffPoint
 from elbert.scoring.curves import OperatingPoint, Replays, fastest_within, replay_all
+from elbert.scoring.held_out import CONFIDENCE
 from elbert.scoring.metrics import metric_name
-from elbert.scoring.tradeoffs import CONFIDENCE, draw_sample
+from elbert.scoring.tradeoffs import Sample, draw_sample
 from elbert.seeds import check_seed
 
 # Fewer resamples say nothing about the edges of a 95 % band.
@@ -180,17 +181,38 @@ def sweep_replays(
     Raises:
         UsageError: as `sweep`.
     """
+    return swept(sample(replays, labels, metric=metric, bootstrap=bootstrap, seed=seed), metric=metric, seed=seed)
+
+
+def sample(
+    replays: Sequence[Replays], labels: ArrayLike, *, metric: str | None = None, bootstrap: int = 1000, seed: int = 0
+) -> Sample:
+    """Score replays on all texts, on resamples and on halves of them; arguments as in `sweep_replays`.
+
+    Raises:
+        UsageError: as `sweep`.
+    """
     _check(replays, bootstrap)
     check_seed(seed)
     name = metric_name(replays[0].problem_type, metric)
-    layers, texts = replays[0].answers.shape[1], len(replays[0].answers)
-    sample = draw_sample(replays, labels, name, bootstrap, np.random.default_rng(seed))
+    return draw_sample(replays, labels, name, bootstrap, np.random.default_rng(seed))
+
+
+def swept(sample: Sample, *, metric: str | None = None, seed: int = 0) -> Sweep:
+    """Return what each policy offers, from what was scored.
+
+    Args:
+        sample: from `sample`.
+        metric: what the scores are; None takes the problem type's own.
+        seed: of the resamples.
+    """
+    first = sample.replays[0]
     return Sweep(
-        n=texts,
-        metric=name,
-        layers=layers,
-        models=len(replays),
-        bootstrap=bootstrap,
+        n=len(first.answers),
+        metric=metric_name(first.problem_type, metric),
+        layers=first.answers.shape[1],
+        models=len(sample.replays),
+        bootstrap=len(sample.drawn.score),
         confidence=CONFIDENCE,
         seed=seed,
         full_depth=sample.points([sample.full])[0],

@@ -5,7 +5,7 @@ S models, P settings, N texts, M layers, B resamples, D depths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,10 @@ from elbert.exits import make
 from elbert.results import TradeoffCurve, TradeoffPoint
 from elbert.scoring import pareto
 from elbert.scoring.curves import Replays
+from elbert.scoring.held_out import EDGES, LAYER_SPEEDUPS, HeldOut, band, crossed, front_of, heights
 from elbert.scoring.resample import Scores, bootstrap_weights, weighted_scores
 
 Array = NDArray[Any]
-
-# Share of the resamples that a band holds.
-CONFIDENCE = 0.95
-_EDGES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 # Times the texts are halved for `area_held_out`; each half chooses once.
 _HALVINGS = 20
@@ -37,13 +34,15 @@ class Sample:
         at: [D] depths of the curves.
         each: [S, P] every model on all texts.
         drawn: [B, P] on resamples.
-        halves: [2H, P] on halves of the texts.
+        drawn_halves: [2B, P] on both halves of each resample, no text in both: rows 2i and 2i + 1.
+        halves: [2H, P] on halves of the texts, likewise.
     """
 
     replays: Sequence[Replays]
     at: Array
     each: Scores
     drawn: Scores
+    drawn_halves: Scores
     halves: Scores
 
     @property
@@ -66,33 +65,46 @@ class Sample:
         """[1, P] mean over models."""
         return Scores(self.each.score.mean(0, keepdims=True), self.each.mean_exit_layer.mean(0, keepdims=True))
 
-    def on_front(self, places: Sequence[int], scores: Scores, row: int = 0) -> list[int]:
-        """Return those of `places` that are on their common front in one row of `scores`."""
-        chosen = list(places)
-        mask = pareto.front(scores.mean_exit_layer[row, chosen], scores.score[row, chosen])
-        return [place for place, kept in zip(chosen, mask, strict=True) if kept]
-
-    def heights(self, places: Sequence[int], scores: Scores, rows: Iterable[int] | None = None) -> Array:
-        """Return the curve through `places` in every row of `scores`, [rows, D]."""
-        chosen = list(places)
-        each = range(len(scores.score)) if rows is None else rows
-        lines = [pareto.curve(scores.mean_exit_layer[row, chosen], scores.score[row, chosen], self.at) for row in each]
-        return np.stack(lines)
-
     def curves(self) -> tuple[TradeoffCurve, ...]:
         """Return the curve of every policy."""
-        policies = [name for name in dict.fromkeys(self.names.tolist()) if name != "full"]
-        fixed = self._heights_held("fixed")
-        return tuple(self._curve(name, *fixed) for name in policies)
+        held_out, fixed = self.held_out(), self._heights_held("fixed")
+        ranks = held_out.ranks()
+        return tuple(self._curve(name, held_out, ranks[name], fixed) for name in self.groups())
+
+    def groups(self) -> dict[str, list[int]]:
+        """Return the places of every policy's settings but those of full depth."""
+        names = [name for name in dict.fromkeys(self.names.tolist()) if name != "full"]
+        return {name: np.flatnonzero(self.names == name).tolist() for name in names}
+
+    def held_out(self, groups: Mapping[str, Sequence[int]] | None = None) -> HeldOut:
+        """Return the curves of groups of settings, chosen on one half of the texts and scored on the other.
+
+        Args:
+            groups: places of settings by name, `fixed` among them; None takes every policy's.
+        """
+        every = {name: self._with_ends(places) for name, places in (groups or self.groups()).items()}
+        return HeldOut(
+            at=self.at,
+            lines={name: crossed(places, self.halves, self.at).mean(0) for name, places in every.items()},
+            drawn={name: crossed(places, self.drawn_halves, self.at) for name, places in every.items()},
+        )
+
+    def _with_ends(self, places: Sequence[int]) -> list[int]:
+        """Return settings and both ends; its own come first, so that of equals they are on the front."""
+        return list(dict.fromkeys([*places, *self.ends]))
 
     def _places(self, name: str) -> list[int]:
-        """Return a policy's settings and both ends; its own come first, so that of equals they are on the front."""
-        return list(dict.fromkeys([*np.flatnonzero(self.names == name).tolist(), *self.ends]))
+        return self._with_ends(np.flatnonzero(self.names == name).tolist())
 
-    def _curve(self, name: str, fixed: Array, fixed_drawn: Array) -> TradeoffCurve:
-        """Return a policy's curve; `fixed` [D] and `fixed_drawn` [B, D] are those of a constant depth."""
+    def _curve(
+        self, name: str, held_out: HeldOut, rank: tuple[float, Array], constant: tuple[Array, Array]
+    ) -> TradeoffCurve:
+        """Return a policy's curve; `constant` is that of a constant depth, [D] and [B, D], `rank` of `HeldOut`."""
+        fixed, fixed_drawn = constant
         line, drawn = self._heights_held(name)
-        low, high = np.quantile(drawn, _EDGES, axis=0)
+        low, high = np.quantile(drawn, EDGES, axis=0)
+        area_held_out, area_drawn = held_out.area(name)
+        fixed_held_out, fixed_area_drawn = held_out.area("fixed")
         quarter = int(np.searchsorted(self.at, max(self.at[-1] / 4, 1)))
         places = self._places(name)
         return TradeoffCurve(
@@ -103,39 +115,37 @@ class Sample:
             low=tuple(low.tolist()),
             high=tuple(high.tolist()),
             area=float(pareto.area(line, self.at)),
-            area_band=_band(pareto.area(drawn, self.at)),
-            area_held_out=self._held_out(places),
+            area_band=band(pareto.area(drawn, self.at)),
+            area_held_out=area_held_out,
+            area_held_out_band=band(area_drawn),
+            gain_held_out=area_held_out - fixed_held_out,
+            gain_held_out_band=band(area_drawn - fixed_area_drawn),
+            rank=rank[0],
+            rank_band=band(rank[1]),
+            at_speedups=tuple(held_out.at_speedup(name, each) for each in LAYER_SPEEDUPS),
             gain=float(pareto.area(line - fixed, self.at)),
-            gain_band=_band(pareto.area(drawn - fixed_drawn, self.at)),
+            gain_band=band(pareto.area(drawn - fixed_drawn, self.at)),
             quarter_score=float(line[quarter]),
             quarter_gain=float(line[quarter] - fixed[quarter]),
-            quarter_gain_band=_band(drawn[:, quarter] - fixed_drawn[:, quarter]),
+            quarter_gain_band=band(drawn[:, quarter] - fixed_drawn[:, quarter]),
             area_by_model=tuple(self._model_area(places, model) for model in range(len(self.replays))),
         )
 
     def _heights_held(self, name: str) -> tuple[Array, Array]:
         """Return a policy's curve [D], and [B, D] on the resamples, with the settings on its front held."""
-        held = self.on_front(self._places(name), self.mean)
-        return self.heights(held, self.mean)[0], self.heights(held, self.drawn)
-
-    def _held_out(self, places: Sequence[int]) -> float:
-        """Return the mean area of settings chosen on one half of the texts and scored on the other."""
-        heights = [
-            self.heights(self.on_front(places, self.halves, row), self.halves, [row ^ 1])
-            for row in range(len(self.halves.score))
-        ]
-        return float(pareto.area(np.concatenate(heights), self.at).mean())
+        held = front_of(self._places(name), self.mean, 0)
+        return heights(held, self.mean, self.at)[0], heights(held, self.drawn, self.at)
 
     def _model_area(self, places: Sequence[int], model: int) -> float:
-        held = self.on_front(places, self.each, model)
-        return float(pareto.area(self.heights(held, self.each, [model]), self.at)[0])
+        held = front_of(places, self.each, model)
+        return float(pareto.area(heights(held, self.each, self.at, [model]), self.at)[0])
 
     def points(self, places: Sequence[int]) -> list[TradeoffPoint]:
         """Return settings of one policy as they are reported."""
-        own = set(self.on_front([*places, *(end for end in self.ends if end not in places)], self.mean))
+        own = set(front_of(self._with_ends(places), self.mean, 0))
         fixed_first = sorted(range(len(self.names)), key=lambda place: self.names[place] not in ("fixed", "full"))
-        overall = set(self.on_front(fixed_first, self.mean))
-        low, high = np.quantile(self.drawn.score[:, places], _EDGES, axis=0)
+        overall = set(front_of(fixed_first, self.mean, 0))
+        low, high = np.quantile(self.drawn.score[:, places], EDGES, axis=0)
         layers = self.replays[0].answers.shape[1]
         points = []
         for place, lowest, highest in zip(places, low.tolist(), high.tolist(), strict=True):
@@ -171,11 +181,13 @@ def draw_sample(
     """
     texts, layers = replays[0].answers.shape[:2]
     whole = [weighted_scores(each, labels, np.ones((1, texts), dtype=np.int64), metric) for each in replays]
+    drawn, drawn_halves = _drawn(replays, labels, metric, bootstrap, rng)
     return Sample(
         replays=replays,
         at=pareto.depths_between(layers),
         each=Scores(*(np.concatenate(values) for values in _columns(whole))),
-        drawn=_drawn(replays, labels, metric, bootstrap, rng),
+        drawn=drawn,
+        drawn_halves=drawn_halves,
         halves=_halves(replays, labels, metric, rng),
     )
 
@@ -191,15 +203,36 @@ def _mean(results: Sequence[Scores]) -> Scores:
 
 def _drawn(
     replays: Sequence[Replays], labels: ArrayLike, metric: str, bootstrap: int, rng: np.random.Generator
-) -> Scores:
-    """Return [B, P]: texts drawn anew, the same for every model, and models drawn anew where there are several."""
-    parts = []
+) -> tuple[Scores, Scores]:
+    """Return [B, P] and [2B, P]: texts drawn anew, the same for every model, and the halves of what was drawn.
+
+    Models are drawn anew too where there are several. All copies of a text fall into the same half.
+    """
+    whole, halves = [], []
     for weights in bootstrap_weights(len(replays[0].answers), bootstrap, rng):
-        results = [weighted_scores(each, labels, weights, metric) for each in replays]
         models = rng.integers(len(replays), size=(len(weights), len(replays)))
-        rows = np.arange(len(weights))[:, None]
-        parts.append(Scores(*(np.stack(values)[models, rows].mean(1) for values in _columns(results))))
-    return Scores(*(np.concatenate(values) for values in _columns(parts)))
+        first = weights * _half_of(weights, rng)
+        rest = np.where(
+            (weights > first).any(1, keepdims=True), weights - first, weights
+        )  # a lone text is all there is
+        pairs = np.stack([first, rest], axis=1).reshape(-1, weights.shape[1])
+        whole.append(_over_models(replays, labels, metric, weights, models))
+        halves.append(_over_models(replays, labels, metric, pairs, models.repeat(2, axis=0)))
+    return Scores(*map(np.concatenate, _columns(whole))), Scores(*map(np.concatenate, _columns(halves)))
+
+
+def _half_of(weights: Array, rng: np.random.Generator) -> Array:
+    """Return a random half of the texts that each draw [B, N] has, [B, N] of 0 and 1; all of a lone text."""
+    order = np.where(weights > 0, rng.random(weights.shape), np.inf).argsort(1).argsort(1)
+    half: Array = (order < -(-(weights > 0).sum(1, keepdims=True) // 2)).astype(np.int64)
+    return half
+
+
+def _over_models(replays: Sequence[Replays], labels: ArrayLike, metric: str, weights: Array, models: Array) -> Scores:
+    """Return [B, P], meaned over the models [B, S] that each of the draws [B, N] took."""
+    results = [weighted_scores(each, labels, weights, metric) for each in replays]
+    rows = np.arange(len(weights))[:, None]
+    return Scores(*(np.stack(values)[models, rows].mean(1) for values in _columns(results)))
 
 
 def _halves(replays: Sequence[Replays], labels: ArrayLike, metric: str, rng: np.random.Generator) -> Scores:
@@ -212,8 +245,3 @@ def _halves(replays: Sequence[Replays], labels: ArrayLike, metric: str, rng: np.
         masks += [half, 1 - half]
     weights = np.stack(masks) if masks else np.ones((2, texts), dtype=np.int64)
     return _mean([weighted_scores(each, labels, weights, metric) for each in replays])
-
-
-def _band(values: Array) -> tuple[float, float]:
-    low, high = np.quantile(values, _EDGES)
-    return float(low), float(high)

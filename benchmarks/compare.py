@@ -1,0 +1,227 @@
+"""Every exit policy and every loss scheme on one encoder, compared so that nothing is judged by what it was chosen on.
+
+    python benchmarks/compare.py benchmarks/studies/mini.toml --data CORPORA --out runs/compare/mini
+    python benchmarks/compare.py benchmarks/studies/mpnet.toml --data CORPORA --start MPNET --out runs/compare/mpnet
+
+A study names a start, kinds of training, corpora and seeds. Every kind is trained on every corpus with every seed; the
+model then answers once, at full depth and at every exit, on the tenth of the training texts that was kept aside and on
+the texts to report on. All else is replay: policies that learn are fitted on the tenth; every setting of every policy
+is chosen on one half of the texts to report on and scored on the other, both ways, over twenty ways to halve them.
+A constant depth goes through the same. Bands are over texts and, where there are several, seeds.
+
+The folder --out holds a folder per run and is taken up where it was left: trained models are not trained again, nor
+recorded ones recorded, and what was broken off goes on. Every call writes report.md, figures and results.json from the
+runs that are there, prints the page, and one JSON line last. `--report` does that and trains nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from checkpoints import HELD_OUT, limited
+from compare_judge import Answers, Judged, judge
+from compare_report import plain, write
+from elbert import Classifier, TrainSettings, load_data, train
+from elbert.data import TextDataset, split
+from elbert.disk import whole_folder
+from elbert.errors import ElbertError
+from elbert.evaluation.bench.machine import machine, versions
+from elbert.exits.scores import probabilities
+from elbert.results import LayerOutputs
+from elbert.training import start_model
+
+RECORDS, MODEL, ABOUT = "records", "model", "about.json"
+PARTS = ("held_out", "test")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A corpus of a study.
+
+    Attributes:
+        name: its folder's.
+        test: the part to report on.
+        metric: what scores are; None for the problem's own.
+        train_rows: rows to learn from at most, drawn class by class; None takes all.
+        test_rows: rows to report on at most.
+        settings: of training, where they differ from the study's.
+    """
+
+    name: str
+    test: str = "test"
+    metric: str | None = None
+    train_rows: int | None = None
+    test_rows: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file.
+
+    Attributes:
+        start: what is fine-tuned: a folder, a bundled name or a hub id.
+        corpora: in the order they are run.
+        schemes: kinds of training by name; settings of each, where they differ from the study's.
+        seeds: of the division of the training texts, and of training.
+        settings: of training, for all.
+        dtype: what answers are recorded in.
+    """
+
+    start: str
+    corpora: tuple[Ground, ...]
+    schemes: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...] = (0,)
+    settings: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    @classmethod
+    def read(cls, path: Path) -> Study:
+        """Read a study from its TOML file."""
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        grounds = tuple(Ground(**each) for each in content.pop("corpora"))
+        return cls(corpora=grounds, seeds=tuple(content.pop("seeds", (0,))), **content)
+
+    def runs(self) -> Iterator[Run]:
+        """Yield every run: all of the first seed before any of the next, so that what is there early is whole."""
+        for seed in self.seeds:
+            for ground in self.corpora:
+                for scheme in self.schemes:
+                    yield Run(self, ground, scheme, seed)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study: a corpus, a kind of training, a seed."""
+
+    study: Study
+    ground: Ground
+    scheme: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return f"{self.ground.name}-{plain(self.scheme)}-{self.seed}"
+
+    @property
+    def settings(self) -> TrainSettings:
+        """Of this training."""
+        own = {"scheme": self.scheme, **self.study.schemes[self.scheme]}
+        metric = {"metric": self.ground.metric}
+        every = {**self.study.settings, **metric, **self.ground.settings, **own, "seed": self.seed}
+        return TrainSettings.from_dict(every)
+
+    def parts(self, data: Path) -> tuple[TextDataset, TextDataset]:
+        """Return what is learnt from and the tenth that is kept aside."""
+        whole = limited(load_data(data / self.ground.name, split="train"), self.ground.train_rows)
+        return split(whole, HELD_OUT, self.seed)
+
+    def train(self, data: Path, start: str, folder: Path) -> None:
+        """Train into `folder`/model if need be, going on with what was broken off."""
+        out = folder / MODEL
+        if out.exists():
+            return
+        settings, (learn, kept) = self.settings, self.parts(data)
+        network, tokenizer = start_model(start, learn, settings)
+        resume = out.with_name(f"{MODEL}.partial").exists()
+        train(network, tokenizer, learn, kept, settings, out, resume, progress=False, model_name=self.study.start)
+
+    def record(self, data: Path, folder: Path) -> None:
+        """Let the model answer both parts, and keep what it said at every exit."""
+        classifier = Classifier.from_pretrained(folder / MODEL, dtype=self.study.dtype)
+        test = load_data(data / self.ground.name, split=self.ground.test, labels=classifier.labels)
+        sets = dict(zip(PARTS, (self.parts(data)[1], limited(test, self.ground.test_rows)), strict=True))
+        with whole_folder(folder / RECORDS) as fresh:
+            for part, dataset in sets.items():
+                said = classifier.record(dataset.texts, pooled=True)
+                if said.pooled is None or dataset.labels is None:
+                    raise ElbertError(f"{dataset.name} has no labels or no states to keep")
+                tensors = {"logits": said.logits, "lengths": said.lengths, "pooled": said.pooled}
+                labels = torch.from_numpy(np.asarray(dataset.labels))
+                save_file({**tensors, "labels": labels}, fresh / f"{part}.safetensors")
+            about = {"problem_type": said.problem_type, "labels": classifier.labels.names, "dtype": classifier.dtype}
+            trained = json.loads((folder / MODEL / "elbert.json").read_text())["training"]
+            kept = {name: trained[name] for name in ("seconds", "steps", "train_rows", "learning_rate", "dtype")}
+            (fresh / ABOUT).write_text(json.dumps({**about, "training": kept}))
+
+
+def read(folder: Path) -> Answers:
+    """Read what `Run.record` wrote."""
+    about = json.loads((folder / RECORDS / ABOUT).read_text())
+    kind, found = about["problem_type"], []
+    for part in PARTS:
+        tensors = load_file(folder / RECORDS / f"{part}.safetensors")
+        labels = tensors.pop("labels").numpy()
+        said = LayerOutputs(probs=probabilities(tensors["logits"], kind), problem_type=kind, **tensors)
+        found += [said, labels]
+    return Answers(*found, about["training"])
+
+
+def judged_runs(
+    there: Iterable[tuple[Run, Path]], only: Sequence[str] | None, bootstrap: int
+) -> dict[tuple[str, str], Judged]:
+    """Return what is there, judged: by corpus and kind of training, over the seeds."""
+    seeds: dict[tuple[str, str], list[tuple[Run, Path]]] = {}
+    for run, folder in there:
+        seeds.setdefault((run.ground.name, run.scheme), []).append((run, folder))
+    return {
+        key: judge([read(folder) for _, folder in runs], runs[0][0].ground.metric, only, bootstrap)
+        for key, runs in seeds.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="a TOML file, such as those of benchmarks/studies")
+    parser.add_argument("--data", type=Path, required=True, help="folder with a folder per corpus")
+    parser.add_argument("--out", type=Path, required=True, help="where runs and report go")
+    parser.add_argument("--start", help="folder of the study's start, where it is not to come from a hub")
+    parser.add_argument("--only", nargs="+", help="some corpora only")
+    parser.add_argument("--schemes", nargs="+", help="some kinds of training only")
+    parser.add_argument("--policies", nargs="+", help="some policies only")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples behind every band")
+    parser.add_argument("--report", action="store_true", help="train nothing, report on the runs that are there")
+    parser.add_argument("--drop-models", action="store_true", help="delete a model once its answers are recorded")
+    options = parser.parse_args()
+    study = Study.read(options.study)
+    study = replace(
+        study,
+        corpora=tuple(each for each in study.corpora if each.name in (options.only or [each.name])),
+        schemes={name: own for name, own in study.schemes.items() if name in (options.schemes or [name])},
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    there = []
+    for run in study.runs():
+        folder = options.out / run.name
+        if not (folder / RECORDS).exists():
+            if options.report:
+                continue
+            folder.mkdir(exist_ok=True)
+            run.train(options.data, options.start or study.start, folder)
+            run.record(options.data, folder)
+            print(f"{run.name}: recorded", flush=True)
+        if options.drop_models and (folder / MODEL).exists():
+            shutil.rmtree(folder / MODEL)
+        there.append((run, folder))
+    if not there:
+        raise SystemExit(f"compare.py: no run of {options.study} is in {options.out}; leave --report out to train")
+    about = {"benchmark": "compare", "study": options.study.stem, "start": study.start}
+    result = write(judged_runs(there, options.policies, options.bootstrap), options.out, about)
+    print((options.out / "report.md").read_text())
+    print(json.dumps({**about, "machine": machine(), "versions": versions(), **result}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""A comparison of systems: what was trained and recorded is kept, and the page holds what was judged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import compare
+from compare_report import gain
+
+POLICIES = ("elbert", "patience", "certainty")
+STUDY = """
+start = "random-tiny"
+seeds = [0, 1]
+
+[settings]
+heads = "full"
+epochs = 1
+batch_size = 8
+learning_rate = 1e-2
+dtype = "float32"
+words = false
+
+[schemes."equal + leap"]
+scheme = "equal"
+leap = 0.1
+
+[[corpora]]
+name = "sst2"
+metric = "matthews"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
+    """A study that has been run once."""
+    folder = tmp_path_factory.mktemp("compare")
+    (folder / "sst2").mkdir()
+    for part, rows in (("train", 80), ("test", 40)):
+        lines = [
+            {"text": f"{tiny_texts[row % 8]} {'number ' * (row // 8)}", "label": ("good", "bad")[row % 2]}
+            for row in range(rows)
+        ]
+        (folder / "sst2" / f"{part}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "study.toml").write_text(STUDY)
+    call(folder)
+    return folder
+
+
+def call(folder: Path, *flags: str) -> dict[str, Any]:
+    """Run the command and return what it wrote for programs."""
+    argv = [str(folder / "study.toml"), "--data", str(folder), "--out", str(folder / "out"), "--bootstrap", "100"]
+    argv += ["--policies", *POLICIES]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["compare.py", *argv, *flags])
+        compare.main()
+    return json.loads((folder / "out" / "results.json").read_text())
+
+
+def test_policies_are_ranked_for_every_kind_of_training(folder: Path) -> None:
+    found = json.loads((folder / "out" / "results.json").read_text())
+    rows = [(row["corpus"], row["training"], row["models"]) for row in found["rows"]]
+    assert rows == [("sst2", "equal + leap", 2)]
+    for row in found["rows"]:
+        assert set(row["policies"]) == {*POLICIES, "fixed"}
+        assert row["n"] == 40
+        assert row["metric"] == "matthews"
+        assert sum(each["rank"] for each in row["policies"].values()) == 1 + 2 + 3 + 4
+        assert set(row["elbert_parts"]) >= {"stage 1 alone", "both stages, range", "both stages, N = 3"}
+        assert set(row["auroc"]) == {"patience", "certainty"}  # what of these has a signal
+        assert all(len(values) == row["layers"] for values in row["auroc"].values())
+
+
+def test_the_page_tells_it_and_figures_stand_beside(folder: Path) -> None:
+    page = (folder / "out" / "report.md").read_text()
+    for words in ("## sst2: matthews, 40 texts", "### sst2, `equal + leap`", "AUROC", "RomeBERT", "mean rank"):
+        assert words in page
+    figures = {path.name for path in (folder / "out" / "figures").iterdir()}
+    assert {"sst2-equal-leap-curves.svg", "sst2-equal-leap-gains.svg", "sst2-equal-leap-auroc.svg"} <= figures
+
+
+def test_what_is_there_is_not_made_again_and_what_is_missing_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (folder / "out" / "results.json").read_text()
+    trained: list[str] = []
+    real = compare.Run.train
+    monkeypatch.setattr(compare.Run, "train", lambda run, *args: (trained.append(run.name), real(run, *args))[1])
+    (folder / "out" / "sst2-equal-leap-1" / "records").rename(folder / "out" / "elsewhere")
+    assert call(folder, "--report")["rows"][0]["models"] == 1  # on what is there
+    assert not trained
+    again = call(folder)
+    assert trained == ["sst2-equal-leap-1"]  # whose model was there: it was not trained, only recorded
+    assert json.dumps(again) + "\n" == before
+
+
+def test_without_a_run_one_line_says_so(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no run of .* leave --report out"):
+        call(folder, "--report", "--only", "trec")
+
+
+def test_a_gain_is_bold_where_its_band_lies_on_one_side() -> None:
+    assert gain(0.02, (0.01, 0.03)) == "**+0.020 (+0.010 … +0.030)**"
+    assert gain(0.02, (-0.01, 0.03)) == "+0.020 (-0.010 … +0.030)"
