@@ -128,14 +128,14 @@ def test_a_given_dev_set_is_what_is_scored_on(fine_tune, reviews, tmp_path):
     assert (summary.train_rows, summary.dev_rows) == (60, 20)
 
 
-def scripted(monkeypatch, scores):
-    """Make the dev scores of the epochs what a test says; each is the score of every layer."""
+def scripted(monkeypatch, scores, error=0.0):
+    """Make the dev scores of the epochs what a test says, with their standard error; each is the score of every layer."""
     remaining = iter(scores)
 
     def layer_scores(evaluated, **_):
         layers = next(remaining)
         named = {f"layer_{layer}": value for layer, value in enumerate(layers, start=1)}
-        return {**named, "final": layers[-1], "mean-exit": sum(layers) / len(layers)}
+        return {**named, "final": layers[-1], "mean-exit": sum(layers) / len(layers), "error": error}
 
     monkeypatch.setattr("elbert.training.trainer.layer_scores", layer_scores)
 
@@ -176,6 +176,17 @@ def test_of_epochs_with_the_same_score_the_last_is_kept(fine_tune, settings, tmp
     scripted(monkeypatch, [(score,) * 3 for score in (0.99, 0.99, 0.98)])
     summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, epochs=3))
     assert summary.best_step == 14
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"), [((0.92, 0.80, 0.91), 3), ((0.92, 0.89, 0.86), 2), ((0.95, 0.80, 0.91), 1)]
+)
+def test_of_epochs_within_a_standard_error_of_the_highest_the_last_is_kept(
+    fine_tune, settings, tmp_path, monkeypatch, scores, kept
+):
+    scripted(monkeypatch, [(score,) * 3 for score in scores], error=0.031)
+    summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, epochs=3))
+    assert (summary.best_step, summary.layer_scores[-1]) == (7 * kept, scores[kept - 1])
 
 
 def test_the_best_may_lie_within_an_epoch(fine_tune, settings, tmp_path, monkeypatch):

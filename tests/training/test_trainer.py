@@ -69,7 +69,14 @@ def test_scores_name_every_layer_the_last_and_the_mean():
     given, labels = np.array([[0, 1], [0, 0], [1, 1], [1, 0]]), np.array([1, 0, 1, 0])
     evaluated = types.SimpleNamespace(predictions=given, label_ids=labels)
     scores = layer_scores(evaluated, problem_type="single_label_classification", metric="accuracy")
-    assert scores == {"layer_1": 0.5, "layer_2": 1.0, "final": 1.0, "mean-exit": 0.75}
+    assert scores == {"layer_1": 0.5, "layer_2": 1.0, "final": 1.0, "mean-exit": 0.75, "error": 0.0}
+
+
+def test_the_error_of_a_score_is_its_spread_over_dev_texts():
+    right = np.arange(400) % 5 > 0
+    evaluated = types.SimpleNamespace(predictions=right[:, None].astype(int), label_ids=np.ones(400, int))
+    scores = layer_scores(evaluated, problem_type="single_label_classification", metric="accuracy")
+    assert scores["error"] == pytest.approx((0.8 * 0.2 / 400) ** 0.5, rel=0.25)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -55,7 +55,7 @@ class TrainSettings:
         metric: scored on the dev split; None takes accuracy (macro F1 where a class is rare, see
             `elbert.training.balance`), micro F1 or Pearson's correlation.
         metric_for_best: which exit decides the best checkpoint: the `final` one, or the mean over all (`mean-exit`).
-            Of evaluations with the same score the last is taken.
+            Of evaluations within a standard error of the highest score the last is taken.
         eval_steps: steps between evaluations within an epoch (there is always one at its end); None for none.
         early_stopping: evaluations without a new best after which to stop; None for never.
         save_steps: steps between checkpoints within an epoch (there is always one at its end).
