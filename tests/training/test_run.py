@@ -129,7 +129,7 @@ def test_a_given_dev_set_is_what_is_scored_on(fine_tune, reviews, tmp_path):
 
 
 def scripted(monkeypatch, scores, error=0.0):
-    """Make the dev scores of the epochs what a test says, with their standard error; each is the score of every layer."""
+    """Make the dev scores of the epochs, each of every layer, and their standard error what a test says."""
     remaining = iter(scores)
 
     def layer_scores(evaluated, **_):
