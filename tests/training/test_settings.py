@@ -61,10 +61,20 @@ def test_the_automatic_learning_rate_goes_by_what_the_model_says_of_itself(tiny_
     assert TrainSettings(learning_rate=1e-3).resolved(config).learning_rate == 1e-3
 
 
-def test_a_rate_of_the_models_that_is_no_rate_is_named(tiny_config):
+def test_so_does_the_rate_of_the_heads(tiny_config):
     config = tiny_config()
-    config.fine_tuning_learning_rate = "high"
-    with pytest.raises(UsageError, match=r"fine_tuning_learning_rate in config.json is 'high'; allowed: a number"):
+    assert TrainSettings().resolved(config).head_rate == 1
+    config.fine_tuning_head_rate = 5
+    assert TrainSettings().resolved(config).head_rate == 5
+    assert TrainSettings(head_rate=2.0).resolved(config).head_rate == 2
+
+
+@pytest.mark.parametrize("name", ["fine_tuning_learning_rate", "fine_tuning_head_rate"])
+@pytest.mark.parametrize("value", ["high", -1.0])
+def test_a_rate_of_the_models_that_is_no_rate_is_named(tiny_config, name, value):
+    config = tiny_config()
+    setattr(config, name, value)
+    with pytest.raises(UsageError, match=rf"{name} in config.json is {value!r}; allowed: a number above 0"):
         TrainSettings().resolved(config)
 
 

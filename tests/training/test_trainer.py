@@ -22,15 +22,20 @@ from tests.conftest import FAMILIES
 def trainer(tiny_model, tiny_tokenizer, plain_tokenizer, reviews, tmp_path):
     encoded = encode(reviews, plain_tokenizer, 32, progress=False)
     args = TrainingArguments(str(tmp_path / "run"), use_cpu=True, max_steps=3, learning_rate=1e-3, weight_decay=0.1)
-    model = tiny_model()
+    model = tiny_model(heads="full")
     scheme = schemes.make("elbert", model.num_layers)
-    return EarlyExitTrainer(model, scheme, args, tokenizer=tiny_tokenizer, train_dataset=encoded, eval_dataset=encoded)
+    sets = {"train_dataset": encoded, "eval_dataset": encoded}
+    return EarlyExitTrainer(model, scheme, args, tokenizer=tiny_tokenizer, **sets, head_rate=5.0)
 
 
-def test_the_scheme_has_its_own_rate_without_decay_and_every_parameter_is_in_one_group(trainer):
+def test_heads_and_scheme_have_rates_of_their_own_and_every_parameter_is_in_one_group(trainer):
     groups = trainer.create_optimizer().param_groups
-    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(1e-3, 0.1), (1e-3, 0.0), (1e-2, 0.0)]
-    assert [parameter is trainer.scheme.logits for parameter in groups[2]["params"]] == [True]
+    encoder, heads, own = [(1e-3, 0.1), (1e-3, 0.0)], [(5e-3, 0.1), (5e-3, 0.0)], [(1e-2, 0.0)]
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [*encoder, *heads, *own]
+    assert [parameter is trainer.scheme.logits for parameter in groups[4]["params"]] == [True]
+    names = {id(parameter): name for name, parameter in trainer.multi_exit.named_parameters()}
+    of_heads = {names[id(parameter)] for group in groups[2:4] for parameter in group["params"]}
+    assert of_heads == {name for name in names.values() if "pooler" in name or "classifier" in name or "exit_" in name}
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     wanted = [id(parameter) for parameter in trainer.model.parameters()]
     assert sorted(ids) == sorted(wanted)

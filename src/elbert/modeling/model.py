@@ -6,7 +6,7 @@ not know how losses of exits are weighed (that is a loss scheme's).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -123,6 +123,14 @@ class MultiExitModel(nn.Module):
         logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))
         loss = None if labels is None else layer_losses(logits, labels, self.problem_type).mean()
         return MultiExitOutput(loss=loss, logits=logits, pooled=pooled)
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters of the exits: the backbone's own head and those of `exit_heads`; never the encoder's."""
+        dense, _, out = self.family.head(self.backbone)
+        norm = self.family.head_norms(self.backbone)[1]
+        for part in (dense, norm, out, self.exit_heads):
+            if part is not None:
+                yield from part.parameters()
 
     def weights(self) -> EncoderWeights:
         """Return the model as plain matrices; they share memory with the parameters, except the fused qkv matrices."""

@@ -19,8 +19,9 @@ from elbert.pretraining.objectives import IGNORED, layer_pairs, masked_word_loss
 from elbert.pretraining.settings import PretrainSettings
 from elbert.pretraining.teacher import Teacher
 
-# Peak rates at which the bundled encoders are fine-tuned best: layers that share their weights, layers of their own.
-SHARED_LAYERS_RATE, DISTINCT_LAYERS_RATE = 3e-4, 2e-4
+# How the bundled encoders are fine-tuned best, layers that share their weights and layers of their own: the peak rate,
+# and how many times that the heads'.
+SHARED_LAYERS_RATES, DISTINCT_LAYERS_RATES = (3e-4, 1.0), (1e-4, 5.0)
 
 
 def student_config(settings: PretrainSettings, tokenizer: Any, words: int) -> AlbertConfig:
@@ -31,6 +32,7 @@ def student_config(settings: PretrainSettings, tokenizer: Any, words: int) -> Al
         tokenizer: for its special tokens.
         words: rows of the word table, at least `len(tokenizer)`.
     """
+    rate, head_rate = SHARED_LAYERS_RATES if settings.hidden_groups == 1 else DISTINCT_LAYERS_RATES
     return AlbertConfig(
         vocab_size=words,
         embedding_size=settings.embedding_size,
@@ -46,7 +48,8 @@ def student_config(settings: PretrainSettings, tokenizer: Any, words: int) -> Al
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
-        fine_tuning_learning_rate=SHARED_LAYERS_RATE if settings.hidden_groups == 1 else DISTINCT_LAYERS_RATE,
+        fine_tuning_learning_rate=rate,
+        fine_tuning_head_rate=head_rate,
     )
 
 

@@ -141,6 +141,7 @@ def make_trainer(
             teacher_weight=settings.teacher_weight,
             temperature=settings.temperature,
             leap=settings.leap,
+            head_rate=settings.head_rate or 1.0,
             class_weights=weights,
         )
     except (ValueError, RuntimeError) as error:

@@ -21,6 +21,8 @@ CLASS_WEIGHTS = ("balanced",)
 # The paper's rate, for whatever was pretrained elsewhere. A checkpoint that takes another says so in its `config.json`,
 # and whatever is made of it says so too.
 LEARNING_RATE, OWN_RATE = 3e-5, "fine_tuning_learning_rate"
+# Likewise, how many times that rate its head is trained at.
+OWN_HEAD_RATE = "fine_tuning_head_rate"
 
 # No count is larger: beyond it torch's and transformers' own integers overflow.
 _MOST = 2**31 - 1
@@ -41,6 +43,8 @@ class TrainSettings:
         gradient_accumulation_steps: batches whose gradients are meaned into one step: memory for time.
         learning_rate: peak of the model's rate; None takes what the checkpoint's `config.json` says as
             `fine_tuning_learning_rate` (in the bundled ones, too), else 3e-5.
+        head_rate: how many times that rate the exits' pooler and classifier are trained at; None takes what the
+            checkpoint's `config.json` says as `fine_tuning_head_rate`, else 1.
         warmup: share of the steps over which the rate rises from 0; it then falls linearly to 0.
         weight_decay: AdamW's, on matrices.
         dropout: of hidden states and attention; None takes 0 for ALBERT (as in the paper) and the checkpoint's own
@@ -74,6 +78,7 @@ class TrainSettings:
     batch_size: int = 32
     gradient_accumulation_steps: int = 1
     learning_rate: float | None = None
+    head_rate: float | None = None
     warmup: float = 0.06
     weight_decay: float = 0.01
     dropout: float | None = None
@@ -110,7 +115,7 @@ class TrainSettings:
             self._check_range(name, 0)
         for name in ("warmup", "dropout", "classifier_dropout", "teacher_weight"):
             self._check_range(name, 0, 1)
-        for name in ("learning_rate", "temperature"):
+        for name in ("learning_rate", "head_rate", "temperature"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"{name} is {value}; allowed: more than 0")
@@ -137,13 +142,12 @@ class TrainSettings:
         Raises:
             UsageError: the dtype asked for is none of this machine's, or the checkpoint's own rate is no rate.
         """
-        rate = getattr(config, OWN_RATE, None) or LEARNING_RATE
-        if not isinstance(rate, (int, float)):
-            raise UsageError(f"{OWN_RATE} in config.json is {rate!r}; allowed: a number above 0")
+        rate, head_rate = _own(config, OWN_RATE, LEARNING_RATE), _own(config, OWN_HEAD_RATE, 1.0)
         dropout = 0.0 if config.model_type == "albert" else None
         return dataclasses.replace(
             self,
             learning_rate=self.learning_rate or rate,
+            head_rate=self.head_rate or head_rate,
             dropout=dropout if self.dropout is None else self.dropout,
             dtype=choose_dtype(self.dtype, scaled=True),
         )
@@ -166,6 +170,14 @@ class TrainSettings:
             if not _fits(value, hints[key]):
                 raise UsageError(f"training setting {key} is {value!r}; allowed: {_type_name(hints[key])}")
         return cls(**values)
+
+
+def _own(config: Any, name: str, otherwise: float) -> float:
+    """Return a rate that a checkpoint names for itself."""
+    rate = getattr(config, name, None) or otherwise
+    if not isinstance(rate, (int, float)) or not rate > 0:
+        raise UsageError(f"{name} in config.json is {rate!r}; allowed: a number above 0")
+    return float(rate)
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

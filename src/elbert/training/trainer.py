@@ -75,6 +75,7 @@ class EarlyExitTrainer(Trainer):
         teacher_weight: the teacher's part of every loss, for data sets that hold a teacher's answers.
         temperature: at which they are learnt.
         leap: weight of the pull of every depth's pooled state to the last one's.
+        head_rate: how many times the learning rate the exits' heads are trained at.
         class_weights: [C] that a row's loss is multiplied by, by its class; None for all alike.
     """
 
@@ -93,8 +94,10 @@ class EarlyExitTrainer(Trainer):
         teacher_weight: float = 0.5,
         temperature: float = 2.0,
         leap: float = 0.0,
+        head_rate: float = 1.0,
         class_weights: Sequence[float] | None = None,
     ) -> None:
+        self.head_rate = head_rate
         self.teacher_weight, self.temperature, self.leap = teacher_weight, temperature, leap
         self._class_weights = None if class_weights is None else torch.tensor(class_weights, device=args.device)
         self._parts: list[tuple[Tensor, Tensor]] = []  # loss and layers' losses of the batches of a step so far
@@ -126,19 +129,31 @@ class EarlyExitTrainer(Trainer):
         return result
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:  # noqa: ARG002
-        """Return the optimiser over the model's matrices (with decay), its other parameters, and the scheme's own."""
+        """Return the optimiser over encoder and heads, matrices with decay, others without, and the scheme's own."""
         optimizer: torch.optim.Optimizer | None = self.optimizer
         if optimizer is None:
-            decayed = set(self.get_decay_parameter_names(self.multi_exit))
-            trained = [(name, p) for name, p in self.multi_exit.named_parameters() if p.requires_grad]
             kind, options = self.get_optimizer_cls_and_kwargs(self.args)
-            groups = [
-                {"params": [p for name, p in trained if name in decayed], "weight_decay": self.args.weight_decay},
-                {"params": [p for name, p in trained if name not in decayed], "weight_decay": 0.0},
-                *self.scheme.parameter_groups(self.args.learning_rate),
-            ]
+            groups = [*self._model_groups(), *self.scheme.parameter_groups(self.args.learning_rate)]
             optimizer = self.optimizer = kind(groups, **options)
         return optimizer
+
+    def _model_groups(self) -> list[dict[str, Any]]:
+        """Return the model's parameters: those of the encoder before those of the heads, decayed ones before others."""
+        decayed = set(self.get_decay_parameter_names(self.multi_exit))
+        heads = {id(parameter) for parameter in self.multi_exit.head_parameters()}
+        rate, decay = self.args.learning_rate, self.args.weight_decay
+        found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.multi_exit.named_parameters():
+            if parameter.requires_grad:
+                found.setdefault((id(parameter) in heads, name not in decayed), []).append(parameter)
+        return [
+            {
+                "params": found[kind],
+                "lr": rate * (self.head_rate if kind[0] else 1.0),
+                "weight_decay": decay * (not kind[1]),
+            }
+            for kind in sorted(found)
+        ]
 
     def compute_loss(
         self,
