@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from elbert.arrays import Array, constants, namespace
 from elbert.exits import ExitPolicy, Found, State
 from elbert.exits.elbert import Elbert
-from elbert.exits.ops import Array, constants, namespace
 from elbert.exits.parameters import count, number, switch
 from elbert.exits.registry import register
 from elbert.results import ExitOutput

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import elbert
 from elbert.results import ProblemType
 from elbert.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS, Task, default_task, task_of
 
@@ -95,3 +98,59 @@ def test_a_softmax_over_one_class_is_read_as_a_value() -> None:
 def test_no_torch_is_imported_before_there_are_tensors() -> None:
     code = "import sys, elbert.tasks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+BRANCHES = 10
+FLAGS = {"has_classes", "exclusive"}
+WORDS = {*TASKS, "SINGLE_LABEL", "MULTI_LABEL", "REGRESSION"}
+
+
+def _says_a_problem_type(node: ast.AST) -> bool:
+    return any(
+        getattr(each, "value", None) in TASKS if isinstance(each, ast.Constant) else getattr(each, "id", None) in WORDS
+        for each in ast.walk(node)
+    )
+
+
+def _branches(tree: ast.AST) -> list[int]:
+    """Lines that tell problem types apart: by comparison, by a table, by a pattern, or by a flag of the task."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            told = any(_says_a_problem_type(side) for side in (node.left, *node.comparators))
+        elif isinstance(node, ast.Dict):
+            told = any(key is not None and _says_a_problem_type(key) for key in node.keys)
+        elif isinstance(node, ast.match_case):
+            told = _says_a_problem_type(node.pattern)
+        else:
+            told = isinstance(node, ast.Attribute) and node.attr in FLAGS
+        if told:
+            found.append(node.lineno if not isinstance(node, ast.match_case) else node.pattern.lineno)
+    return found
+
+
+def test_hardly_anything_but_the_tasks_tells_problem_types_apart() -> None:
+    package = Path(elbert.__file__).parent
+    places = [
+        f"{path.relative_to(package)}:{line}"
+        for path in sorted(package.rglob("*.py"))
+        if path.parent.name != "tasks"
+        for line in _branches(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert len(places) <= BRANCHES, places
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "problem_type == 'regression'",
+        "kind in (None, MULTI_LABEL.problem_type)",
+        "task.exclusive",
+        "{'single_label_classification': f, 'regression': g}[kind]",
+        "match kind:\n case 'regression': pass",
+        "task is REGRESSION",
+    ],
+)
+def test_every_way_to_tell_them_apart_is_counted(line: str) -> None:
+    assert len(_branches(ast.parse(line))) == 1
+    assert not _branches(ast.parse("task.decisions(probs), own.problem_type != other.problem_type, {'label': 1}"))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from elbert.classifier import Classifier
     from elbert.data import TextDataset, load_data
     from elbert.errors import ElbertError
-    from elbert.exits import ExitPolicy, replay
+    from elbert.exits.base import ExitPolicy
+    from elbert.exits.replay import replay
     from elbert.results import LayerOutputs, Prediction, Trace
     from elbert.training import TrainSettings, train
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ from elbert.modeling.files.policies import TENSORS, Tensors, read_tensors, write
 from elbert.modeling.files.sources import find_folder
 from elbert.modeling.files.words import read_words
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
-from elbert.tasks import task_of
+from elbert.tasks import fits, task_of
 from elbert.tokens import arrivals
 from elbert.tracing.attention import cls_attention
 from elbert.tracing.trace import trace_of
@@ -445,7 +445,6 @@ class Classifier:
             self.labels.names,
             per_class=per_class,
             labelled=dataset.labels is not None,
-            has_classes=task_of(self.problem_type, self.labels.num_labels).has_classes,
         )
         search |= {"protect": guarded, "conditional": conditional, "abstain": abstain}
         sha256 = fingerprint(dataset.texts, dataset.labels)
@@ -691,12 +690,10 @@ def _read_as(weights: EncoderWeights, problem_type: str | None) -> EncoderWeight
     """Return the weights with the problem type named; raises UsageError where there is none such, or it can't be."""
     if problem_type is None or problem_type == weights.problem_type:
         return weights
-    known = get_args(ProblemType)
-    if problem_type not in known:
-        raise UsageError(f"unknown problem_type {problem_type!r}{did_you_mean(problem_type, known)}")
-    if task_of(problem_type, weights.num_labels).problem_type != problem_type:
-        raise UsageError(f"problem_type is {problem_type!r}, but the model has one output; classes take two or more")
-    return replace(weights, problem_type=problem_type)
+    named = task_of(problem_type).problem_type
+    if not fits(named, weights.num_labels):
+        raise UsageError(f"problem_type is {named!r}, but the model has one output; classes take two or more")
+    return replace(weights, problem_type=named)
 
 
 def _labelled(texts: Iterable[Text], labels: Iterable[Any]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
+from elbert.arrays import Array, amax, constants, namespace
 from elbert.engine import Engine
 from elbert.engine.backends.torch import TorchBackend
 from elbert.engine.device import loop as loop_module
@@ -32,7 +33,6 @@ from elbert.engine.requests import Arrival, Departures
 from elbert.engine.scheduler import Scheduler
 from elbert.errors import ElbertError, UsageError
 from elbert.exits import ExitPolicy, Found, State, get, make, names, replay
-from elbert.exits.ops import Array, amax, constants, namespace
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from elbert.arrays import to_numpy
 from elbert.exits import ExitPolicy
-from elbert.exits.ops import to_numpy
 from elbert.exits.state import join, select
 from elbert.results import ExitOutput, LayerOutputs
 from tests.exits.ready import outputs_of

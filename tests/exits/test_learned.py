@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from elbert.errors import UsageError
-from elbert.exits import ExitPolicy, get, make, names, normalised_entropy, replay
+from elbert.exits import ExitPolicy, get, make, names, replay
 from elbert.exits.fitting import fit_unit, wrongness
 from elbert.exits.learned import Learned, Weights
 from elbert.results import ExitOutput, LayerOutputs
+from elbert.tasks import TASKS
 from tests.exits.ready import outputs_of, ready, targets_of
 
 LEARNED = [name for name in names() if get(name).learned]
@@ -69,7 +70,7 @@ def test_the_layer_predicted_after_the_first_is_where_such_texts_got_sure() -> N
     state = policy.start(500, 2)
     output = ExitOutput(new.probs[:, 0].numpy(), new.logits[:, 0].numpy())
     found, _ = policy.decide(state, output, np.ones(500, np.int64))
-    sure = normalised_entropy(new.probs.numpy(), KINDS[0]) < 0.3
+    sure = TASKS[KINDS[0]].normalised_entropy(new.probs.numpy()) < 0.3
     real = np.where(sure.any(1), sure.argmax(1) + 1, 7)
     asked = real > 1
     assert asked.sum() > 100

@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elbert.exits import names, scores
+from elbert.exits import names
 from elbert.results import ExitOutput
+from elbert.tasks import TASKS
 from tests.exits.ready import ready
 from tests.exits.test_references import KINDS, PARAMETERS
 
@@ -63,8 +64,8 @@ def _near(policy: Any, found: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_probabilities_are_the_same_by_both(kind: Any) -> None:
     logits = torch.tensor([[0.0, -200.0, 3.0], [80.0, 80.0, -80.0], [1e30, -1e30, 0.0]])
-    by_numpy = scores.probabilities(logits.numpy(), kind)
-    torch.testing.assert_close(torch.from_numpy(by_numpy), scores.probabilities(logits, kind), atol=1e-6, rtol=0)
+    by_numpy = TASKS[kind].probabilities(logits.numpy())
+    torch.testing.assert_close(torch.from_numpy(by_numpy), TASKS[kind].probabilities(logits), atol=1e-6, rtol=0)
     assert by_numpy.dtype == np.float32
 
 
@@ -73,8 +74,8 @@ def test_a_score_is_no_other_for_numpy_where_rows_are_many() -> None:
     for classes in (2, 3, 8, 9, 77, 150):
         logits = rng.normal(size=(100, classes)).astype(np.float32)
         for kind in KINDS:
-            together = scores.probabilities(logits, kind)
-            alone = np.concatenate([scores.probabilities(logits[i : i + 1], kind) for i in range(100)])
+            together = TASKS[kind].probabilities(logits)
+            alone = np.concatenate([TASKS[kind].probabilities(logits[i : i + 1]) for i in range(100)])
             assert np.array_equal(together, alone)
 
 

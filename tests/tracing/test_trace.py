@@ -11,7 +11,7 @@ import torch
 
 from elbert.classifier import Classifier
 from elbert.exits import make, names, replay
-from elbert.exits.window import CRITERIA
+from elbert.exits.elbert import CRITERIA
 from elbert.results import Trace
 from tests.exits.ready import ready
 from tests.tracing.conftest import KINDS

@@ -23,6 +23,7 @@ from elbert.calibration.promises import LADDER, check_request
 from elbert.calibration.search import choose, learned_order, texts_needed
 from elbert.errors import DataError
 from elbert.exits import ExitPolicy, make, replay
+from elbert.exits.words import by_words
 from elbert.results import LayerOutputs
 from elbert.scoring.metrics import metric_name, score
 from elbert.tasks import task_of
@@ -31,7 +32,7 @@ AGREEMENT = "agreement"
 _FEWEST = 10
 # Share of the texts that an order is learned on where a family has none of its own, that which fixes a scale, and that
 # on which abstention is tested.
-_ASIDE, _SCALE_ASIDE, _ABSTAIN_ASIDE = 0.3, 0.1, 0.3
+_ASIDE, _ABSTAIN_ASIDE = 0.3, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,7 @@ class _Sample:
         classes = class_parts(outputs, self.labels, asked.protect) if self.labels is not None else ()
         self.parts = Parts(self.losses, self.bound, classes, asked.conditional)
         self.on_policy = on_policy or (lambda: None)
-        words = None if outputs.words is None else self.task.confidence(outputs.words)
-        self.words = None if words is None else words.numpy()  # how sure layer 0 is of each text
+        self.words = None if outputs.words is None else outputs.words.numpy()  # what layer 0 says of each text
         self.exits: list[dict[str, Any]] = rounded(describe_exits(outputs, self.losses, self.labels))
 
     def calibrate(self, name: str, max_drop: float) -> Calibration:
@@ -192,21 +192,16 @@ class _Sample:
         return Calibration(name, policy, rounded({**evidence, "note": note(choice, evidence)}))
 
     def _losses(self) -> Losses:
-        if self.task.has_classes:
-            return (
-                agreement_losses(self.outputs)
-                if self.labels is None
-                else label_losses(self.outputs, self.labels, self.metric)
-            )
-        aside = self._aside(ordered=True)
+        aside = self._aside(ordered=True)  # nobody, where there are no values that want a scale
+        given = self.outputs.probs[:, -1] if self.labels is None else self.labels
+        scale = value_range(given[aside]) if len(aside) else 1.0
         if self.labels is None:
-            return agreement_losses(self.outputs, value_range(self.outputs.probs[aside, -1]))
-        return label_losses(self.outputs, self.labels, self.metric, value_range(self.labels[aside]))
+            return agreement_losses(self.outputs, scale)
+        return label_losses(self.outputs, self.labels, self.metric, scale)
 
     def _aside(self, *, ordered: bool) -> NDArray[np.int64]:
         """Return the texts that are not tested on, because an order or a scale is taken from them."""
-        share = 0.0 if ordered else _ASIDE
-        share = max(share, _SCALE_ASIDE) if not self.task.has_classes else share
+        share = max(0.0 if ordered else _ASIDE, self.task.scale_share)
         return np.asarray(self.shuffled[self.kept : self.kept + math.ceil(share * (self.n - self.kept))])
 
     def _later(self, policies: tuple[ExitPolicy, ...]) -> tuple[ExitPolicy, ...]:
@@ -228,7 +223,7 @@ class _Sample:
             self.on_policy()
         if self.words is None or policy.words is None:
             return self._replayed[alone]
-        return np.where(self.words > policy.words, 0, self._replayed[alone])
+        return np.where(by_words(self.words, self.task, policy.words), 0, self._replayed[alone])
 
     def _needed(self, max_drop: float, share: float) -> int | None:
         fewest = texts_needed(max_drop, self.level, self.bound)

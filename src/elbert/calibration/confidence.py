@@ -17,7 +17,7 @@ from torch import Tensor
 from elbert.calibration.losses import Losses
 from elbert.calibration.statistics import binomial_p_value, scipy_part
 from elbert.results import LayerOutputs
-from elbert.tasks import Task, task_of
+from elbert.tasks import Task, reading
 
 Array = NDArray[np.float64]
 
@@ -40,13 +40,11 @@ def describe_exits(outputs: LayerOutputs, losses: Losses, labels: Tensor | None)
         width) and `brier` (summed over classes) of the probabilities as they are; `auroc`: how well low confidence
         finds the mistakes, 0.5 is chance, None where there are none or nothing else. For regression `loss` instead.
     """
-    described = []
+    task, described = reading(outputs), []
     for layer in range(outputs.probs.shape[1]):
         probs, logits = outputs.probs[:, layer].double(), outputs.logits[:, layer].double()
-        task = task_of(outputs.problem_type, probs.shape[-1])
         entry: dict[str, Any] = {"layer": layer + 1}
-        sure = task.confidence(probs)
-        if sure is None:
+        if not task.has_classes:
             described.append({**entry, "loss": float(losses.by_exit[:, layer].mean())})
             continue
         if labels is not None:
@@ -54,7 +52,7 @@ def describe_exits(outputs: LayerOutputs, losses: Losses, labels: Tensor | None)
             entry["temperature"] = temperature(logits, labels, task)
             entry["ece"] = calibration_error(believed.numpy(), right.numpy())
             entry["brier"] = float(((probs - targets) ** 2).sum(-1).mean())
-        entry["auroc"] = auroc(-sure.numpy(), losses.by_exit[:, layer] > 0)
+        entry["auroc"] = auroc(-task.confidence(probs).numpy(), losses.by_exit[:, layer] > 0)
         described.append(entry)
     return described
 

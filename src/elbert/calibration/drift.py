@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from elbert.calibration.statistics import scipy_part
 from elbert.errors import ModelError
 from elbert.results import LayerOutputs
-from elbert.tasks import task_of
+from elbert.tasks import reading
 
 Array = NDArray[np.float64]
 
@@ -71,8 +71,7 @@ def exit_confidence(outputs: LayerOutputs, exit_layer: NDArray[Any]) -> Array:
         exit_layer: [N], from 1 to M, or 0.
     """
     probs = outputs.at(exit_layer).double()
-    sure = task_of(outputs.problem_type, probs.shape[-1]).confidence(probs)
-    return np.asarray((probs.mean(-1) if sure is None else sure).numpy())
+    return np.asarray(reading(outputs).level(probs).numpy())
 
 
 def summarize(confidence: Array) -> dict[str, Any]:

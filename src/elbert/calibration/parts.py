@@ -98,23 +98,22 @@ def class_parts(
 
 
 def protected_classes(
-    protect: Sequence[str], names: Sequence[str], *, per_class: bool, labelled: bool, has_classes: bool
+    protect: Sequence[str], names: Sequence[str], *, per_class: bool, labelled: bool
 ) -> tuple[int, ...]:
     """Return the indices of the classes whose recall a promise must keep.
 
     Args:
         protect: names.
-        names: of all classes.
+        names: of all classes; empty for regression.
         per_class: protect every class.
         labelled: whether the texts have labels.
-        has_classes: whether the task has.
 
     Raises:
         UsageError: an unknown class, or there are no labels or no classes to know recall by.
     """
     if not (protect or per_class):
         return ()
-    if not has_classes:
+    if not names:
         raise UsageError("a regression has no classes to protect; leave out protect and per_class")
     if not labelled:
         raise UsageError("a class can be protected only where the texts have labels; leave out agreement, or protect")

@@ -13,14 +13,13 @@ import numpy as np
 
 from elbert.exits import ExitPolicy, make
 from elbert.exits.elbert import Elbert
-from elbert.tasks import Task
+from elbert.tasks import REGRESSION, Task
 
 # Thresholds of ELBERT's path, and from which one on the window spans which share of the layers. Threshold and window
 # loosen together, so that a text leaves no later under one policy than under the one before, in all but rare cases.
 _THRESHOLDS = tuple(float(f"{value:.3g}") for value in np.geomspace(0.0005, 1.0, 48))
 _WINDOWS = ((0.001, 5 / 6), (0.003, 2 / 3), (0.01, 1 / 2), (0.05, 5 / 12), (0.15, 1 / 3), (0.3, 1 / 4))
 _TOLERANCES = tuple(float(f"{value:.2g}") for value in np.geomspace(0.002, 2.0, 31))
-
 
 # Thresholds of layer 0 that are tried with every policy where the model has one.
 _WORDS = (None, 0.995, 0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7)
@@ -58,23 +57,25 @@ def path(
         alone = path(policy, num_layers, num_labels, task, nothing=nothing).policies
         pairs = (dataclasses.replace(each, words=threshold) for each in alone for threshold in _WORDS)
         return Path(tuple(pairs), ordered=False)
-    kind, tensors = type(policy), policy.tensors()
+    kind, tensors, values = type(policy), policy.tensors(), not task.has_classes
     if kind is Elbert:
+        policies = _over_values(num_layers) if values else _elbert(num_layers, nothing=nothing)
         # Where no window fits, as over the values of one or two layers, there is full depth alone.
-        return Path(_elbert(num_layers, task, nothing=nothing) or (make("full"),), ordered=True)
-    grid = kind.grid(num_layers, num_labels if task.has_classes else 1)
+        return Path(policies or (make("full"),), ordered=True)
+    grid = kind.grid(num_layers, 1 if values else num_labels)
     policies = tuple(each.with_tensors(tensors) if tensors else each for each in grid)[::-1]
     return Path(policies, ordered=_varying(policies) <= 1)
 
 
-def _elbert(num_layers: int, task: Task, *, nothing: bool) -> tuple[ExitPolicy, ...]:
-    if task.criterion is not None:
-        shares = np.linspace(5 / 6, 1 / 4, len(_TOLERANCES))
-        windows = [_window(share, num_layers) for share in shares]
-        pairs = zip(windows, _TOLERANCES, strict=True)
-        return tuple(
-            Elbert(0.0, window, task.criterion, tolerance) for window, tolerance in pairs if window is not None
-        )
+def _over_values(num_layers: int) -> tuple[ExitPolicy, ...]:
+    windows = [_window(share, num_layers) for share in np.linspace(5 / 6, 1 / 4, len(_TOLERANCES))]
+    pairs = zip(windows, _TOLERANCES, strict=True)
+    return tuple(
+        Elbert(0.0, window, REGRESSION.criterion, tolerance) for window, tolerance in pairs if window is not None
+    )
+
+
+def _elbert(num_layers: int, *, nothing: bool) -> tuple[ExitPolicy, ...]:
     steps = []
     for threshold in _THRESHOLDS:
         share = max((at for at in _WINDOWS if at[0] <= threshold), default=None)

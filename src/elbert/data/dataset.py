@@ -70,13 +70,6 @@ def check_trainable(dataset: TextDataset) -> None:
         raise DataError(f"{dataset.name}: no rows; training needs some")
     if dataset.labels is None or dataset.label_space is None:
         raise DataError(f"{dataset.name}: no labels; training needs a label column")
-    task, first = dataset.label_space.task, dataset.labels[0]
-    if task.has_classes and not task.exclusive:
-        if not any(any(row) for row in dataset.labels if isinstance(row, list)):
-            raise DataError(f"{dataset.name}: every label set is empty; training needs rows that have labels")
-    elif all(label == first for label in dataset.labels):
-        only = dataset.label_space.decode(first) if task.exclusive and isinstance(first, int) else first
-        raise DataError(
-            f"{dataset.name}: every one of its {len(dataset)} rows has the label {only!r}; training needs at least two "
-            "different labels"
-        )
+    reason = dataset.label_space.task.nothing_to_learn(dataset.labels, dataset.label_space.names)
+    if reason is not None:
+        raise DataError(f"{dataset.name}: {reason}")

@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from elbert.data.label_sets import REMEDY, find_mark
-from elbert.data.labels import MULTI, REGRESSION, SINGLE, Labels
+from elbert.data.labels import Labels
 from elbert.data.table import quote_names, shorten
 from elbert.data.values import SEPARATOR, is_missing, is_number, label_name, spell, spells_number, split_set, whole
 from elbert.errors import DataError
+from elbert.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, task_of
 
 if TYPE_CHECKING:
     from elbert.results import ProblemType
@@ -54,12 +56,12 @@ def guess_problem(values: Sequence[Any], column: str, places: Sequence[object], 
     name = column.strip().casefold()
     present = [value for value in values if not is_missing(value)]
     if any(isinstance(value, (list, tuple)) for value in present):
-        return Guess(MULTI)
+        return Guess(MULTI_LABEL.problem_type)
     if declared or not present:
-        return Guess(SINGLE)
+        return Guess(SINGLE_LABEL.problem_type)
     mark = find_mark(present, expected=name == "labels")
     if mark == SEPARATOR:
-        return Guess(MULTI, "" if name == "labels" else f"{SEPARATOR!r} stands between labels")
+        return Guess(MULTI_LABEL.problem_type, "" if name == "labels" else f"{SEPARATOR!r} stands between labels")
     if mark is not None:
         row = next(row for row, value in enumerate(values) if mark in spell(value))
         raise DataError(f"{places[row]}: label {shorten(values[row])} looks like several labels in one cell; {REMEDY}")
@@ -76,16 +78,16 @@ def _guess_one_label(values: Sequence[Any], column: str) -> Guess:
     """Say whether values that each are one label mean classes or amounts."""
     if not all(spells_number(value) for value in values):
         comma = next((value for value in values if _DECIMAL_COMMA.fullmatch(spell(value))), None)
-        return Guess(SINGLE, "" if comma is None else f"{shorten(comma)} has no decimal point")
+        return Guess(SINGLE_LABEL.problem_type, "" if comma is None else f"{shorten(comma)} has no decimal point")
     decimal = next((value for value in values if not float(value).is_integer()), None)
     if decimal is not None:
-        return Guess(REGRESSION, f"{spell(decimal)} has decimals")
+        return Guess(REGRESSION.problem_type, f"{spell(decimal)} has decimals")
     if not all(is_number(value) for value in values):
-        return Guess(SINGLE)
+        return Guess(SINGLE_LABEL.problem_type)
     if column == "score":
-        return Guess(REGRESSION, "the column is called so")
+        return Guess(REGRESSION.problem_type, "the column is called so")
     count = len({spell(value) for value in values})
-    return Guess(SINGLE, "they are whole numbers" if count > MANY_NUMBERS else "")
+    return Guess(SINGLE_LABEL.problem_type, "they are whole numbers" if count > MANY_NUMBERS else "")
 
 
 def name_classes(values: Sequence[Any], kind: ProblemType, places: Sequence[object], *, guessed: bool) -> Labels:
@@ -101,11 +103,9 @@ def name_classes(values: Sequence[Any], kind: ProblemType, places: Sequence[obje
     Raises:
         DataError: a label is missing, or some are words and some numbers.
     """
-    if kind == REGRESSION:
-        return Labels(kind, ())
     first_rows: dict[str, int] = {}
     for row, value in enumerate(values):
-        for item in split_set(value, places[row]) if kind == MULTI else [value]:
+        for item in task_of(kind).items(value, partial(split_set, where=places[row])):
             first_rows.setdefault(label_name(item, places[row]), row)
     if guessed:
         _check_one_kind(first_rows, places)
@@ -150,7 +150,4 @@ def check_shapes(values: Sequence[Any], places: Sequence[object]) -> None:
 
 def describe(space: Labels) -> str:
     """Return a label space in words for a line about it."""
-    if space.problem_type == REGRESSION:
-        return "numbers to predict (regression)"
-    kind = "single-label" if space.problem_type == SINGLE else "multi-label"
-    return f"{kind} classification, classes {quote_names(space.names, 6)}"
+    return f"{space.task.kind}, classes {quote_names(space.names, 6)}" if space.names else space.task.kind

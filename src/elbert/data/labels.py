@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from elbert.data.label_sets import read_list
@@ -25,22 +25,11 @@ from elbert.data.values import (
     split_set,
     whole,
 )
-from elbert.errors import DataError, UsageError, did_you_mean
+from elbert.errors import DataError, UsageError
 from elbert.tasks import Task, task_of
 
 if TYPE_CHECKING:
     from elbert.results import ProblemType
-
-SINGLE: ProblemType = "single_label_classification"
-MULTI: ProblemType = "multi_label_classification"
-REGRESSION: ProblemType = "regression"
-PROBLEM_TYPES = (SINGLE, MULTI, REGRESSION)
-
-# What to do about several labels where the model seems to want one: many a multi-label model never says so.
-_UNSAID = (
-    "but the model is single-label by its config; if its labels are independent, pass --problem-type "
-    "multi_label_classification, or set problem_type to that in its config.json"
-)
 
 Encoded = int | float | list[float]
 
@@ -58,11 +47,8 @@ class Labels:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Check that the names fit the problem."""
-        if self.problem_type not in PROBLEM_TYPES:
-            raise UsageError(
-                f"unknown problem_type {self.problem_type!r}{did_you_mean(self.problem_type, PROBLEM_TYPES)}"
-            )
+        """Check that there is such a problem, and that the names fit it."""
+        task_of(self.problem_type)
         if len(set(self.names)) != len(self.names):
             raise UsageError(f"label names {quote_names(self.names)} are not all different; rename one")
 
@@ -97,7 +83,7 @@ class Labels:
         if sorted(names) != list(range(len(names))):
             raise UsageError(f"id2label has ids {sorted(names)}; allowed: 0 to {len(names) - 1}, each once")
         ordered = tuple(names[position] for position in range(len(names)))
-        return cls(problem_type, ordered if task_of(problem_type).has_classes else ())
+        return cls(problem_type, task_of(problem_type).kept(ordered))
 
     def decode(self, label: int) -> str:
         """Return the name of class `label`.
@@ -126,15 +112,13 @@ class Labels:
         value = plain(value, where)
         if not self.task.has_classes:
             return read_number(value, where)
-        if self.task.exclusive:
-            return self._id(value, where)
-        ids = [self._id(item, where) for item in split_set(value, where)]
-        present = set(ids)
-        if len(present) != len(ids):
+        ids = [self._id(item, where) for item in self.task.items(value, partial(split_set, where=where))]
+        if len(set(ids)) != len(ids):
             raise DataError(
                 f"{where}: label set {shorten(value)} names a label twice; list the labels present, not zeros and ones"
             )
-        return [float(position in present) for position in range(len(self.names))]
+        encoded: Encoded = self.task.target(ids, len(self.names))
+        return encoded
 
     def read_as_ids(self, values: Sequence[Any]) -> list[int]:
         """Return which classes some values of a data set name by number although the classes have names of words.
@@ -144,7 +128,7 @@ class Labels:
         """
         if not self.names or not self._accepts_ids:
             return []
-        items = [item for value in values for item in ([value] if self.task.exclusive else split_set(value, ""))]
+        items = [item for value in values for item in self.task.items(value, partial(split_set, where=""))]
         return sorted({self._id(item, "") for item in items if is_number(item)})
 
     @cached_property
@@ -165,8 +149,8 @@ class Labels:
         return not any(is_number(name) for name in self.names)
 
     def _id(self, value: Any, where: object) -> int:
-        if self.task.exclusive and isinstance(value, (list, tuple)):
-            raise DataError(f"{where}: label {shorten(value)} is a list, {_UNSAID}")
+        if isinstance(value, (list, tuple)):
+            raise DataError(f"{where}: label {shorten(value)} is a list, {self.task.several}")
         name = label_name(value, where)
         known = self._ids.get(name, self._other_spellings.get(_other_spelling(name)))
         if known is not None:
@@ -183,8 +167,8 @@ class Labels:
     def _hint(self, name: str) -> str:
         """Return what may have been meant by a name that is none."""
         parts = read_list(name) or [part.strip() for part in name.split(SEPARATOR) if part.strip()]
-        if self.task.exclusive and parts and all(part in self._ids for part in parts):
-            return f"it is a set of known ones, {_UNSAID}; "
+        if parts and all(part in self._ids for part in parts):
+            return f"it is a set of known ones, {self.task.several}; "
         close = difflib.get_close_matches(name, self.names, n=1)
         return f"did you mean {close[0]!r}? " if close else ""
 

@@ -14,11 +14,12 @@ from elbert.data.columns import Columns, find_columns, find_texts, read_text
 from elbert.data.dataset import Text, TextDataset
 from elbert.data.infer import Guess, check_shapes, describe, guess_problem, name_classes
 from elbert.data.label_sets import read_lists, refuse_vectors
-from elbert.data.labels import MULTI, PROBLEM_TYPES, Labels
+from elbert.data.labels import Labels
 from elbert.data.readers import open_table
 from elbert.data.table import BrokenRows, Table, Where, quote_names
 from elbert.data.values import check_present, is_missing, is_null, plain
-from elbert.errors import DataError, DataWarning, UsageError, did_you_mean
+from elbert.errors import DataError, DataWarning, UsageError
+from elbert.tasks import MULTI_LABEL, task_of
 
 if TYPE_CHECKING:
     from elbert.results import ProblemType
@@ -88,7 +89,7 @@ def load_data(
         return TextDataset(rows.texts, None, None, table.name)
     declared = table.class_names.get(columns.label, ())
     given = labels.problem_type if labels is not None else problem_type
-    if not declared and given in (None, MULTI):
+    if not declared and given in (None, MULTI_LABEL.problem_type):
         rows = rows._replace(values=list(read_lists(rows.values, rows.places)))
     check_shapes(rows.values, rows.places)
     guess = Guess(given) if given else guess_problem(rows.values, columns.label, rows.places, declared=bool(declared))
@@ -179,8 +180,8 @@ def read_texts(
 
 
 def _check_problem(problem_type: str | None, labels: Labels | None) -> None:
-    if problem_type is not None and problem_type not in PROBLEM_TYPES:
-        raise UsageError(f"unknown problem_type {problem_type!r}{did_you_mean(problem_type, PROBLEM_TYPES)}")
+    if problem_type is not None:
+        task_of(problem_type)  # there is such a one
     if labels is not None and problem_type not in (None, labels.problem_type):
         raise UsageError(
             f"problem_type {problem_type!r} but the model's labels are for {labels.problem_type!r}; leave it"
@@ -216,11 +217,11 @@ def _read_rows(table: Table, columns: Columns, broken: BrokenRows) -> _Rows:
 def _settle_missing(rows: _Rows, kind: ProblemType, broken: BrokenRows) -> _Rows:
     """Give every row a label, or leave it out where that was asked for.
 
-    Among label sets that are written as text an absent cell is the empty set in every format, as CSV can't tell nothing
-    from no characters.
+    Among label sets that are written as text an absent cell is the empty set in every format.
     """
-    if kind == MULTI and not any(isinstance(value, list) for value in rows.values):
-        return rows._replace(values=["" if is_null(value) else value for value in rows.values])
+    empty, listed = task_of(kind).empty, any(isinstance(value, list) for value in rows.values)
+    if empty is not None and not listed:
+        return rows._replace(values=[empty if is_null(value) else value for value in rows.values])
     kept: list[int] = []
     for row, (value, place) in enumerate(zip(rows.values, rows.places, strict=True)):
         try:
@@ -228,7 +229,7 @@ def _settle_missing(rows: _Rows, kind: ProblemType, broken: BrokenRows) -> _Rows
             kept.append(row)
         except DataError as error:
             broken.meet(error)
-    if kind == MULTI:
+    if empty is not None:
         refuse_vectors(rows.values, rows.places)
     return rows if len(kept) == len(rows.texts) else rows.keep(kept)
 

@@ -72,11 +72,12 @@ def _repeats(dataset: TextDataset) -> dict[int, list[int]]:
 
 def _groups(dataset: TextDataset, repeats: Iterable[int]) -> list[list[int]]:
     """Return the texts (their first rows) of every class, or all as one group where there are no classes."""
-    if dataset.labels is None or dataset.label_space is None or not dataset.label_space.task.exclusive:
+    ids = None if dataset.label_space is None else dataset.label_space.task.of_one_class(dataset.labels)
+    if ids is None:
         return [list(repeats)]
     groups: dict[object, list[int]] = {}
     for row in repeats:
-        groups.setdefault(dataset.labels[row], []).append(row)
+        groups.setdefault(ids[row], []).append(row)
     return [groups[label] for label in sorted(groups, key=str)]
 
 

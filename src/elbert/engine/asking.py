@@ -11,9 +11,9 @@ from elbert.engine.deciding import Bools, Said, to_ask
 from elbert.engine.recorder import Recorder
 from elbert.engine.rows.blocks import Integers
 from elbert.engine.rows.packed import Rows
-from elbert.exits.scores import probabilities
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput
+from elbert.tasks import task_of
 
 
 class Exits:
@@ -47,7 +47,7 @@ class Exits:
         kind, said = self._weights.problem_type, logits.cpu().numpy()
         needed = any("pooled" in group.policy.needs for group in rows.memory.groups)
         read = pooled.cpu().numpy() if needed else None
-        return Said(asked, ExitOutput(probabilities(said, kind), said, read, kind))
+        return Said(asked, ExitOutput(task_of(kind).probabilities(said), said, read, kind))
 
     def _read(self, rows: Rows, asked: Integers, depth: Integers) -> Tensor:
         """Return [n, H], what the exits at `depth` read of the rows `asked`: the state of [CLS], or the mean."""

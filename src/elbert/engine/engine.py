@@ -24,10 +24,10 @@ from elbert.engine.scheduler import Scheduler
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.exits.full import Full
-from elbert.exits.scores import probabilities
 from elbert.modeling.files.exported import Graphs
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import LayerOutputs
+from elbert.tasks import task_of
 from elbert.words import WordModel
 
 # Texts looked at together to be ordered by length, as a multiple of the rows in flight.
@@ -162,7 +162,7 @@ class Engine:
             pass
         return LayerOutputs(
             logits=recorder.logits,
-            probs=torch.from_numpy(probabilities(recorder.logits.numpy(), self.weights.problem_type)),
+            probs=torch.from_numpy(task_of(self.weights.problem_type).probabilities(recorder.logits.numpy())),
             lengths=torch.tensor([len(text.ids) for text in sorted(texts, key=_index)], dtype=torch.int64),
             pooled=recorder.pooled,
             problem_type=self.weights.problem_type,
@@ -173,7 +173,7 @@ class Engine:
         """Return what layer 0 says, [N, C] as probabilities."""
         if self.words is None:
             return None
-        return torch.from_numpy(probabilities(self.words.logits(*bag(texts)), self.weights.problem_type))
+        return torch.from_numpy(task_of(self.weights.problem_type).probabilities(self.words.logits(*bag(texts))))
 
     def time_words(self, texts: list[Arrival], batch_size: int) -> float:
         """Return the seconds that layer 0 takes for these texts, so many at once; 0 where the model has none."""

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from elbert.engine.requests import Arrival
 from elbert.exits import ExitPolicy
-from elbert.exits.scores import confidence, probabilities
+from elbert.exits.words import by_words
 from elbert.results import ProblemType
+from elbert.tasks import task_of
 from elbert.words import WordModel
 
 Floats = NDArray[np.float32]
@@ -35,7 +36,7 @@ class LayerZero:
     def __init__(self, words: WordModel | None, policy: ExitPolicy, problem_type: ProblemType) -> None:
         self._words = words
         self._policy = policy
-        self._problem_type: ProblemType = problem_type
+        self._task = task_of(problem_type)
         self._fresh: list[Arrival] = []
         self._leaving: dict[int, Floats] = {}  # logits by index
 
@@ -63,7 +64,7 @@ class LayerZero:
             return texts
         logits = self._words.logits(*bag(texts))
         thresholds = np.array([self._threshold(text) for text in texts])
-        sure = confidence(probabilities(logits, self._problem_type), self._problem_type) > thresholds
+        sure = by_words(self._task.probabilities(logits), self._task, thresholds)
         for place in np.flatnonzero(sure).tolist():
             self._leaving[texts[place].index] = logits[place]
         return [text for text, leaves in zip(texts, sure.tolist(), strict=True) if not leaves]
@@ -75,7 +76,7 @@ class LayerZero:
     def answers(self) -> tuple[NDArray[np.int64], Floats, Floats]:
         """Return (index [n], logits [n, C], probs [n, C]) of the texts that leave; they stay until `clear`."""
         logits = np.stack(list(self._leaving.values()))
-        return np.array(list(self._leaving)), logits, probabilities(logits, self._problem_type)
+        return np.array(list(self._leaving)), logits, self._task.probabilities(logits)
 
     def clear(self) -> None:
         """Forget the texts that leave: they were told."""

@@ -5,6 +5,5 @@ from __future__ import annotations
 from elbert.exits.base import ExitPolicy, Found, State
 from elbert.exits.registry import get, make, names, register
 from elbert.exits.replay import replay
-from elbert.exits.scores import normalised_entropy
 
-__all__ = ["ExitPolicy", "Found", "State", "get", "make", "names", "normalised_entropy", "register", "replay"]
+__all__ = ["ExitPolicy", "Found", "State", "get", "make", "names", "register", "replay"]

@@ -2,7 +2,7 @@
 
 A policy reads what the exits say and decides which rows leave. It knows arrays only: no model, no tokenizer, no number
 of layers (the caller forces every row to leave at the last one). State lives outside, is indexed by row, and rows of
-one call may stand at different depths. A rule is written once, with the operations of `elbert.exits.ops`.
+one call may stand at different depths. A rule is written once, with the operations of `elbert.arrays`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any, ClassVar, TypeAlias
 
 from numpy.typing import ArrayLike
 
+from elbert.arrays import Array, namespace
 from elbert.errors import NotFiniteError, UsageError, did_you_mean
-from elbert.exits import parameters, scores
-from elbert.exits.ops import Array, namespace
+from elbert.exits import parameters
 from elbert.exits.parameters import count, number
 from elbert.results import ExitOutput, LayerOutputs
+from elbert.tasks import reading
 
 State: TypeAlias = dict[str, Array]
 
@@ -156,7 +157,7 @@ class ExitPolicy(ABC):
             layer: [rows], likewise.
             labels: class names; where there are none, classes go by their numbers.
         """
-        said = scores.describe_label(output.probs, output.problem_type, labels)
+        said = [reading(output).quoted(row, labels) for row in output.probs.tolist()]
         columns = {name: values.tolist() for name, values in found.items()}
         lines = []
         for row, (words, depth) in enumerate(zip(said, layer.tolist(), strict=True)):

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from elbert.exits import scores
+from elbert.arrays import Array, copy, namespace
 from elbert.exits.base import ExitPolicy, Found, State
-from elbert.exits.ops import Array, copy, namespace
 from elbert.exits.parameters import number
 from elbert.exits.state import unseen
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Beem(ExitPolicy):
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Add up confidence."""
         del layer
-        probs, kind = output.probs, output.problem_type
-        same = scores.same_label(state["last"], probs, kind, 0.0)
-        sure = scores.confidence(probs, kind)
+        probs, task = output.probs, reading(output)
+        same = task.same(state["last"], probs, 0.0)
+        sure = task.confidence(probs)
         total = namespace(probs).where(same, state["total"] + sure, sure)
         return {"fired": total >= self.threshold, "summed_confidence": total}, {"last": copy(probs), "total": total}
 

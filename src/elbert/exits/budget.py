@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from elbert.arrays import Array, constants
 from elbert.exits.base import ExitPolicy, Found, State
 from elbert.exits.learned import Learned
-from elbert.exits.ops import Array, constants
 from elbert.exits.parameters import number
-from elbert.exits.scores import confidence
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 # Budgets that thresholds are fitted for, per layer; between two of them thresholds are interpolated.
 _STEPS = 4
@@ -49,14 +49,14 @@ class Budget(Learned):
     def learn(self, said: ExitOutput, targets: NDArray[Any]) -> Mapping[str, ArrayLike]:
         """Return thresholds [1 + 4 (M − 1), M − 1] for budgets of 1 to M layers in quarters."""
         del targets
-        sure = confidence(said.probs, said.problem_type)
+        sure = reading(said).confidence(said.probs)
         depth = sure.shape[1]
         sure = np.where(np.isfinite(sure), sure, 0.0)
         return {"thresholds": [_thresholds(sure, 1 + step / _STEPS) for step in range(_STEPS * (depth - 1) + 1)]}
 
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compare the confidence with the layer's threshold."""
-        sure = confidence(output.probs, output.problem_type)
+        sure = reading(output).confidence(output.probs)
         wanted = constants(self._at_budget(), sure)[(layer - 1).clip(max=self.weights["thresholds"].shape[1])]
         return {"fired": sure > wanted, "confidence": sure, "threshold": wanted}, state
 

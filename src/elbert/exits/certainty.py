@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.exits import ops, scores
+from elbert.arrays import Array, products, sigmoid
 from elbert.exits.base import ExitPolicy, Found, State
 from elbert.exits.fitting import fit_unit, wrongness
+from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
-from elbert.exits.ops import Array
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
 
@@ -53,11 +53,11 @@ class Certainty(Learned):
         """Compare the estimate with the threshold."""
         del layer
         weight, bias = (self.weights.like(name, output.pooled) for name in ("weight", "bias"))
-        error = ops.sigmoid(ops.products(output.pooled, weight[None])[:, 0] + bias)
+        error = sigmoid(products(output.pooled, weight[None])[:, 0] + bias)
         return {"fired": error < self.threshold, "estimated_error": error}, state
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Thresholds from 1 down to 0.001."""
         del num_layers, num_labels
-        return [cls(threshold) for threshold in scores.ENTROPY_GRID]
+        return [cls(threshold) for threshold in ENTROPY_GRID]

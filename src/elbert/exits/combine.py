@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from elbert.arrays import Array
 from elbert.errors import UsageError
 from elbert.exits.base import ExitPolicy, Found, State
 from elbert.exits.entropy import Entropy
-from elbert.exits.ops import Array
+from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.parameters import SPEC, Spec
 from elbert.exits.patience import Patience
-from elbert.exits.scores import ENTROPY_GRID
 from elbert.results import ExitOutput
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from elbert.exits import ops, scores
+from elbert.arrays import Array, namespace, nowhere
 from elbert.exits.base import ExitPolicy, Found, State, describe
-from elbert.exits.ops import Array, namespace
+from elbert.exits.grids import ENTROPY_GRID, TOLERANCE_GRID
 from elbert.exits.parameters import choice, count, fitting, number
 from elbert.exits.state import unseen
-from elbert.exits.window import CRITERIA
 from elbert.results import ExitOutput
+from elbert.tasks import Task, reading
+
+# Given the task, window [rows, N, C] and the tolerance: is a text steady, [rows] bool?
+CRITERIA: dict[str, Callable[[Task, Array, float], Array]] = {
+    "monotone": lambda task, window, _: task.monotone(window),
+    "range": lambda task, window, tolerance: task.within_range(window, tolerance),
+    "agreement": lambda task, window, tolerance: task.agreement(window, tolerance),
+}
 
 
 @dataclass(frozen=True)
@@ -54,15 +61,15 @@ class Elbert(ExitPolicy):
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Apply both stages."""
         probs = output.probs
-        kind = scores.reading(probs, output.problem_type)
-        entropy = scores.normalised_entropy(probs, kind)
+        task = reading(output)
+        entropy = task.normalised_entropy(probs)
         sure = entropy < self.threshold
         if self.window is None:
             return {"fired": sure, "sure": sure, "normalised_entropy": entropy}, state
         # A window that is not yet full holds outputs unseen, and those hold no criterion.
         window = namespace(probs).concatenate((state["window"][:, 1:], probs[:, None]), axis=1)
         full = layer >= self.window
-        steady = full if ops.nowhere(full) else CRITERIA[self.criterion](window, kind, self.tolerance)
+        steady = full if nowhere(full) else CRITERIA[self.criterion](task, window, self.tolerance)
         found = {"fired": sure | steady, "sure": sure, "normalised_entropy": entropy}
         return found | {"steady": steady, "full": full}, {"window": window}
 
@@ -84,5 +91,5 @@ class Elbert(ExitPolicy):
         """Thresholds from 1 down, each with the windows that fit and without one; tolerances for regression."""
         windows = fitting((3, 4, 6, 8), num_layers)
         if num_labels == 1:
-            return [cls(0.0, window, "range", step) for window in windows for step in scores.TOLERANCE_GRID]
-        return [cls(threshold, window) for threshold in scores.ENTROPY_GRID for window in (*windows, None)]
+            return [cls(0.0, window, "range", step) for window in windows for step in TOLERANCE_GRID]
+        return [cls(threshold, window) for threshold in ENTROPY_GRID for window in (*windows, None)]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from elbert.exits import ops
+from elbert.arrays import Array
 from elbert.exits.base import ExitPolicy, Found, State
-from elbert.exits.ops import Array, namespace
 from elbert.exits.parameters import number
-from elbert.exits.scores import reading
-from elbert.results import ExitOutput, ProblemType
+from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 _GRID = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 10.0, 13.0, 17.0)
 
@@ -41,7 +39,7 @@ class Energy(ExitPolicy):
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compare the energy with the threshold."""
         del layer
-        energy = _energy(output.logits, output.problem_type)
+        energy = reading(output).energy(output.logits)
         return {"fired": energy >= self.threshold, "energy": energy}, state
 
     @classmethod
@@ -49,15 +47,3 @@ class Energy(ExitPolicy):
         """Thresholds from 0 up to 17, which no logit of a usual model reaches."""
         del num_layers, num_labels
         return [cls(threshold) for threshold in _GRID]
-
-
-def _energy(logits: Array, problem_type: ProblemType) -> Array:
-    """Return log Σ exp z, [rows]; minus infinite for regression."""
-    xp, kind = namespace(logits), reading(logits, problem_type)
-    if kind == "regression":
-        return xp.full_like(logits[..., 0], -math.inf)
-    if kind == "multi_label_classification":
-        size = abs(logits) / 2
-        return ops.amin(size + xp.log1p(xp.exp(-2 * size)), -1)
-    most = ops.amax(logits, -1)
-    return most + xp.log(xp.exp(logits - most[:, None]).sum(-1))

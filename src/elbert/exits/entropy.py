@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from elbert.arrays import Array
 from elbert.errors import UsageError
-from elbert.exits import scores
 from elbert.exits.base import ExitPolicy, Found, State
-from elbert.exits.ops import Array
+from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.parameters import number, switch
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ class Entropy(ExitPolicy):
         """Compare the entropy with the threshold."""
         del layer
         if self.normalized:
-            name, score = "normalised_entropy", scores.normalised_entropy(output.probs, output.problem_type)
+            name, score = "normalised_entropy", reading(output).normalised_entropy(output.probs)
         else:
-            name, score = "entropy_in_nats", scores.entropy(output.probs, output.problem_type)
+            name, score = "entropy_in_nats", reading(output).entropy(output.probs)
         return {"fired": score < self.threshold, name: score}, state
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Normalised thresholds from 1 down to 0.001."""
         del num_layers, num_labels
-        return [cls(threshold) for threshold in scores.ENTROPY_GRID]
+        return [cls(threshold) for threshold in ENTROPY_GRID]

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from elbert.exits import scores
+from elbert.arrays import Array, copy, namespace
 from elbert.exits.base import ExitPolicy, Found, State, describe
-from elbert.exits.ops import Array, copy, namespace
+from elbert.exits.grids import ENTROPY_GRID, TOLERANCE_GRID
 from elbert.exits.parameters import count, fitting, number
 from elbert.exits.state import no_streak, unseen
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class Epee(ExitPolicy):
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Apply both rules."""
         del layer
-        probs, kind = output.probs, output.problem_type
-        same = scores.same_label(state["last"], probs, kind, self.tolerance)
+        probs, task = output.probs, reading(output)
+        same = task.same(state["last"], probs, self.tolerance)
         streak = namespace(probs).where(same, state["streak"] + 1, 0)
-        entropy = scores.normalised_entropy(probs, kind)
+        entropy = task.normalised_entropy(probs)
         fired = (entropy < self.threshold) | (streak >= self.patience)
         found = {"fired": fired, "normalised_entropy": entropy, "streak": streak}
         return found, {"last": copy(probs), "streak": streak}
@@ -67,5 +68,5 @@ class Epee(ExitPolicy):
         """Thresholds from 1 down, each with patience 3 and 6 where it fits; for regression tolerances instead."""
         patiences = fitting((3, 6), num_layers - 1)
         if num_labels == 1:
-            return [cls(0.0, patience, step) for patience in patiences for step in scores.TOLERANCE_GRID]
-        return [cls(threshold, patience) for threshold in scores.ENTROPY_GRID for patience in patiences]
+            return [cls(0.0, patience, step) for patience in patiences for step in TOLERANCE_GRID]
+        return [cls(threshold, patience) for threshold in ENTROPY_GRID for patience in patiences]

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from elbert.exits import scores
+from elbert.arrays import Array, copy, namespace
 from elbert.exits.base import ExitPolicy, Found, State
-from elbert.exits.ops import Array, copy, namespace
+from elbert.exits.grids import TOLERANCE_GRID
 from elbert.exits.parameters import count, fitting, number
 from elbert.exits.state import no_streak, unseen
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class FPabee(ExitPolicy):
         """Count steps that moved nothing."""
         del layer
         probs = output.probs
-        moved = scores.divergence(state["last"], probs, output.problem_type)
+        moved = reading(output).distance(state["last"], probs)
         streak = namespace(probs).where(moved < self.threshold, state["streak"] + 1, 0)
         found = {"fired": streak >= self.patience, "streak": streak}
         return found, {"last": copy(probs), "streak": streak}
@@ -59,6 +60,6 @@ class FPabee(ExitPolicy):
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Thresholds from loose to tight, each with patience 1, 2, 3 and 4 where it fits."""
-        thresholds = scores.TOLERANCE_GRID if num_labels == 1 else (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
+        thresholds = TOLERANCE_GRID if num_labels == 1 else (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
         patiences = fitting((1, 2, 3, 4), num_layers - 1)
         return [cls(threshold, patience) for threshold in thresholds for patience in patiences]

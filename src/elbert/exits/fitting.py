@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.errors import MissingExtraError
-from elbert.exits.scores import reading
-from elbert.results import LABEL_CUT, ExitOutput
+from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 Floats = NDArray[np.floating[Any]]
 
@@ -29,14 +29,7 @@ def wrongness(said: ExitOutput, targets: NDArray[Any]) -> NDArray[np.float32]:
         said: a recording, arrays [N, M, …].
         targets: [N] or [N, C].
     """
-    kind = reading(said.probs, said.problem_type)
-    if kind == "single_label_classification":
-        wrong = said.probs.argmax(-1) != targets[:, None]
-    elif kind == "multi_label_classification":
-        wrong = ((said.probs >= LABEL_CUT) != (targets[:, None] >= LABEL_CUT)).any(-1)
-    else:
-        wrong = abs(np.tanh(said.probs - targets.reshape(len(targets), 1, -1))).max(-1)
-    return np.asarray(wrong, np.float32)
+    return np.asarray(reading(said).wrongness(said.probs, targets), np.float32)
 
 
 def squared_error(u: Floats, t: Floats) -> tuple[float, Floats]:

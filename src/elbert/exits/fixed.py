@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from elbert.arrays import Array
 from elbert.exits.base import ExitPolicy, Found, State
-from elbert.exits.ops import Array
 from elbert.exits.parameters import count
 from elbert.results import ExitOutput
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from elbert.arrays import Array, like
 from elbert.errors import UsageError
 from elbert.exits.base import ExitPolicy, State
-from elbert.exits.ops import Array, like
 from elbert.exits.replay import recorded
 from elbert.results import ExitOutput, LayerOutputs
 

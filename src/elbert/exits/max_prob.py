@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from elbert.exits import scores
+from elbert.arrays import Array, constants
 from elbert.exits.base import ExitPolicy, Found, State
-from elbert.exits.ops import Array, constants
+from elbert.exits.grids import CONFIDENCE_GRID
 from elbert.exits.parameters import number, per_layer
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class MaxProb(ExitPolicy):
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Thresholds from just above chance up to 0.9999."""
         del num_layers
-        return [cls(threshold) for threshold in scores.CONFIDENCE_GRID if threshold > 1 / max(num_labels, 2)]
+        return [cls(threshold) for threshold in CONFIDENCE_GRID if threshold > 1 / max(num_labels, 2)]
 
     def _score(self, output: ExitOutput, layer: Array) -> Array:
-        kind = output.problem_type
-        if self.temperature is None or scores.reading(output.probs, kind) == "regression":
-            return scores.confidence(output.probs, kind)
+        task = reading(output)
+        if self.temperature is None:
+            return task.confidence(output.probs)
         scale = constants(self.temperature, layer)[(layer - 1).clip(max=len(self.temperature) - 1)]
-        return scores.confidence(scores.probabilities(output.logits / scale[:, None], kind), kind)
+        return task.confidence(task.probabilities(output.logits / scale[:, None]))

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from elbert.arrays import Array, copy, namespace
 from elbert.exits.base import ExitPolicy, Found, State
-from elbert.exits.ops import Array, copy, namespace
+from elbert.exits.grids import TOLERANCE_GRID
 from elbert.exits.parameters import count, fitting, number
-from elbert.exits.scores import TOLERANCE_GRID, same_label
 from elbert.exits.state import no_streak, unseen
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Patience(ExitPolicy):
         """Count equal predictions."""
         del layer
         probs = output.probs
-        same = same_label(state["last"], probs, output.problem_type, self.tolerance)
+        same = reading(output).same(state["last"], probs, self.tolerance)
         streak = namespace(probs).where(same, state["streak"] + 1, 0)
         found = {"fired": streak >= self.patience, "streak": streak}
         return found, {"last": copy(probs), "streak": streak}

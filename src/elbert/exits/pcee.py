@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from elbert.exits import scores
+from elbert.arrays import Array, namespace
 from elbert.exits.base import ExitPolicy, Found, State, describe
-from elbert.exits.ops import Array, namespace
+from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.parameters import count, fitting, number
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Pcee(ExitPolicy):
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Count confident layers."""
         del layer
-        entropy = scores.normalised_entropy(output.probs, output.problem_type)
+        entropy = reading(output).normalised_entropy(output.probs)
         streak = namespace(entropy).where(entropy < self.threshold, state["streak"] + 1, 0)
         found = {"fired": streak >= self.patience, "normalised_entropy": entropy, "streak": streak}
         return found, {"streak": streak}
@@ -65,4 +66,4 @@ class Pcee(ExitPolicy):
         """Thresholds from 1 down, each with patience 2, 3 and 4 where it fits."""
         del num_labels
         patiences = fitting((2, 3, 4), num_layers)
-        return [cls(threshold, patience) for threshold in scores.ENTROPY_GRID for patience in patiences]
+        return [cls(threshold, patience) for threshold in ENTROPY_GRID for patience in patiences]

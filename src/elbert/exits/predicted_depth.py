@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.exits import scores
+from elbert.arrays import Array, constants, namespace
 from elbert.exits.base import ExitPolicy, Found, State, describe
+from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
-from elbert.exits.ops import Array, constants, namespace
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 _ROWS = 100
 _MIDDLES = tuple((row + 0.5) / _ROWS for row in range(_ROWS - 1))
@@ -53,7 +54,7 @@ class PredictedDepth(Learned):
     def learn(self, said: ExitOutput, targets: NDArray[Any]) -> Mapping[str, ArrayLike]:
         """Return the table [100, M − 1]: for H_1 = 0.00 … 0.99 the mean entropies of layers 2 … M of texts like it."""
         del targets
-        entropies = scores.normalised_entropy(said.probs, said.problem_type).clip(max=1).astype(np.float64)
+        entropies = reading(said).normalised_entropy(said.probs).clip(max=1).astype(np.float64)
         distance = (np.arange(_ROWS)[:, None] / _ROWS - entropies[None, :, 0]) / _WIDTH
         power = -(distance**2) / 2
         weight = np.exp(power - power.max(1, keepdims=True))
@@ -66,7 +67,7 @@ class PredictedDepth(Learned):
 
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compare the entropy with the threshold and the layer with the predicted one."""
-        entropy = scores.normalised_entropy(output.probs, output.problem_type)
+        entropy = reading(output).normalised_entropy(output.probs)
         xp = namespace(entropy)
         nearest = (entropy[:, None] > constants(_MIDDLES, entropy)).sum(-1)
         unsure = xp.where(self.weights.like("table", entropy)[nearest] < self.threshold, 0, 1)
@@ -85,4 +86,4 @@ class PredictedDepth(Learned):
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Thresholds from 1 down to 0.001."""
         del num_layers, num_labels
-        return [cls(threshold) for threshold in scores.ENTROPY_GRID]
+        return [cls(threshold) for threshold in ENTROPY_GRID]

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.exits import ops, scores
+from elbert.arrays import LEAST, Array, amin, constants, distances, namespace
 from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
-from elbert.exits.ops import Array, namespace
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
+from elbert.tasks import reading
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,8 @@ class Prototype(Learned):
     def learn(self, said: ExitOutput, targets: NDArray[Any]) -> Mapping[str, ArrayLike]:
         """Return the means of every class at every exit, [M, C, H]."""
         pooled: Array = said.pooled
-        classes = said.probs.shape[-1]
-        single = scores.reading(said.probs, said.problem_type) == "single_label_classification"
-        members = (targets[:, None] == np.arange(classes)) if single else np.ones((len(targets), classes), bool)
+        ids, classes = reading(said).of_one_class(targets), np.arange(said.probs.shape[-1])
+        members = np.ones((len(targets), len(classes)), bool) if ids is None else ids[:, None] == classes
         members = np.where(members.any(0), members, True)
         sums = np.einsum("nc,nmh->mch", members.astype(np.float64), pooled)
         return {"prototypes": sums / members.sum(0)[:, None]}
@@ -58,16 +58,16 @@ class Prototype(Learned):
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compare the mean of entropy and distance ratio with the threshold."""
         prototypes = self.weights.like("prototypes", output.pooled)
-        distances = ops.distances(output.pooled, prototypes, (layer - 1).clip(max=len(prototypes) - 1))
-        xp, kind = namespace(distances), scores.reading(output.probs, output.problem_type)
-        if kind != "single_label_classification":
-            never = xp.full_like(distances[:, 0], math.inf)
+        far = distances(output.pooled, prototypes, (layer - 1).clip(max=len(prototypes) - 1))
+        xp, task = namespace(far), reading(output)
+        if not task.exclusive:
+            never = xp.full_like(far[:, 0], math.inf)
             return {"fired": never < self.threshold, "uncertainty": never}, state
-        numbers = ops.constants(tuple(range(distances.shape[-1])), distances)
-        others = xp.where(numbers == distances.argmin(-1)[:, None], math.inf, distances)
-        ratio = ops.amin(distances, -1) / (2 * ops.amin(others, -1)).clip(min=ops.LEAST)
-        entropy = scores.normalised_entropy(output.probs, kind)
-        weighed = (self.balance * entropy + ratio).clip(min=ops.LEAST)
+        numbers = constants(tuple(range(far.shape[-1])), far)
+        others = xp.where(numbers == far.argmin(-1)[:, None], math.inf, far)
+        ratio = amin(far, -1) / (2 * amin(others, -1)).clip(min=LEAST)
+        entropy = task.normalised_entropy(output.probs)
+        weighed = (self.balance * entropy + ratio).clip(min=LEAST)
         uncertainty = (self.balance + 1) * ratio * entropy / weighed
         return {"fired": uncertainty < self.threshold, "uncertainty": uncertainty}, state
 
@@ -75,4 +75,4 @@ class Prototype(Learned):
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Thresholds from 1 down to 0.001."""
         del num_layers, num_labels
-        return [cls(threshold) for threshold in scores.ENTROPY_GRID]
+        return [cls(threshold) for threshold in ENTROPY_GRID]

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from elbert.arrays import Array, like, to_numpy
 from elbert.errors import NotFiniteError, UsageError
 from elbert.exits.base import ExitPolicy
-from elbert.exits.ops import Array, like, to_numpy
-from elbert.exits.scores import confidence
 from elbert.exits.state import select
+from elbert.exits.words import by_words
 from elbert.results import ExitOutput, LayerOutputs, ProblemType
+from elbert.tasks import reading, task_of
 
 
 def replay(policy: ExitPolicy, outputs: LayerOutputs | Array, problem_type: ProblemType | None = None) -> Array:
@@ -51,7 +52,7 @@ def _said_by_words(policy: ExitPolicy, outputs: LayerOutputs | Array, exit_layer
     """Return which texts leave at layer 0, [N] bool, and write that down."""
     said = np.zeros(len(exit_layer), bool)
     if policy.words is not None and isinstance(outputs, LayerOutputs) and outputs.words is not None:
-        said = confidence(to_numpy(outputs.words), outputs.problem_type) > policy.words
+        said = by_words(to_numpy(outputs.words), reading(outputs), policy.words)
         exit_layer[said] = 0
     return said
 
@@ -83,16 +84,7 @@ def recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None, po
         pooled = to_numpy(outputs.pooled) if "pooled" in policy.needs else None
         return ExitOutput(probs, to_numpy(outputs.logits), pooled, problem_type or outputs.problem_type)
     kind = problem_type or "single_label_classification"
-    return ExitOutput(probs, _logits(probs, kind), None, kind)
-
-
-def _logits(probs: Array, problem_type: ProblemType) -> Array:
-    """Return logits that give these probabilities back."""
-    if problem_type == "regression":
-        return probs
-    with np.errstate(divide="ignore", invalid="ignore"):  # those of 0 and 1 are infinite
-        logits = np.log(probs)
-        return logits - np.log1p(-probs) if problem_type == "multi_label_classification" else logits
+    return ExitOutput(probs, task_of(kind).logits(probs), None, kind)
 
 
 def _at(said: ExitOutput, depth: int, rows: Array) -> ExitOutput:

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from elbert.arrays import LEAST, Array, copy, namespace
 from elbert.exits.base import ExitPolicy, Found, State, describe
-from elbert.exits.ops import LEAST, Array, copy, namespace
 from elbert.exits.parameters import count, fitting, number
 from elbert.results import ExitOutput
 

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
+from elbert.arrays import Array
 from elbert.exits.base import State
-from elbert.exits.ops import Array
 
 
 def select(state: State, rows: Array) -> State:

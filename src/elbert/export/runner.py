@@ -106,6 +106,7 @@ class Model:
             self.mean: bool = content["heads"] == "mean"  # exits before the last read the mean over the tokens
             embed, layers = export["embed"], list(zip(export["steps"], export["heads"], strict=True))
         self.rules = _rules(folder / RULES)
+        self.task = self.rules.task_of(self.problem)
         try:
             self.policy = self.rules.ExitPolicy.from_dict(chosen)
         except Exception as problem:  # noqa: BLE001 - whatever stands in the file
@@ -148,14 +149,14 @@ class Model:
             logits = head({"cls": read})[0]
             if not np.isfinite(logits).all():
                 sys.exit(f"run.py: the model's output at layer {depth} is NaN or infinite; export it again")
-            probs = self.rules.scores.probabilities(logits, self.problem)
+            probs = self.task.probabilities(logits)
             state = self.policy.start(len(rows), logits.shape[1]) if state is None else state
             said = self.rules.ExitOutput(probs, logits, None, self.problem)
             leave, state = self.policy.update(state, said, np.full(len(rows), depth))
             leave = leave | (depth == len(self.layers))
             for row in np.flatnonzero(leave):
                 cut = bool(encodings[rows[row]].overflowing)
-                answers[int(rows[row])] = self._answer(probs[row], logits[row], depth, cut)
+                answers[int(rows[row])] = self._answer(probs[row], depth, cut)
             if leave.all():
                 break
             stay = ~leave
@@ -174,18 +175,10 @@ class Model:
             feeds["token_types"] = np.concatenate(types)
         return self.embed(feeds)[0]
 
-    def _answer(self, probs: Array, logits: Array, depth: int, truncated: bool) -> dict[str, Any]:
-        label: Any
-        score: Any
-        if self.problem == "single_label_classification":
-            label, score = self.labels[int(probs.argmax())], float(probs.max())
-        elif self.problem == "multi_label_classification":
-            chosen = np.flatnonzero(probs >= self.rules.LABEL_CUT)
-            label, score = [self.labels[index] for index in chosen], probs[chosen].tolist()
-        else:
-            label, score = (float(logits[0]) if len(logits) == 1 else logits.tolist()), None
-        layers = len(self.layers)
-        return {"label": label, "score": score, "exit_layer": depth, "layers": layers, "truncated": truncated}
+    def _answer(self, probs: Array, depth: int, truncated: bool) -> dict[str, Any]:
+        [(label, score)] = self.task.answers(probs[None], self.labels)
+        answer: dict[str, Any] = self.rules.Prediction(label, score, depth, len(self.layers), truncated).to_dict()
+        return answer
 
 
 def _padding(lengths: Array) -> dict[str, Array]:
@@ -202,13 +195,13 @@ def _rules(folder: Path) -> SimpleNamespace:
     if (folder / "elbert").is_dir():  # not so where elbert reads this file as a module of its own
         sys.path.insert(0, str(folder))
     with _readable(folder):
-        exits, results = import_module("elbert.exits"), import_module("elbert.results")
-        scores, state = import_module("elbert.exits.scores"), import_module("elbert.exits.state")
+        exits, state = import_module("elbert.exits"), import_module("elbert.exits.state")
+        results, tasks = import_module("elbert.results"), import_module("elbert.tasks")
     return SimpleNamespace(
         ExitPolicy=exits.ExitPolicy,
         ExitOutput=results.ExitOutput,
-        LABEL_CUT=results.LABEL_CUT,
-        scores=scores,
+        Prediction=results.Prediction,
+        task_of=tasks.task_of,
         select=state.select,
     )
 

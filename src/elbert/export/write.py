@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 RUNNER = "run.py"
 
-# What the exit policies import beside their own folder.
-_RULES = ("__init__.py", "errors.py", "results.py")
+# The exit policies and what they import.
+_RULES = ("__init__.py", "arrays.py", "errors.py", "results.py", "tasks/*.py", "exits/*.py")
 
 _CARD = """# {name}, exported for {backend}
 
@@ -156,9 +156,10 @@ def _check(classifier: Classifier, format: str, dtype: str) -> Format:
 def _write_rules(folder: Path) -> None:
     """Copy the modules that decide who leaves; they need numpy alone."""
     package = Path(exits.__file__).parents[1]
-    (folder / package.name / "exits").mkdir(parents=True)
-    for path in [*(package / name for name in _RULES), *(package / "exits").glob("*.py")]:
-        shutil.copyfile(path, folder / path.relative_to(package.parent))
+    for path in chain.from_iterable(package.glob(name) for name in _RULES):
+        copy = folder / path.relative_to(package.parent)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
 
 
 def _content(classifier: Classifier) -> tuple[str, dict[str, Any]]:

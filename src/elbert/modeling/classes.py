@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
-from elbert.errors import UsageError, did_you_mean
+from elbert.errors import UsageError
 from elbert.results import ProblemType
 from elbert.tasks import SINGLE_LABEL, default_task, task_of
 
@@ -47,34 +47,13 @@ def make_classes(num_labels: int | None, labels: Sequence[str] | None, problem_t
     """
     if num_labels is None and labels is None and problem_type is None:
         return None
-    if problem_type is not None and problem_type not in get_args(ProblemType):
-        raise UsageError(f"unknown problem_type {problem_type!r}{did_you_mean(problem_type, get_args(ProblemType))}")
+    if isinstance(labels, str):
+        raise UsageError(f"labels must be a list of class names, not the string {labels!r}")
     if problem_type is not None:
         task = task_of(problem_type)
     else:
         task = SINGLE_LABEL if labels else default_task(num_labels or 0)
-    if not task.has_classes:
-        if num_labels not in (None, 1) or len(labels or ()) > 1:
-            raise UsageError(f"regression has one output, not {num_labels or len(labels or ())}")
-        return Classes(tuple(labels or ("score",)), task.problem_type)
-    names = _class_names(num_labels, labels)
-    if task.exclusive and len(names) < 2:
-        raise UsageError(f"a classifier needs two classes or more, not {len(names)}: {', '.join(names)}")
-    return Classes(names, task.problem_type)
-
-
-def _class_names(num_labels: int | None, labels: Sequence[str] | None) -> tuple[str, ...]:
-    if isinstance(labels, str):
-        raise UsageError(f"labels must be a list of class names, not the string {labels!r}")
-    names = tuple(labels) if labels is not None else tuple(f"LABEL_{index}" for index in range(num_labels or 0))
-    if not names:
-        raise UsageError("a fresh head needs its classes: pass labels (their names) or num_labels (their count)")
-    if num_labels is not None and num_labels != len(names):
-        raise UsageError(f"num_labels is {num_labels} but {len(names)} labels are named: pass only one of them")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UsageError(f"class names must differ, but {repeated[0]!r} is there twice")
-    return names
+    return Classes(task.outputs(num_labels, labels), task.problem_type)
 
 
 def as_the_data_spells(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...] | None:

@@ -29,8 +29,7 @@ class Group:
 
 def worth_reading(run: Run) -> list[Group]:
     """Return groups of texts, at most `MOST` texts in all and none twice; groups without a text are left out."""
-    sure = -run.normalised_entropy if run.confidence is None else run.confidence
-    verdicts = run.verdicts
+    sure, verdicts = run.confidence, run.verdicts
     late = (run.exit_layer == run.exit_layer.max()) & (run.exit_layer > run.exit_layer.min())
     everyone = torch.ones_like(late)
     wanted: list[tuple[str, str, Tensor | None, Tensor, int]] = [
@@ -98,4 +97,4 @@ def _distance(run: Run) -> Tensor:
 
 def _moved(run: Run) -> Tensor | None:
     """Return where a regression's value moves after the exit; None for classes."""
-    return _distance(run) > 0 if not run.task.has_classes else None
+    return None if run.names else _distance(run) > 0

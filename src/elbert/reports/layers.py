@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -186,13 +187,18 @@ def rows(trace: Trace, gold: str | None) -> list[dict[str, Any]]:
                 "kind": kind(trace, layer),
                 "answer": words,
                 "right": None if gold is None or not trace.labels else words == gold,
-                "probability": None if sure is None else float(sure[layer - 1]),
+                "probability": finite(float(sure[layer - 1])),
                 "normalised_entropy": float(trace.normalised_entropy[layer - 1]),
                 "window": _WINDOW[trace.steady[layer - 1]] if windowed else None,
                 "why": why(trace, layer),
             }
         )
     return listed
+
+
+def finite(value: float) -> float | None:
+    """Return a measure, or None where the task has none."""
+    return value if math.isfinite(value) else None
 
 
 def kind(trace: Trace, layer: int) -> str:

@@ -5,6 +5,7 @@ Runs no model and draws nothing. N texts, M exits, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from elbert.exits import ExitPolicy, replay
-from elbert.exits.scores import normalised_entropy
 from elbert.results import LayerOutputs, ProblemType
 from elbert.tasks import Task, task_of
 
@@ -96,34 +96,25 @@ class Run:
         return self.outputs.at(self.exit_layer)
 
     @cached_property
-    def confidence(self) -> Tensor | None:
-        """[N] probability of the answer given; None for regression."""
-        return self.task.confidence(self.exit_probs)
-
-    @cached_property
-    def normalised_entropy(self) -> Tensor:
-        """[N] normalised entropy at the exit."""
-        entropies: Tensor = normalised_entropy(self.exit_probs, self.problem_type)
-        return entropies
+    def confidence(self) -> Tensor:
+        """[N] probability of the answer given; minus infinite for regression."""
+        sure: Tensor = self.task.confidence(self.exit_probs)
+        return sure
 
     @cached_property
     def changed(self) -> Tensor:
         """[N] whether the exit's answer is another one than the last layer's; never for regression."""
-        if not self.task.has_classes:
-            return torch.zeros(len(self.texts), dtype=torch.bool)
-        here, last = (self._answers(probs) for probs in (self.exit_probs, self.outputs.probs[:, -1]))
-        return (here != last).any(-1)
+        equal: Tensor = self.task.same(self.exit_probs, self.outputs.probs[:, -1], math.inf)
+        return ~equal
 
     @cached_property
     def verdicts(self) -> Verdicts | None:
         """Who is right where, for multi-label with every label; None for regression, or without right answers."""
-        if self.gold is None or not self.task.has_classes:
+        if self.gold is None:
             return None
-        gold = torch.tensor(self.gold).view(len(self.texts), 1, -1)
-        said = torch.stack([self._answers(self.outputs.probs[:, layer]) for layer in range(self.layers)], 1)
-        right = (said == gold).all(-1)
-        here = (self._answers(self.exit_probs) == gold[:, 0]).all(-1)
-        return Verdicts(here, right[:, -1])
+        gold = torch.tensor(self.gold)
+        here, last = (self.task.right(probs, gold) for probs in (self.exit_probs, self.outputs.probs[:, -1]))
+        return None if here is None or last is None else Verdicts(here, last)
 
     @cached_property
     def histogram(self) -> list[int]:
@@ -149,11 +140,6 @@ class Run:
             "right": {name: None if verdicts is None else int(getattr(verdicts, name).sum()) for name in counted},
             "policy": self.policy.to_dict(),
         }
-
-    def _answers(self, probs: Tensor) -> Tensor:
-        """Return what one exit says, [N, 1] class or [N, C] decisions."""
-        said: Tensor = self.task.decisions(probs).view(len(probs), -1)
-        return said
 
 
 def run_of(dataset: TextDataset, names: tuple[str, ...], outputs: LayerOutputs, policy: ExitPolicy) -> Run:

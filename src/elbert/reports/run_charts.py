@@ -73,7 +73,7 @@ def by_length(run: Run) -> Markup | None:
 def by_confidence(run: Run) -> Markup | None:
     """Return, for each exit layer, the mean confidence of its texts and the share of them that is right."""
     confidence, verdicts = run.confidence, run.verdicts
-    if confidence is None:
+    if not bool(confidence.isfinite().all()):
         return None
 
     def draw(axes: Any) -> None:

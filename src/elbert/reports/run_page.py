@@ -212,9 +212,10 @@ def _by_exit(run: Run, verdicts: Verdicts) -> list[list[str]]:
 
 def _classes(run: Run) -> dict[str, Any] | None:
     """Return the table of classes: how deep their texts run, and how often they are right; None for other tasks."""
-    if not run.task.exclusive:
+    said = run.task.of_one_class(run.task.decisions(run.exit_probs) if run.gold is None else run.gold)
+    if said is None:
         return None
-    classes = torch.tensor(run.gold) if run.gold is not None else run.exit_probs.argmax(-1)
+    classes = torch.as_tensor(said)
     masks = [(name, classes == index) for index, name in enumerate(run.names)]
     found = [(float(run.exit_layer[here].double().mean()), name, here) for name, here in masks if bool(here.any())]
     head = ["Class" if run.gold is not None else "Class answered", "#Texts", "Mean exit layer"]

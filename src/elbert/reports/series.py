@@ -47,7 +47,7 @@ def chosen_classes(trace: Trace) -> list[int]:
     """Return the indices of the classes with a line of their own, at most `MOST`."""
     probs, exit_row = trace.probs, trace.probs[trace.exit_layer - 1]
     task = task_of(trace.problem_type)
-    first = [index for row in (exit_row, probs[-1], *probs) for index in task.chosen(row)]
+    first = [index for row in (exit_row, probs[-1], *probs) for index in task.chosen(row.tolist())]
     most = 1 + MOST if len(trace.labels) == 1 + MOST else MOST  # a rest of one class would only hide its name
     return list(dict.fromkeys([*first, *probs.amax(0).argsort(descending=True).tolist()]))[: min(most, MOST + 1)]
 

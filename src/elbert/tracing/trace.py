@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from elbert.exits import ExitPolicy, Found, normalised_entropy
-from elbert.exits.ops import to_numpy
-from elbert.exits.scores import confidence
+from elbert.arrays import to_numpy
+from elbert.exits import ExitPolicy, Found
+from elbert.exits.words import by_words
 from elbert.results import ExitOutput, LayerOutputs, Trace, Word
-from elbert.tasks import task_of
+from elbert.tasks import reading
 
 
 def trace_of(
@@ -58,7 +58,7 @@ def trace_of(
         labels=tuple(labels),
         problem_type=outputs.problem_type,
         probs=outputs.probs[0],
-        normalised_entropy=normalised_entropy(outputs.probs[0], outputs.problem_type).clip(max=1),
+        normalised_entropy=reading(outputs).normalised_entropy(outputs.probs[0]).clip(max=1),
         attention=attention,
         exit_layer=next((layer for layer, left in enumerate(fired, start=1) if left), layers),
         fired=tuple(fired),
@@ -73,10 +73,10 @@ def _layer_0(outputs: LayerOutputs, policy: ExitPolicy, labels: Sequence[str]) -
     """Return in words what layer 0 said, and whether the text leaves there."""
     if outputs.words is None or policy.words is None:
         return None
-    task, row = task_of(outputs.problem_type), outputs.words[0]
-    sure = float(confidence(to_numpy(outputs.words), outputs.problem_type)[0])
-    verdict = "leaves before the first layer" if sure > policy.words else "goes on"
-    return f"{verdict}: {task.words(row.tolist(), labels)}, probability {sure:.4g}, threshold {policy.words:g}"
+    task, words = reading(outputs), to_numpy(outputs.words)
+    verdict = "leaves before the first layer" if by_words(words, task, policy.words)[0] else "goes on"
+    said, sure = task.words(words[0].tolist(), labels), float(task.confidence(words)[0])
+    return f"{verdict}: {said}, probability {sure:.4g}, threshold {policy.words:g}"
 
 
 def _steady(found: Found) -> bool | None:

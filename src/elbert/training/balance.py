@@ -25,9 +25,10 @@ _SHOWN = 3
 def class_counts(dataset: TextDataset) -> list[int] | None:
     """Return how many rows each class has, [C]; None where a text has not exactly one of several classes."""
     space = dataset.label_space
-    if space is None or dataset.labels is None or not task_of(space.problem_type, space.num_labels).exclusive:
+    ids = None if space is None else task_of(space.problem_type, space.num_labels).of_one_class(dataset.labels)
+    if space is None or ids is None:
         return None
-    counted = Counter(dataset.labels)
+    counted = Counter(ids)
     return [counted[index] for index in range(space.num_labels)]
 
 

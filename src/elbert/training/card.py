@@ -13,8 +13,6 @@ from huggingface_hub import EvalResult, ModelCardData
 from elbert.data.source import short_name
 from elbert.tasks import task_of
 
-_MOST_LABELS = 30
-
 _BODY = """
 # Early-exit text classifier
 
@@ -181,12 +179,7 @@ def _opening(config: Any) -> str:
 
 
 def _task(config: Any) -> str:
-    task = task_of(config.problem_type)
-    if not task.has_classes:
-        return "Regression: one number."
-    names = [f"`{config.id2label[index]}`" for index in sorted(config.id2label)]
-    more = f" and {len(names) - _MOST_LABELS} more" if len(names) > _MOST_LABELS else ""
-    return f"{task.choice.capitalize()} {len(names)} labels: {', '.join(names[:_MOST_LABELS])}{more}."
+    return task_of(config.problem_type).offer([config.id2label[index] for index in sorted(config.id2label)])
 
 
 def _slug(name: str) -> str:

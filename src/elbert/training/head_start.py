@@ -62,11 +62,8 @@ class ValueUnits:
     def of(cls, dataset: TextDataset) -> ValueUnits | None:
         """Return the units of a data set's labels; None where they are no values."""
         space = dataset.label_space
-        if dataset.labels is None or space is None or task_of(space.problem_type).has_classes:
-            return None
-        values = torch.tensor(dataset.labels, dtype=torch.float64)
-        spread = float(values.std(correction=0))
-        return cls(float(values.mean()), spread if spread > 0 else 1.0)
+        units = None if space is None else space.task.units(dataset.labels)
+        return None if units is None else cls(*units)
 
     def encoded(self, dataset: TextDataset) -> TextDataset:
         """Return the data set with its labels in these units."""

@@ -26,7 +26,6 @@ from elbert.modeling.quiet import quiet_transformers
 from elbert.runs.attention import float32_attention
 from elbert.runs.callbacks import EarlyStop, EvaluateWithin, Interruption, Progress, TrainingInterruptedError
 from elbert.runs.folder import CHECKPOINT, LOG, RunFolder, open_run
-from elbert.tasks import task_of
 from elbert.training import checkpoint
 from elbert.training.balance import choose_metric, class_weights
 from elbert.training.card import model_card
@@ -221,9 +220,8 @@ def _words(encoded: EncodedDataset, train: TextDataset, settings: TrainSettings)
     """Return layer 0 fitted on the texts with labels; None where it is not wanted, or there is nothing to fit."""
     if not settings.words or train.label_space is None or len(train) < FEWEST_TEXTS:
         return None
-    if not task_of(train.label_space.problem_type).has_classes:
+    if not (classes := len(train.label_space.names)):  # values
         return None
-    classes = len(train.label_space.names)
     return fit_words(encoded.input_ids[: len(train)], np.asarray(train.labels), classes, seed=settings.seed)
 
 

@@ -23,8 +23,8 @@ from elbert.engine.device.ledger import Ledger, typed
 from elbert.engine.device.rule import Rule
 from elbert.engine.recorder import Recorder
 from elbert.engine.requests import Arrival, Cause, Departures, Door
-from elbert.exits.scores import probabilities
 from elbert.modeling.weights import EncoderWeights
+from elbert.tasks import task_of
 
 # Padded lengths, in steps of a quarter to a half; beyond, multiples of the last. All suit the alignment of fp16 masks.
 _LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -249,7 +249,7 @@ class DeviceLoop:
             exit_layer=exit_layer,
             cause=tuple(causes[layer == self._weights.num_layers] for layer in exit_layer.tolist()),
             logits=logits.to("cpu", copy=True),
-            probs=probabilities(logits, self._weights.problem_type).to("cpu", copy=True),
+            probs=task_of(self._weights.problem_type).probabilities(logits).to("cpu", copy=True),
         )
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from elbert.exits import ExitPolicy, State
-from elbert.exits.scores import probabilities
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ExitOutput, ProblemType
+from elbert.tasks import task_of
 
 _NOWHERE = torch.device("meta")
 
@@ -52,7 +52,7 @@ class Rule:
         if self.constant:
             return last, state
         logits = logits.float()
-        output = ExitOutput(probabilities(logits, self.problem_type), logits, pooled.float(), self.problem_type)
+        output = ExitOutput(task_of(self.problem_type).probabilities(logits), logits, pooled.float(), self.problem_type)
         found, state = self.policy.decide(state, output, layer)
         return self.policy.leaves(found, layer) | last, state
 

@@ -43,6 +43,7 @@ from elbert.modeling.model import MultiExitModel
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.tokenizer import train_tokenizer
 from elbert.results import ProblemType
+from elbert.tasks import SINGLE_LABEL, task_of
 
 _logger = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ def _keeps_head(folder: Path, config: Any, task: Classes) -> bool:
     trained = any(str(name).endswith("ForSequenceClassification") for name in config.architectures or ())
     own = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
     names: tuple[str, ...] | None
-    if task.problem_type == "regression":
+    if not task_of(task.problem_type).has_classes:
         names = own if len(own) == 1 else None  # one value is one value, whatever it is called
     else:
         names = as_the_data_spells(own, task.names)
@@ -228,7 +229,7 @@ def _keeps_head(folder: Path, config: Any, task: Classes) -> bool:
 
 def _read_alike(config: Any, problem_type: ProblemType) -> tuple[ProblemType, ...]:
     """Return the problem types a checkpoint's head may have for this task; many a multi-label one never says so."""
-    return (problem_type, "single_label_classification") if config.problem_type is None else (problem_type,)
+    return (problem_type, SINGLE_LABEL.problem_type) if config.problem_type is None else (problem_type,)
 
 
 def _read_tokenizer(folder: Path, config: Any, content: Mapping[str, Any]) -> tuple[Any, bool]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,7 +27,7 @@ from elbert.modeling.files.held import HeldFiles
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer, inputs_of, read_plain_tokenizer
 from elbert.modeling.heads import exit_shapes
 from elbert.modeling.weights import EncoderWeights
-from elbert.results import ProblemType
+from elbert.tasks import fits
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
@@ -147,8 +147,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], Any]:
         position_embedding_type=content.get("position_embedding_type"),
     )
     _check(
-        config.problem_type in (None, *get_args(ProblemType)),
-        config.problem_type != "single_label_classification" or len(config.id2label) > 1,
+        config.problem_type is None or fits(config.problem_type, len(config.id2label)),
         config.hidden_size % config.num_attention_heads == 0,
         "quantization_config" not in content,
     )

@@ -56,10 +56,8 @@ def _input(text: Text) -> Any:
 
 def _answer(output: Any, ids: dict[str, int], task: Task) -> Answer:
     """Return a class index, zeros and ones by class, or the values, from what the pipeline says of one text."""
-    if task.exclusive:
-        return ids[output["label"]]
     scores = [0.0] * len(ids)
-    for each in output:
+    for each in output if isinstance(output, list) else [output]:
         scores[ids[each["label"]]] = each["score"]
     answer: Answer = task.decisions(torch.tensor(scores)).tolist()
     return answer
