@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, multinomial
 
 from elbert.calibration.paired import paired_p_value, score_statistic
 
-N = 40
+N = 30
 
 
 def chance(lost: int, won: int, n: int, p_lost: float, p_won: float) -> float:
@@ -19,7 +19,7 @@ def chance(lost: int, won: int, n: int, p_lost: float, p_won: float) -> float:
     return float(ways * p_lost**lost * p_won**won * (1 - p_lost - p_won) ** (n - lost - won))
 
 
-@pytest.mark.parametrize("p_won", [0.0, 0.003, 0.02, 0.08, 0.25, 0.4])
+@pytest.mark.parametrize("p_won", [0.0, 0.003, 0.02, 0.08, 0.25, 0.4, 0.45])
 @pytest.mark.parametrize("max_drop", [0.02, 0.1])
 def test_where_the_promise_is_just_broken_it_passes_no_more_often_than_the_level_says(
     p_won: float, max_drop: float
@@ -60,6 +60,23 @@ def test_the_greatest_probability_is_found_and_not_passed_by_a_grid(lost: int, w
     assert value <= brute + 0.03 * level
     if 1 / n < won / n < 0.05:
         assert value >= brute - 0.02
+
+
+@pytest.mark.parametrize(("lost", "won"), [(2, 10), (0, 16), (1, 18), (7, 20), (12, 14), (0, 30)])
+@pytest.mark.parametrize("max_drop", [0.0, 0.1])
+def test_the_bound_is_sharp_where_half_of_the_texts_or_more_are_won(lost: int, won: int, max_drop: float) -> None:
+    level = 0.3
+    a, b = (grid.ravel() for grid in np.meshgrid(np.arange(N + 1), np.arange(N + 1)))
+    extreme = (a + b <= N) & (score_statistic(a, b, N, max_drop) >= score_statistic(lost, won, N, max_drop) - 1e-9)
+    outcomes = np.stack((a, b, N - a - b), 1)[extreme]
+    rates = np.linspace(0, (1 - max_drop) / 2, 200)  # P(won) is no greater where P(lost) is greater by `max_drop`
+    shares = ((rate + max_drop, rate, 1 - 2 * rate - max_drop) for rate in rates)
+    brute = max(multinomial.pmf(outcomes, N, np.clip(each, 0, 1)).sum() for each in shares)
+    assert paired_p_value(lost, won, N, max_drop, level) <= brute + 0.03 * level
+
+
+def test_all_texts_won_speak_as_much_for_the_exits_as_they_can() -> None:
+    assert paired_p_value(0, 30, 30, 0.0, 0.05) < 0.001
 
 
 def test_a_loss_more_never_helps_and_a_gain_more_never_hurts_much() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,49 @@ def test_saving_the_model_anew_keeps_weights_and_removes_stale_ones(own: Path, t
         save(folder)
         assert not (folder / TENSORS).exists()
         assert Classifier.from_pretrained(folder).policy == make("patience", patience=2)
+
+
+class StoppedError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("last", [1, 2])
+@pytest.mark.parametrize("change", ["other weights", "other name", "none left"])
+def test_a_save_stopped_between_its_files_leaves_a_folder_that_loads_and_no_mixture(
+    own: Path, last: int, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Classifier.from_pretrained(own)
+    classifier = Classifier.from_pretrained(own)
+    new = before.policies["quick"]
+    weights = {name: values + 1 for name, values in new.tensors().items()}
+    new = dataclasses.replace(new, threshold=0.123).with_tensors(weights)  # type: ignore[call-arg]
+    classifier.policies = {} if change == "none left" else {"quick" if change == "other weights" else "late": new}
+    classifier.keep("mine", make("patience", patience=2))
+    written = []
+
+    def replace(self: Path, target: Path) -> Path:
+        if len(written) == last:
+            raise StoppedError
+        written.append(target)
+        return rename(self, target)
+
+    rename = Path.replace
+    monkeypatch.setattr(Path, "replace", replace)
+    with suppress(StoppedError):  # where no weights are left, there is a file fewer to stop at
+        classifier.save_policies(own)
+    assert len(written) == last
+    monkeypatch.undo()
+    after = Classifier.from_pretrained(own)  # it loads
+    for name, policy in after.policies.items():
+        wanted = [each.policies[name] for each in (before, classifier) if name in each.policies]
+        assert any(_alike(policy, each) for each in wanted), name
+    assert after.policy in (make("full"), *classifier.policies.values(), *before.policies.values())
+    assert after.predict(TEXTS)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    theirs = other.tensors()
+    return one == other and all(np.array_equal(values, theirs[name]) for name, values in one.tensors().items())
 
 
 def test_a_sweep_draws_what_the_model_has_weights_for(

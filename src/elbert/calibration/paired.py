@@ -61,8 +61,8 @@ def paired_p_value(lost: int, won: int, n: int, max_drop: float, level: float = 
     outside, exact_to = _OUTSIDE * level, _EXACT_TO * level
     low = special.betaincinv(won, n - won + 1, outside / 2) if won else 0.0
     high = special.betaincinv(won + 1, n - won, 1 - outside / 2) if won < n else 1.0
-    if 2 * high + max_drop >= 0.999:
-        return 1.0  # so few texts that nothing is ruled out
+    most = (1 - max_drop) / 2  # P(won) can't be greater where P(lost) is greater by `max_drop`
+    low, high = min(low, most), min(high, most)
     # The counts of `won` that matter for a P(won) from `low` to `high`: all but `_BEYOND` of the chance.
     counts = np.arange(int(binom.ppf(_BEYOND / 2, n, low)), int(binom.isf(_BEYOND / 2, n, high)) + 1).clip(0, n)
     most_lost = _most_lost(statistic, counts, n, max_drop)
@@ -70,7 +70,8 @@ def paired_p_value(lost: int, won: int, n: int, max_drop: float, level: float = 
     def probability(rate: Array) -> Array:
         """Return P(an outcome at least as extreme) for every P(won) in `rate`, [R]."""
         wins = binom.pmf(counts, n, rate[:, None])
-        losses = special.bdtr(most_lost, n - counts, (rate[:, None] + max_drop) / (1 - rate[:, None]))
+        share = np.minimum((rate[:, None] + max_drop) / (1 - rate[:, None]), 1.0)  # rounding can end above 1
+        losses = special.bdtr(most_lost, n - counts, share)
         return np.asarray((wins * np.where(most_lost < 0, 0.0, losses)).sum(1))
 
     return float(min(1.0, _greatest(probability, low, high, n, max_drop, exact_to) + outside + exact_to + _BEYOND))
@@ -106,17 +107,20 @@ def _greatest(probability: Any, low: float, high: float, n: int, max_drop: float
     """Return the greatest value of `probability` over [low, high], at most `exact_to` too small.
 
     Along P(won), arcsin sqrt(P) can't rise faster than half the root of the Fisher information. So a value at the
-    middle of an interval bounds the whole of it, and intervals that may hold more are halved. Worked in s =
-    sqrt(P(won)), where the root of the information stays finite and grows with s.
+    middle of an interval bounds the whole of it, and intervals that may hold more are halved. Worked in the angle t of
+    P(won) = m sin² t, m = (1 − ε) / 2 the greatest there is, where the information n (2 m (2 + 2 sin² t) + 4 m² sin² t
+    cos² t / (P(won) + ε)) stays finite up to both ends.
     """
-    edges = np.linspace(np.sqrt(low), np.sqrt(high), _INTERVALS + 1)
+    most = (1 - max_drop) / 2
+    edges = np.linspace(*np.arcsin(np.sqrt(np.minimum(np.array([low, high]) / most, 1.0))), _INTERVALS + 1)
     left, right, best = edges[:-1], edges[1:], 0.0
     while len(left):
         middle = (left + right) / 2
-        value = np.clip(probability(middle**2), 0.0, 1.0)
+        value = np.clip(probability(most * np.sin(middle) ** 2), 0.0, 1.0)
         best = max(best, float(value.max()))
-        square = right**2
-        slope = 2 * np.sqrt(n * (square / (square + max_drop + 1e-300) + 1 + 4 * square / (1 - max_drop - 2 * square)))
+        square = np.sin(right) ** 2
+        beside = 4 * most**2 * square * np.cos(left) ** 2 / (most * square + max_drop + 1e-300)
+        slope = np.sqrt(n * (4 * most * (1 + square) + beside))
         angle = np.minimum(np.arcsin(np.sqrt(value)) + slope * (right - left) / 4, np.pi / 2)
         more = np.sin(angle) ** 2 > best + exact_to
         left, right = np.concatenate((left[more], middle[more])), np.concatenate((middle[more], right[more]))

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save
 
 from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors
 from elbert.errors import ModelError
-from elbert.metadata import write_metadata, write_whole
+from elbert.metadata import read_metadata, write_metadata, write_whole
 
 TENSORS = "policies.safetensors"
 
@@ -99,7 +99,29 @@ def _write(
         text = card(path.read_text(encoding="utf-8"), content) if path.is_file() else None
     except UnicodeDecodeError:
         text = None  # a card of the user's own, which has no section of ours
+    _forget_stale(folder, tensors)
     write_tensors(folder, tensors)
     write_metadata(folder, content)
     if text is not None:
         write_whole(path, text)
+
+
+def _forget_stale(folder: Path, tensors: Tensors) -> None:
+    """Take policies whose weights are about to change or to go out of `elbert.json`.
+
+    The two files can't change in one step. Whatever stops us half-way, no policy is then found without its weights, or
+    with weights that its threshold was not calibrated for; where it was the default, texts run to full depth.
+    """
+    stale = [name for name, each in read_tensors(folder).items() if not _equal(each, tensors.get(name, {}))]
+    if not stale:
+        return
+    content = read_metadata(folder)
+    for part in ("policies", "calibration"):
+        content[part] = {name: each for name, each in dict(content.get(part) or {}).items() if name not in stale}
+    if content.get("default_policy") in stale:
+        del content["default_policy"]
+    write_metadata(folder, content)
+
+
+def _equal(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
