@@ -112,7 +112,8 @@ def _greatest(probability: Any, low: float, high: float, n: int, max_drop: float
     cos² t / (P(won) + ε)) stays finite up to both ends.
     """
     most = (1 - max_drop) / 2
-    edges = np.linspace(*np.arcsin(np.sqrt(np.minimum(np.array([low, high]) / most, 1.0))), _INTERVALS + 1)
+    first, last = (np.arcsin(np.sqrt(min(rate / most, 1.0))) for rate in (low, high))
+    edges = np.linspace(first, last, _INTERVALS + 1)
     left, right, best = edges[:-1], edges[1:], 0.0
     while len(left):
         middle = (left + right) / 2
