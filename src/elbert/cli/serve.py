@@ -61,6 +61,20 @@ def serve(
     max_layers: Annotated[
         int | None, typer.Option(envvar="MAX_LAYERS", help="Layers any text runs at most.  [default: the model's]")
     ] = None,
+    key_layers_per_text: Annotated[
+        float | None,
+        typer.Option(
+            envvar="KEY_LAYERS_PER_TEXT",
+            help="Layers a key's texts may run in the mean; after that they get fewer.  [default: no limit]",
+        ),
+    ] = None,
+    key_layers_per_second: Annotated[
+        float | None,
+        typer.Option(
+            envvar="KEY_LAYERS_PER_SECOND",
+            help="Layers a key's texts may run in a second; more are refused with 429.  [default: no limit]",
+        ),
+    ] = None,
     fastest_level: Annotated[
         str | None,
         typer.Option(
@@ -107,6 +121,8 @@ def serve(
         payload_limit=payload_limit,
         auto_truncate=auto_truncate,
         max_layers=max_layers,
+        key_layers_per_text=key_layers_per_text,
+        key_layers_per_second=key_layers_per_second,
         fastest_level=fastest_level,
         feedback_share=feedback_share,
         api_keys=tuple(api_key or ()),

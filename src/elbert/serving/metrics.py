@@ -26,6 +26,8 @@ class Metrics:
         queue_tokens: tokens that do.
         failed: texts that could not be answered, by model.
         feedback: early answers compared with full depth, by model, policy and whether both agree.
+        key_depth: how many times as deep as calibrated a key's texts go in the mean, by model and number of the key.
+        key_abnormal: 1 where that is far above 1, likewise.
         restarts: exceptions the worker has outlived, by model.
         reloads: by model and outcome: done, failed.
     """
@@ -49,5 +51,8 @@ class Metrics:
         self.feedback = Counter(
             "feedback", "Early answers compared with full depth.", ["model", "policy", "agrees"], **own
         )
+        key = ["model", "key"]
+        self.key_depth = Gauge("key_depth", "Depth of a key's texts, in mean exit layers as calibrated.", key, **own)
+        self.key_abnormal = Gauge("key_abnormal", "A key's texts go far deeper than calibrated.", key, **own)
         self.restarts = Gauge("worker_restarts", "Exceptions the worker has outlived.", model, **own)
         self.reloads = Counter("reloads", "Models loaded anew.", ["model", "outcome"], **own)

@@ -75,6 +75,7 @@ class Row:
         queued_at: by the worker's clock, when it came.
         begun_at: likewise, when it was admitted.
         outcome: what became of it.
+        key: number of the key it came with; None for the server's own texts.
         early: probabilities of the early answer that was sent, where the text runs on only to compare; else None.
     """
 
@@ -87,6 +88,7 @@ class Row:
     queued_at: float = 0.0
     begun_at: float = 0.0
     outcome: Outcome | None = None
+    key: int | None = None
     early: list[float] | None = None
 
     @property

@@ -27,6 +27,7 @@ from elbert.engine.scheduler import Scheduler
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.results import Trace
+from elbert.serving.budgets import Budgets
 from elbert.serving.ladder import Ladder
 from elbert.serving.metrics import Metrics
 from elbert.serving.pressure import Pressure
@@ -123,6 +124,7 @@ class ServedModel:
         self._worker = Worker(self._new_scheduler, settings.max_batch_requests, self._left)
         fastest = self.ladder.usual if settings.fastest_level is None else self.ladder.number(settings.fastest_level)
         self._pressure = Pressure(self.ladder.usual, fastest, settings.max_batch_requests, self._worker.clock)
+        self._budgets = Budgets(name, classifier.num_layers, settings, metrics, self._worker.clock)
         self._tracing = asyncio.Lock()
         self._worker.start()
 
@@ -139,13 +141,20 @@ class ServedModel:
             await asked.ticket.done
         self.warm = True
 
-    async def ask(self, texts: Sequence[Text], wishes: Wishes) -> Asked:
+    async def ask(self, texts: Sequence[Text], wishes: Wishes, key: int | None = None) -> Asked:
         """Tokenise texts and send them on their way.
+
+        Args:
+            texts: one request's.
+            wishes: how to answer them.
+            key: number of the key they came with; None for the server's own.
 
         Raises:
             UsageError: something is no text, or there is no such policy or level.
-            Refusal: a text is too long, the queue is full, or the worker has ended.
+            Refusal: a text is too long, the queue is full, the key's layers are spent, or the worker has ended.
         """
+        budget = self._budgets.of(key)
+        budget.check()
         self._check_room(0, wishes.max_latency)
         begun = time.perf_counter()
         policy, policy_name, level = self._policy(wishes)
@@ -165,12 +174,13 @@ class ServedModel:
         ticket = Ticket(len(arrivals))
         rows = [
             Row(
-                replace(arrival, index=next(self._numbers), policy=policy, last_layer=last),
+                replace(arrival, index=next(self._numbers), policy=policy, last_layer=budget.ceiling(last)),
                 place,
                 ticket,
                 deadline,
                 level,
                 policy_name,
+                key=key,
             )
             for place, arrival in enumerate(arrivals)
         ]
@@ -186,13 +196,17 @@ class ServedModel:
             asked.ticket.outcomes[row.place] = CANCELLED
             self._count(-1, -len(row.arrival.ids))
 
-    async def trace(self, text: Text, wishes: Wishes) -> Trace:
+    async def trace(self, text: Text, wishes: Wishes, key: int | None = None) -> Trace:
         """Show one text layer by layer; one after the other, so that rows are stepped between two of them.
 
         Raises:
             ElbertError: there is no such policy or level, something is no text, or the model cannot be traced.
+            Refusal: the key's layers are spent.
         """
+        budget = self._budgets.of(key)
+        budget.check()
         policy, _, _ = self._policy(wishes)
+        budget.spend(self.classifier.num_layers)
         async with self._tracing:
             run = partial(self.classifier.trace, text, policy=policy)
             return cast(Trace, await asyncio.wrap_future(self._worker.call(run)))
@@ -308,6 +322,8 @@ class ServedModel:
         if not isinstance(answer, Answer):
             metrics.failed.labels(self.name).inc()
             return
+        expected = None if row.level is None else self.ladder.mean_exit_layers[row.level]
+        self._budgets.left(row.key, answer.exit_layer, answer.cause, expected)
         self._row_seconds += _NEWEST * (answer.computed / self._settings.max_batch_requests - self._row_seconds)
         metrics.stage_seconds.labels(self.name, "queue").observe(answer.queued)
         metrics.stage_seconds.labels(self.name, "compute").observe(answer.computed)

@@ -23,6 +23,9 @@ class ServeSettings:
         body_timeout: seconds a body may take to arrive.
         auto_truncate: cut off texts that are longer than the model reads; else they are refused with 413.
         max_layers: layers that any text runs at most; None for all of the model's.
+        key_layers_per_text: layers that the texts of one key may run in the mean, at one model; those after it is spent
+            get a lower ceiling. None for no limit.
+        key_layers_per_second: layers that they may run in a second; more are refused with 429. None for no limit.
         fastest_level: name of the speed level that requests without a wish may get while many wait; None for the
             usual one.
         feedback_share: share of the early answers that are compared with full depth after they were sent, 0 to 1.
@@ -41,6 +44,8 @@ class ServeSettings:
     body_timeout: float = 30.0
     auto_truncate: bool = True
     max_layers: int | None = None
+    key_layers_per_text: float | None = None
+    key_layers_per_second: float | None = None
     fastest_level: str | None = None
     feedback_share: float = 0.0
     api_keys: tuple[str, ...] = ()

@@ -6,10 +6,14 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from elbert.serving.answers import refused_response
 from elbert.serving.refusals import Refusal
+
+# Where a request's scope holds the number of its key.
+_NUMBER = "elbert.key"
 
 
 class Keys:
@@ -27,7 +31,9 @@ class Keys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or not self._digests or scope["path"] in self._everybodys or self._known(scope):
+        number = self._number(scope) if scope["type"] == "http" and self._digests else None
+        if scope["type"] != "http" or not self._digests or scope["path"] in self._everybodys or number is not None:
+            scope[_NUMBER] = number or 0
             await self._app(scope, receive, send)
             return
         line = "the request brings no key of this server; send the header Authorization: Bearer KEY"
@@ -35,12 +41,18 @@ class Keys:
         response.headers["www-authenticate"] = "Bearer"
         await response(scope, receive, send)
 
-    def _known(self, scope: Scope) -> bool:
+    def _number(self, scope: Scope) -> int | None:
+        """Return which of the keys a request brings; None for none."""
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         scheme, _, key = given.partition(b" ")
         digest = _digest(key.strip())
         found = [hmac.compare_digest(digest, each) for each in self._digests]  # all, whichever it is
-        return scheme.lower() == b"bearer" and any(found)
+        return found.index(True) if scheme.lower() == b"bearer" and any(found) else None
+
+
+def key_of(request: HTTPConnection) -> int:
+    """Return the number of the key that a request came with; 0 at an open server."""
+    return int(request.scope[_NUMBER])
 
 
 def _digest(key: bytes) -> bytes:

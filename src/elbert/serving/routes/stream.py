@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from elbert.errors import UsageError
 from elbert.serving.answers import predicted, refused
 from elbert.serving.bodies import PredictRequest, texts_of, validation_line
+from elbert.serving.middleware.keys import key_of
 from elbert.serving.refusals import Refusal, invalid, too_large
 from elbert.serving.served import Asked, ServedModel
 
@@ -109,9 +110,8 @@ async def _asked(request: Request, line: bytes) -> _Pending | Refusal:
         if isinstance(body.inputs, list):
             return invalid("inputs is a list; allowed: one text a line")
         served = request.app.state.models.find(body.model)
-        return _Pending(
-            body, served, await served.ask(texts_of(body.inputs), body.parameters.wishes(truncate=body.truncate))
-        )
+        wishes = body.parameters.wishes(truncate=body.truncate)
+        return _Pending(body, served, await served.ask(texts_of(body.inputs), wishes, key_of(request)))
     except ValidationError as error:
         return invalid(validation_line(error.errors()[0]))
     except (ValueError, RecursionError):

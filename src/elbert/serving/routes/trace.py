@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from elbert.errors import ElbertError
 from elbert.serving.answers import json_response
 from elbert.serving.bodies import TraceRequest, texts_of
+from elbert.serving.middleware.keys import key_of
 from elbert.serving.refusals import invalid
 
 router = APIRouter(tags=["explain"])
@@ -18,7 +19,7 @@ async def trace(request: Request, body: TraceRequest) -> Response:
     served = request.app.state.models.find(body.model)
     [text] = texts_of(body.inputs)
     try:
-        found = await served.trace(text, body.parameters.wishes())
+        found = await served.trace(text, body.parameters.wishes(), key_of(request))
     except ElbertError as error:
         raise invalid(str(error)) from None
     return json_response(found.to_dict())

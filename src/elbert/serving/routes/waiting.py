@@ -8,6 +8,7 @@ from fastapi import Request
 
 from elbert.data import Text
 from elbert.errors import UsageError
+from elbert.serving.middleware.keys import key_of
 from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
 from elbert.serving.served import Asked, ServedModel, Wishes
 
@@ -24,7 +25,7 @@ async def answered(request: Request, served: ServedModel, texts: list[Text], wis
     if not texts:
         raise Refusal(422, "Empty", "there are no texts; give at least one")
     try:
-        asked = await served.ask(texts, wishes)
+        asked = await served.ask(texts, wishes, key_of(request))
     except UsageError as error:
         raise invalid(str(error)) from None
     gone = asyncio.ensure_future(_disconnected(request))
