@@ -134,6 +134,11 @@ class Classifier:
             self._model = replace(model, encoder=self.engine.weights)  # the engine has laid the matrices out anew
         self.exit_policy(chosen)  # warns: only now that nothing is refused any more
 
+    @property
+    def weights_digest(self) -> str | None:
+        """16 hexadecimal digits that differ where the weights do; None for an exported model."""
+        return self._digest
+
     @classmethod
     def from_pretrained(
         cls,

@@ -6,7 +6,10 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +20,13 @@ from elbert.cli.console import check_output, progress_bar
 from elbert.cli.writers import FORMATS, Writer, format_of
 from elbert.disk import whole_file
 from elbert.errors import DataError, DataWarning, UsageError
+from elbert.scaleout.parts import Block, How, Part, open_parts
+from elbert.scaleout.workers import complete
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
     from elbert.data import Text
+    from elbert.exits import ExitPolicy
 
 STANDARD = "-"
 
@@ -47,26 +53,43 @@ def predict(
     full_depth: Annotated[bool, typer.Option("--full-depth", help="No early exit: run every layer.")] = False,
     batch_size: options.BatchSize = 32,
     loading: options.LoadFlags = options.LOADING,
+    part_rows: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Make --output a folder of parts of N rows, which a run that was killed completes."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the cores; needs --part-rows.")] = 1,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
 ) -> None:
     """Classify texts: one JSON object a line with label, score, exit_layer, layers and truncated, in input order.
 
     CSV output keeps the input's columns and adds those five; one whose name is taken is called predicted_NAME, or
-    predicted_NAME_2 and so on.
+    predicted_NAME_2 and so on. With --part-rows a killed run goes on when the same command is given again, and ends in
+    the same bytes; rows that --skip-broken-rows leaves out are listed beside their part, with the reason.
 
     Example:
         elbert predict runs/mine "What a film!" "Never again."
         elbert predict runs/mine --pair "A man sleeps." "Somebody is awake."
         cat texts.txt | elbert predict runs/mine - > answers.jsonl
         elbert predict runs/mine --input reviews.csv --output answers.csv
+        elbert predict runs/mine --input huge.parquet --output answers --part-rows 50000 --workers 4
     """
     source = _source(texts or [], input, pair=pair)
-    if output != STANDARD:
+    _check_parts(part_rows, workers, output)
+    if output != STANDARD and part_rows is None:
         check_output(Path(output), overwrite=overwrite)
-    kind = format_of(output, output_format)
+    kind = format_of("" if part_rows else output, output_format or ("jsonl" if part_rows else None))
     classifier = options.load_classifier(model, policy, loading, full_depth=full_depth)
     rows = Rows(source, split, columns, pair=pair)
+    if part_rows is not None:
+        how = How(FORMATS[kind], f".{kind}", batch_size)
+        again = partial(_load, model, loading, classifier.policy)
+        flags: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "progress": progress}
+        load = again if workers > 1 else lambda: classifier
+        _in_parts(classifier, rows, Path(output), how, part_rows, load=load, **flags)
+        return
     if output == STANDARD:
         _classify(classifier, rows, FORMATS[kind](sys.stdout), batch_size, progress)
         return
@@ -119,6 +142,7 @@ class Rows:
         self._flags = flags
         self._pair = pair
         self._waiting: deque[Any] = deque()
+        self._rejected: list[tuple[int, str]] = []
         self.columns: tuple[str, ...] = ()
 
     def texts(self) -> Iterator[Text]:
@@ -142,6 +166,7 @@ class Rows:
                     text = read_text(table, row, columns)
                 except DataError as error:
                     broken.meet(error)
+                    self._rejected.append((row.number, str(error)))
                     continue
                 if self._pair and isinstance(text, str):
                     text = _halves(text, table.columns, f"{table.name}: row {row.number}")
@@ -151,6 +176,24 @@ class Rows:
             if columns is None:
                 raise DataError(f"{table.name}: no texts; give at least one")
             broken.tell(table.name, number)
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """Yield the rows in blocks of `size` that could be read, with those between them that could not.
+
+        Raises:
+            DataError: as `texts`.
+        """
+        texts, held = self.texts(), None
+        while part := list(islice(texts, size)):
+            if held is not None:
+                yield held
+            held = Block(self.columns, part, [self.cells() for _ in part], self._take_rejected())
+        if held is not None:  # behind the last block there may be more that could not be read
+            yield replace(held, rejected=[*held.rejected, *self._take_rejected()])
+
+    def _take_rejected(self) -> list[tuple[int, str]]:
+        taken, self._rejected = self._rejected, []
+        return taken
 
     def _tell_part(self, name: str) -> None:
         """Say which part of a source is classified, where nobody has named it."""
@@ -173,6 +216,56 @@ def _halves(line: str, columns: tuple[str, ...], where: str) -> tuple[str, str]:
     if not tab:
         raise DataError(f"{where}: --pair needs two texts with a tab between them; there is none")
     return first, second
+
+
+def _check_parts(part_rows: int | None, workers: int, output: str) -> None:
+    """Refuse flags of parts that say nothing, or contradict each other."""
+    if part_rows is None and workers > 1:
+        raise UsageError(f"--workers {workers} needs --part-rows: several processes write a folder of parts")
+    if part_rows is not None and output == STANDARD:
+        raise UsageError("--part-rows writes a folder of parts; name it with --output")
+
+
+def _load(model: str, loading: options.LoadFlags, policy: ExitPolicy) -> Classifier:
+    """Load the model in a worker process, with the policy that was settled on."""
+    from elbert.classifier import Classifier
+
+    return Classifier.from_pretrained(model, **asdict(loading), policy=policy)
+
+
+def _in_parts(
+    classifier: Classifier,
+    rows: Rows,
+    folder: Path,
+    how: How,
+    size: int,
+    *,
+    load: Callable[[], Classifier],
+    workers: int,
+    overwrite: bool,
+    progress: bool,
+) -> None:
+    """Answer in parts, by as many processes."""
+    request = {
+        "model": classifier.weights_digest or classifier.name,
+        "policy": classifier.policy.to_dict(),
+        "backend": classifier.backend,
+        "dtype": classifier.dtype,
+        "part_rows": size,
+        "batch_size": how.batch_size,
+        "output_format": how.suffix.removeprefix("."),
+    }
+    with open_parts(folder, request, overwrite=overwrite) as parts, progress_bar(None, "texts", forced=progress) as bar:
+        answered = layers = 0
+
+        def tell(part: Part) -> None:
+            nonlocal answered, layers
+            answered, layers = answered + part.rows, layers + part.layers
+            bar.set_postfix_str(f"mean exit layer {layers / max(answered, 1):.2f}", refresh=False)
+            bar.update(part.rows)
+
+        if not parts.finished:
+            complete(parts, rows.blocks(size), how, load, workers=workers, on_part=tell)
 
 
 def _classify(classifier: Classifier, rows: Rows, writer: Writer, batch_size: int, progress: bool) -> None:

@@ -1,0 +1,254 @@
+"""Answers in parts: a folder of files of so many rows each, which a run that was killed completes when it is run again.
+
+    part-00000.jsonl            answers to the first rows, in input order
+    part-00000.rejects.jsonl    rows of that stretch that could not be read, each with the reason, where there are any
+    manifest.json               what was asked for, and of every part its rows and digests
+
+A part is answered from its own first row on and takes its name when it is whole, so the folder of a run that was
+broken ten times is the same, byte for byte, as that of one that never was. Nothing in it tells times.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from elbert.disk import whole_file
+from elbert.errors import DataError, ElbertError, UsageError
+
+if TYPE_CHECKING:
+    from elbert.classifier import Classifier
+    from elbert.data import Text
+
+MANIFEST, _LOCK = "manifest.json", ".lock"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one part.
+
+    Attributes:
+        columns: of the input.
+        texts: what is classified.
+        cells: of each of those rows, by column.
+        rejected: row numbers, from 1, of what could not be read among them, each with the reason.
+    """
+
+    columns: tuple[str, ...]
+    texts: Sequence[Text]
+    cells: Sequence[Mapping[str, Any]]
+    rejected: Sequence[tuple[int, str]] = ()
+
+    def digest(self) -> str:
+        """Return 64 hexadecimal digits that differ where any of it does."""
+        content = json.dumps([self.columns, self.cells, self.texts, self.rejected], default=str)
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the manifest says of one part.
+
+    Attributes:
+        name: of its file.
+        rows: answers in it.
+        rejected: rows that could not be read.
+        layers: layers run for all of them.
+        read: digest of the rows it answers.
+        written: digest of the file.
+    """
+
+    name: str
+    rows: int
+    rejected: int
+    layers: int
+    read: str
+    written: str
+
+
+@dataclass(frozen=True)
+class How:
+    """How a part is made; the same in every process.
+
+    Attributes:
+        writer: makes of a stream what writes answers to it, see `elbert.cli.writers`.
+        suffix: of the files' names, with its dot.
+        batch_size: texts in flight.
+    """
+
+    writer: Callable[[TextIO], Any]
+    suffix: str
+    batch_size: int
+
+    def make(self, classifier: Classifier, block: Block, folder: Path, number: int) -> Part:
+        """Answer the rows of a block and write the part, whole or not at all."""
+        stem, layers = f"part-{number:05}", 0
+        path = folder / f"{stem}{self.suffix}"
+        if block.rejected:
+            with whole_file(folder / f"{stem}.rejects.jsonl") as stream:
+                for row, reason in block.rejected:
+                    stream.write(json.dumps({"row": row, "reason": reason}, ensure_ascii=False) + "\n")
+        with whole_file(path) as stream:
+            writer = self.writer(stream)
+            answers = classifier.stream(block.texts, batch_size=self.batch_size)
+            for cells, prediction in zip(block.cells, answers, strict=True):
+                writer.write(block.columns, cells, prediction)
+                layers += prediction.exit_layer
+        counts = len(block.texts), len(block.rejected), layers
+        return Part(path.name, *counts, block.digest(), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+class Parts:
+    """A folder of parts, new or to be completed; made by `open_parts`.
+
+    Attributes:
+        folder: where it lies.
+        made: parts that are whole, by number.
+        finished: whether all of them are.
+    """
+
+    def __init__(self, folder: Path, request: Mapping[str, Any], content: Mapping[str, Any] | None) -> None:
+        self.folder = folder
+        self._request = dict(request)
+        self.made = {number: Part(**part) for number, part in _numbered(content)}
+        self.finished = bool(content and content["finished"])
+
+    def missing(self, blocks: Iterator[Block]) -> Iterator[tuple[int, Block]]:
+        """Yield the blocks whose part is not whole yet, each with its number; the input is read from its start.
+
+        Raises:
+            DataError: rows that were answered before are others now.
+        """
+        for number, block in enumerate(blocks):
+            part = self.made.get(number)
+            if part is None:
+                yield number, block
+            elif part.read != block.digest():
+                raise DataError(
+                    f"{self.folder}: the rows of {part.name} are others than those it answers; "
+                    "give the input it was begun with, or --overwrite to start again"
+                )
+
+    def add(self, number: int, part: Part) -> None:
+        """Note that a part is whole."""
+        self.made[number] = part
+        self._save()
+
+    def finish(self) -> None:
+        """Note that there are no more."""
+        self.finished = True
+        self._save()
+
+    def _save(self) -> None:
+        parts = [self.made[number] for number in sorted(self.made)]
+        rows = sum(part.rows for part in parts)
+        content = {
+            "format": _FORMAT,
+            "request": self._request,
+            "finished": self.finished,
+            "rows": rows,
+            "rejected": sum(part.rejected for part in parts),
+            "mean_exit_layer": sum(part.layers for part in parts) / rows if rows else 0.0,
+            "parts": [{"number": number, **asdict(self.made[number])} for number in sorted(self.made)],
+        }
+        with whole_file(self.folder / MANIFEST) as stream:
+            stream.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def open_parts(folder: Path, request: Mapping[str, Any], *, overwrite: bool) -> Iterator[Parts]:
+    """Open a folder of parts for one run: make it, or go on with it where the same was asked for before.
+
+    Args:
+        folder: absent, empty, or one that an earlier run left.
+        request: JSON-ready; what the answers depend on.
+        overwrite: start again where another request left it.
+
+    Raises:
+        UsageError: something else lies there, another request was begun there, or another run is at it now.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"output {str(folder)!r} is a file; with --part-rows it is a folder: name another")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        for draft in folder.glob(".*.part"):
+            draft.unlink()  # of a run that was killed
+        content = _read(folder)
+        if content is None:
+            _check_empty(folder)
+        elif overwrite:
+            _clear(folder, content)
+            content = None
+        elif differing := _differing(content["request"], request):
+            raise UsageError(
+                f"{str(folder)!r} holds the answers to another request ({differing}); name another folder, give the "
+                "same request to complete it, or --overwrite to start again"
+            )
+        yield Parts(folder, request, content)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for this run; the system lets go of it where the run is killed.
+
+    Raises:
+        UsageError: another run holds it.
+    """
+    with (folder / _LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"another run is writing to {str(folder)!r}; wait for it, or name another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            (folder / _LOCK).unlink(missing_ok=True)
+
+
+def _numbered(content: Mapping[str, Any] | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    for part in [] if content is None else content["parts"]:
+        yield part["number"], {name: value for name, value in part.items() if name != "number"}
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ElbertError(f"{path} is of format {content['format']}, this version reads {_FORMAT}: update elbert")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ElbertError(f"{path} is no manifest of ours ({error}); name another folder") from error
+    return content
+
+
+def _check_empty(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir() if path.name != _LOCK)
+    foreign = [
+        name for name in names if not name.startswith("part-")
+    ]  # those of a run killed before its first manifest
+    if foreign:
+        raise UsageError(f"output {str(folder)!r} holds {foreign[0]!r}, which no such run wrote; name another folder")
+
+
+def _clear(folder: Path, content: Mapping[str, Any]) -> None:
+    (folder / MANIFEST).unlink()
+    for part in content["parts"]:
+        (folder / part["name"]).unlink(missing_ok=True)
+        (folder / f"{Path(part['name']).stem}.rejects.jsonl").unlink(missing_ok=True)
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return what differs between two requests, as `name: before, now`; empty where nothing does."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names)

@@ -1,0 +1,224 @@
+"""`elbert predict --part-rows`: a folder of parts that a run killed at any moment completes when it is run again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elbert.scaleout import parts as parts_module
+from elbert.scaleout.parts import Block, How, open_parts
+from elbert.scaleout.workers import complete
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.jsonl"
+    texts = [f"a {'good' if number % 3 else 'bad'} film {number}" for number in range(25)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_parts_together_are_what_one_file_would_be(run: Run, model_folder: Path, lines: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers"
+    assert run("predict", model_folder, "--input", lines, "--output", out, "--part-rows", 10)[0] == 0
+    assert [path.name for path in sorted(out.iterdir())] == [
+        "manifest.json",
+        *(f"part-0000{n}.jsonl" for n in range(3)),
+    ]
+    whole = run("predict", model_folder, "--input", lines)[1].splitlines()
+    labels = [json.loads(line)["label"] for line in whole]
+    joined = "".join((out / f"part-0000{number}.jsonl").read_text() for number in range(3)).splitlines()
+    assert [json.loads(line)["label"] for line in joined] == labels
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["finished"], manifest["rows"], [part["rows"] for part in manifest["parts"]]) == (
+        True,
+        25,
+        [10, 10, 5],
+    )
+    layers = [json.loads(line)["exit_layer"] for line in joined]
+    assert manifest["mean_exit_layer"] == pytest.approx(sum(layers) / 25)
+
+
+def test_a_finished_folder_is_left_alone_and_another_request_refused(
+    run: Run, refused: Callable[..., str], model_folder: Path, lines: Path, tmp_path: Path
+) -> None:
+    words = ("predict", model_folder, "--input", lines, "--output", tmp_path / "answers", "--part-rows", 10)
+    assert run(*words)[0] == 0
+    before = content(tmp_path / "answers")
+    assert run(*words)[0] == 0
+    assert content(tmp_path / "answers") == before
+    said = refused(*words, "--policy", "fixed", "--set", "layer=2")
+    assert "holds the answers to another request (policy was" in said
+    assert "--overwrite" in said
+    assert content(tmp_path / "answers") == before
+    assert run(*words, "--policy", "fixed", "--set", "layer=2", "--overwrite")[0] == 0
+    assert json.loads((tmp_path / "answers" / "manifest.json").read_text())["mean_exit_layer"] == 2
+
+
+def test_rows_that_cannot_be_read_stand_beside_their_part_with_the_reason(
+    run: Run, model_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "one"}\nnonsense\n{"text": "two"}\n{"text": "three"}\n{"text": 7, "x": \n')
+    words = ("predict", model_folder, "--input", path, "--output", tmp_path / "out", "--part-rows", 2)
+    status, _, err = run(*words, "--skip-broken-rows")
+    assert status == 0, err
+    rejects = {
+        name: [json.loads(line) for line in text.decode().splitlines()]
+        for name, text in content(tmp_path / "out").items()
+        if "rejects" in name
+    }
+    assert {name: [each["row"] for each in rows] for name, rows in rejects.items()} == {
+        "part-00000.rejects.jsonl": [2],
+        "part-00001.rejects.jsonl": [5],
+    }
+    assert all("row" in each["reason"] for rows in rejects.values() for each in rows)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["rejected"] == 2
+
+
+def test_without_leave_a_broken_row_stops_the_run_and_whole_parts_stay(
+    run: Run, refused: Callable[..., str], model_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.jsonl"
+    rows = ['{"text": "one"}\n', '{"text": "two"}\n', '{"text": "three"}\n', '{"text": "four"}\n', "nonsense\n"]
+    path.write_text("".join(rows))
+    words = ("predict", model_folder, "--input", path, "--output", tmp_path / "out", "--part-rows", 2)
+    assert "row 5" in refused(*words, status=1)
+    kept = content(tmp_path / "out")
+    assert "part-00000.jsonl" in kept
+    path.write_text("".join([*rows[:4], '{"text": "five"}\n']))  # mended behind what was answered
+    assert run(*words)[0] == 0
+    assert content(tmp_path / "out")["part-00000.jsonl"] == kept["part-00000.jsonl"]
+    path.write_text("".join(['{"text": "other"}\n', *rows[1:4]]))
+    (tmp_path / "out" / "manifest.json").write_text(
+        (tmp_path / "out" / "manifest.json").read_text().replace('"finished": true', '"finished": false')
+    )
+    assert "are others than those it answers" in refused(*words, status=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "2"], "--workers 2 needs --part-rows"),
+        (["--part-rows", "5"], "name it with --output"),
+    ],
+)
+def test_flags_that_say_nothing_are_refused(
+    refused: Callable[..., str], model_folder: Path, lines: Path, words: list[str], said: str
+) -> None:
+    assert said in refused("predict", model_folder, "--input", lines, *words)
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    refused: Callable[..., str], model_folder: Path, lines: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    said = refused("predict", model_folder, "--input", lines, "--output", tmp_path / "mine", "--part-rows", 5)
+    assert "'thesis.txt', which no such run wrote" in said
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+class Puppet:
+    """Answers with the text's own length, and dies at a text that says so."""
+
+    def __init__(self, deadly: str = "") -> None:
+        self.deadly = deadly
+
+    def stream(self, texts: Any, *, batch_size: int) -> Any:
+        del batch_size
+        for text in texts:
+            if text == self.deadly:
+                raise KeyboardInterrupt
+            yield Answer(len(text))
+
+
+class Answer:
+    def __init__(self, layer: int) -> None:
+        self.exit_layer = layer
+
+
+class Plain:
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, columns: Any, cells: Any, prediction: Any) -> None:
+        del columns
+        self.stream.write(f"{cells['text']} {prediction.exit_layer}\n")
+
+
+def blocks(count: int, size: int) -> Any:
+    texts = [str(number) for number in range(count)]
+    for start in range(0, count, size):
+        part = texts[start : start + size]
+        yield Block(("text",), part, [{"text": text} for text in part])
+
+
+HOW = How(Plain, ".txt", 8)
+
+
+def answered(folder: Path, deadly: str = "") -> None:
+    with open_parts(folder, {"model": "m"}, overwrite=False) as parts:
+        complete(parts, blocks(40, 7), HOW, lambda: Puppet(deadly))  # type: ignore[arg-type,return-value]
+
+
+def test_a_run_broken_anywhere_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    answered(tmp_path / "unbroken")
+    for deadly in ("0", "6", "7", "20", "39"):
+        with pytest.raises(KeyboardInterrupt):
+            answered(tmp_path / "broken", deadly)
+    answered(tmp_path / "broken")
+    assert content(tmp_path / "broken") == content(tmp_path / "unbroken")
+
+
+def test_what_a_kill_leaves_between_part_and_manifest_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered(tmp_path / "unbroken")
+
+    def killed(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parts_module.Parts, "_save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            answered(tmp_path / "broken")
+    (tmp_path / "broken" / ".part-00001.txt.99.part").write_text("half a")
+    answered(tmp_path / "broken")
+    assert content(tmp_path / "broken") == content(tmp_path / "unbroken")
+
+
+def test_two_runs_never_share_a_folder(
+    tmp_path: Path, refused: Callable[..., str], model_folder: Path, lines: Path
+) -> None:
+    with open_parts(tmp_path / "out", {}, overwrite=False):
+        said = refused("predict", model_folder, "--input", lines, "--output", tmp_path / "out", "--part-rows", 5)
+    assert "another run is writing" in said
+
+
+def test_a_process_killed_outright_is_completed_by_two_workers(model_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"a film number {number}\n" for number in range(1500)))
+    words = [sys.executable, "-m", "elbert", "predict", str(model_folder), "--input", str(path), "--output"]
+    more = ["--part-rows", "50", "--workers", "2"]
+    subprocess.run([*words, str(tmp_path / "unbroken"), *more], check=True, capture_output=True)
+    with subprocess.Popen([*words, str(tmp_path / "broken"), *more], stderr=subprocess.PIPE) as running:
+        while running.poll() is None and not list(tmp_path.glob("broken/part-0000[2-9]*")):
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+    subprocess.run([*words, str(tmp_path / "broken"), *more], check=True, capture_output=True)
+    assert content(tmp_path / "broken") == content(tmp_path / "unbroken")
