@@ -37,8 +37,8 @@ from elbert.data import TextDataset, split
 from elbert.disk import whole_folder
 from elbert.errors import ElbertError
 from elbert.evaluation.bench.machine import machine, versions
-from elbert.exits.scores import probabilities
 from elbert.results import LayerOutputs
+from elbert.tasks import task_of
 from elbert.training import start_model
 
 RECORDS, MODEL, ABOUT = "records", "model", "about.json"
@@ -164,7 +164,7 @@ def read(folder: Path) -> Answers:
     for part in PARTS:
         tensors = load_file(folder / RECORDS / f"{part}.safetensors")
         labels = tensors.pop("labels").numpy()
-        said = LayerOutputs(probs=probabilities(tensors["logits"], kind), problem_type=kind, **tensors)
+        said = LayerOutputs(probs=task_of(kind).probabilities(tensors["logits"]), problem_type=kind, **tensors)
         found += [said, labels]
     return Answers(*found, about["training"])
 
