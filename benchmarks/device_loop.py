@@ -30,10 +30,10 @@ from elbert.engine.device.dense import fits
 from elbert.engine.device.launch import launcher_for
 from elbert.engine.device.loops import SWITCH, DeviceLoops
 from elbert.engine.placement import DTYPES
+from elbert.engine.tokens import arrivals
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.exits import ExitPolicy, make
 from elbert.modeling.weights import EncoderWeights
-from elbert.tokens import arrivals
 
 # Share of texts whose label or exit layer may differ: padded and packed products round differently.
 TOLERATED = {"float32": 0.002, "float16": 0.02, "bfloat16": 0.05}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -22,28 +22,26 @@ from elbert.calibration.parts import protected_classes
 from elbert.calibration.promises import check_request, default_name, promises
 from elbert.calibration.rare import rare_classes
 from elbert.calibration.seen import check_unseen
-from elbert.data import Labels, Text, TextDataset, load_data
+from elbert.data import Labels, Text, TextDataset, labelled, load_data
 from elbert.data.source import fingerprint, short_name
 from elbert.engine import Engine
 from elbert.engine.backends.backend import choose_backend
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
+from elbert.engine.tokens import arrivals
 from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, get, make, names, replay
 from elbert.exits.learned import Learned
 from elbert.metadata import Metadata
-from elbert.modeling.configs import RANDOM_CONFIGS
 from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.open import open_model
 from elbert.modeling.files.plain import PlainModel
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
-from elbert.modeling.files.policies import TENSORS, Tensors, read_tensors, write_policies
+from elbert.modeling.files.policies import Tensors, saved_policies, write_policies
 from elbert.modeling.files.sources import find_folder
-from elbert.modeling.files.words import read_words
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
-from elbert.tasks import fits, task_of
-from elbert.tokens import arrivals
+from elbert.tasks import task_of
 from elbert.tracing.attention import cls_attention
 from elbert.tracing.trace import trace_of
 from elbert.tracing.words import words_of
@@ -51,10 +49,6 @@ from elbert.words import WordModel
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
-    from elbert.modeling.weights import EncoderWeights
-
-# Texts recorded between two ticks of a progress bar.
-_AT_ONCE = 512
 
 
 class Classifier:
@@ -94,7 +88,7 @@ class Classifier:
         self.name = name
         self.device = choose_device("cpu" if device == "auto" and self.backend != "torch" else device)
         self.dtype = choose_dtype(exported.dtype if exported and dtype == "auto" else dtype, self.device)
-        weights = _read_as(model.weights(), problem_type or self.metadata.problem_type)
+        weights = model.weights().read_as(problem_type or self.metadata.problem_type)
         if problem_type is not None:
             self.metadata = replace(self.metadata, problem_type=weights.problem_type)
         self._digest = weights_digest(weights)  # now: the engine lays them out as it needs them
@@ -113,7 +107,7 @@ class Classifier:
         self.max_length = min(self.metadata.max_length or weights.max_length, weights.max_length)
         self.policy: ExitPolicy = make("full")
         try:
-            self.policies = _saved_policies(self.metadata.policies, tensors or {})
+            self.policies = saved_policies(self.metadata.policies, tensors or {})
             self.policies = {key: self.equip(each) for key, each in self.policies.items()}
             default = self.metadata.default_policy
             self.policy = self._resolve(default)
@@ -168,11 +162,10 @@ class Classifier:
             UsageError: an unknown model, backend, device, dtype or policy.
             ModelError: the folder's content is unusable.
         """
-        loaded, tokenizer, elbert = open_model(str(model))
-        tensors = read_tensors(find_folder(str(model))) if elbert.get("policies") else None
-        words = _words_of(str(model), loaded.weights().num_labels)
-        more: Any = {"backend": backend, "device": device, "dtype": dtype, "tensors": tensors, "words": words}
-        return cls(loaded, tokenizer, elbert, name=str(model), policy=policy, problem_type=problem_type, **more)
+        where: Any = {"backend": backend, "device": device, "dtype": dtype}
+        return cls(
+            **open_model(str(model))._asdict(), name=str(model), policy=policy, problem_type=problem_type, **where
+        )
 
     @classmethod
     def fit(
@@ -202,18 +195,16 @@ class Classifier:
             UsageError: an unknown model or setting, or `out` is taken.
             DataError: nothing can be learnt from the data.
         """
-        from elbert.modeling.files.load import load_model
         from elbert.training import TrainSettings, default_model, start_model, train
 
-        rows = load_data(_labelled(texts, labels), problem_type=problem_type)
+        rows = load_data(labelled(texts, labels), problem_type=problem_type)
         chosen = TrainSettings.from_dict(settings)
         name = default_model() if model is None else model
         start, tokenizer = start_model(name, rows, chosen)
         with tempfile.TemporaryDirectory() as parent:
             folder = Path(parent) / "model" if out is None else Path(out)
             train(start, tokenizer, rows, None, chosen, folder, progress=False, model_name=str(name))
-            words = read_words(folder, len(rows.label_space.names)) if rows.label_space else None
-            return cls(*load_model(folder), name="" if out is None else str(out), words=words)
+            return cls(**open_model(folder)._asdict(), name="" if out is None else str(out))
 
     @property
     def classes_(self) -> tuple[str, ...]:
@@ -350,24 +341,13 @@ class Classifier:
             UsageError: `batch_size` is no whole number of 1 or more, or something given is no text.
         """
         _check_batch_size(batch_size)
-        arrived = sorted(self.arrivals(texts, {}), key=lambda arrival: arrival.index)
-        if on_texts is None:
-            return self.engine.record(arrived, batch_size=batch_size, pooled=pooled)
-        parts = []
-        for start in range(0, max(len(arrived), 1), _AT_ONCE):
-            part = [replace(each, index=place) for place, each in enumerate(arrived[start : start + _AT_ONCE])]
-            parts.append(self.engine.record(part, batch_size=batch_size, pooled=pooled))
-            on_texts(len(part))
-        return LayerOutputs.joined(parts)
+        arrived = list(self.arrivals(texts, {}))
+        return self.engine.record(arrived, batch_size=batch_size, pooled=pooled, on_texts=on_texts or (lambda _: None))
 
     @property
     def words(self) -> WordModel | None:
         """Layer 0, what a bag of the text's words says before the first layer; None where the model has none."""
         return self.engine.words
-
-    def time_words(self, texts: Iterable[Text]) -> float:
-        """Return the seconds that layer 0 takes for these texts, tokenised already, 32 of them at once."""
-        return self.engine.time_words(list(self.arrivals(texts, {})), 32)
 
     def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
@@ -669,44 +649,7 @@ class Classifier:
         return replace(self.metadata, max_length=max_length, policies=saved, calibration=calibration).to_dict()
 
 
-def _saved_policies(policies: Mapping[str, Any], tensors: Tensors) -> dict[str, ExitPolicy]:
-    """Return what `elbert.json` and `policies.safetensors` say; raises UsageError where they don't fit together."""
-    saved = {name: ExitPolicy.from_dict(values, tensors.get(name)) for name, values in policies.items()}
-    for name, policy in saved.items():
-        if policy.learned and not policy.tensors():
-            raise UsageError(
-                f"policy {name!r} ({policy.name}) has no weights in {TENSORS}: restore it, or calibrate again"
-            )
-    return saved
-
-
-def _words_of(name: str, num_labels: int) -> WordModel | None:
-    """Return layer 0 of the model of this name; one with random weights has none."""
-    return read_words(find_folder(name), num_labels) if name not in RANDOM_CONFIGS else None
-
-
 def _check_batch_size(batch_size: int) -> None:
     """Raise UsageError where it is no whole number of 1 or more."""
     if not hasattr(batch_size, "__index__") or batch_size < 1:
         raise UsageError(f"batch_size is {batch_size!r}; allowed: a whole number of 1 or more")
-
-
-def _read_as(weights: EncoderWeights, problem_type: str | None) -> EncoderWeights:
-    """Return the weights with the problem type named; raises UsageError where there is none such, or it can't be."""
-    if problem_type is None or problem_type == weights.problem_type:
-        return weights
-    named = task_of(problem_type).problem_type
-    if not fits(named, weights.num_labels):
-        raise UsageError(f"problem_type is {named!r}, but the model has one output; classes take two or more")
-    return replace(weights, problem_type=named)
-
-
-def _labelled(texts: Iterable[Text], labels: Iterable[Any]) -> list[dict[str, Any]]:
-    """Return rows as a reader takes them; raises UsageError where there are more of one than of the other."""
-    pairs, values = list(texts), list(labels)
-    if len(pairs) != len(values):
-        raise UsageError(f"{len(pairs)} texts but {len(values)} labels; give one label a text")
-    halves = [(text, None) if isinstance(text, str) else text for text in pairs]
-    paired = any(pair is not None for _, pair in halves)
-    cells = [{"text": text, **({"text_pair": pair} if paired else {})} for text, pair in halves]
-    return [{**row, "label": value} for row, value in zip(cells, values, strict=True)]

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -111,24 +110,6 @@ class LayerOutputs:
             by_words = np.flatnonzero(left == 0)
             said[by_words] = self.words[by_words]
         return said
-
-    @classmethod
-    def joined(cls, parts: Sequence[LayerOutputs]) -> LayerOutputs:
-        """Return recordings of one model, at least one, as a single recording."""
-        if len(parts) == 1:
-            return parts[0]
-        import torch  # here: exit policies read this module, and they need no torch
-
-        words = [part.words for part in parts if part.words is not None]
-        pooled = [part.pooled for part in parts if part.pooled is not None]
-        return cls(
-            torch.cat([part.logits for part in parts]),
-            torch.cat([part.probs for part in parts]),
-            torch.cat([part.lengths for part in parts]),
-            torch.cat(pooled) if pooled else None,
-            parts[0].problem_type,
-            torch.cat(words) if words else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)

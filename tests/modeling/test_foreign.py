@@ -80,7 +80,7 @@ def test_a_tokenizer_written_in_python_is_refused_at_load(tiny_model, tmp_path, 
 @pytest.mark.parametrize("family", ["albert", "roberta", "bert", "electra", "distilbert"])
 def test_a_model_that_came_with_a_word_list_reads_it(tiny_model, tmp_path, family):
     folder = words_of(make(tiny_model, tmp_path / "model", family))
-    _, tokenizer, _ = open_model(folder)
+    tokenizer = open_model(folder).tokenizer
     wanted = BertTokenizer(vocab={word: number for number, word in enumerate(WORDS)})
     texts = ["a good film", "The films, unknown"]
     assert tokenizer(texts, truncation=True, max_length=20)["input_ids"] == wanted(texts)["input_ids"]

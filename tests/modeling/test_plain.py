@@ -60,7 +60,7 @@ def assert_same(mine: Any, theirs: Any) -> None:
 
 
 def plain_weights(folder: Path) -> EncoderWeights:
-    model, _, _ = open_model(folder)
+    model = open_model(folder).model
     assert isinstance(model, PlainModel)
     return model.weights()
 
@@ -183,7 +183,7 @@ UNUSUAL: dict[str, Callable[[Path], object]] = {
 def test_what_is_of_no_usual_form_is_read_by_transformers(folder, change):
     usual = plain_weights(folder)
     change(folder)
-    model, _, _ = open_model(folder)
+    model = open_model(folder).model
     assert isinstance(model, MultiExitModel)
     assert_same(model.weights(), usual)
 

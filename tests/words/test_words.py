@@ -65,13 +65,6 @@ def test_no_text_changes_anothers_logits(learnt: WordModel, texts: Texts) -> Non
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=12))
-def test_what_the_tokens_add_sums_up_to_the_logits(learnt: WordModel, ids: list[int]) -> None:
-    shares = learnt.contributions(np.array(ids))
-    assert shares.shape == (len(ids), 4)
-    np.testing.assert_allclose(shares.sum(0) + learnt.bias, learnt.logits(*packed([ids]))[0], atol=1e-4)
-
-
 def test_grams_depend_on_order_and_never_cross_texts() -> None:
     assert bucket_of([5, 6]) != bucket_of([6, 5])
     assert bucket_of([5, 6, 7]) != bucket_of([5, 7, 6])

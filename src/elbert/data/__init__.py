@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from elbert.data.bbc import load_bbc
-from elbert.data.dataset import Text, TextDataset, check_trainable
+from elbert.data.dataset import Text, TextDataset, check_trainable, labelled
 from elbert.data.labels import Labels
 from elbert.data.load import load_data, load_texts, read_texts
 from elbert.data.splits import split
@@ -13,6 +13,7 @@ __all__ = [
     "Text",
     "TextDataset",
     "check_trainable",
+    "labelled",
     "load_bbc",
     "load_data",
     "load_texts",

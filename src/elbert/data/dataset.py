@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,17 @@ class TextDataset:
         """Return the rows at `indices` (0-based, in that order), with the same label space."""
         labels: Any = None if self.labels is None else [self.labels[index] for index in indices]
         return TextDataset([self.texts[index] for index in indices], labels, self.label_space, self.name)
+
+
+def labelled(texts: Iterable[Text], labels: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return texts and labels as rows that a reader takes; raises UsageError where there are more of one."""
+    pairs, values = list(texts), list(labels)
+    if len(pairs) != len(values):
+        raise UsageError(f"{len(pairs)} texts but {len(values)} labels; give one label a text")
+    halves = [(text, None) if isinstance(text, str) else text for text in pairs]
+    paired = any(pair is not None for _, pair in halves)
+    cells = [{"text": text, **({"text_pair": pair} if paired else {})} for text, pair in halves]
+    return [{**row, "label": value} for row, value in zip(cells, values, strict=True)]
 
 
 def in_order_of(dataset: TextDataset, space: Labels) -> TextDataset:

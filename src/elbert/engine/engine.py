@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -147,7 +146,13 @@ class Engine:
         return Scheduler(self.weights, self.backend, policy, words=self.words, **options)
 
     def record(
-        self, texts: list[Arrival], *, batch_size: int = 32, max_tokens: int | None = None, pooled: bool = False
+        self,
+        texts: list[Arrival],
+        *,
+        batch_size: int = 32,
+        max_tokens: int | None = None,
+        pooled: bool = False,
+        on_texts: Callable[[int], object] = lambda _: None,
     ) -> LayerOutputs:
         """Run every text to full depth and keep what every exit said.
 
@@ -156,10 +161,11 @@ class Engine:
             batch_size: rows stepped together.
             max_tokens: tokens stepped together, as in `run`.
             pooled: keep the pooled hidden states too, for learned policies.
+            on_texts: called with a count of texts whenever so many more are through.
         """
         recorder = Recorder(len(texts), self.weights, pooled=pooled)
-        for _ in self.run(texts, Full(), batch_size=batch_size, max_tokens=max_tokens, recorder=recorder):
-            pass
+        for through in self.run(texts, Full(), batch_size=batch_size, max_tokens=max_tokens, recorder=recorder):
+            on_texts(len(through.index))
         return LayerOutputs(
             logits=recorder.logits,
             probs=torch.from_numpy(task_of(self.weights.problem_type).probabilities(recorder.logits.numpy())),
@@ -174,16 +180,6 @@ class Engine:
         if self.words is None:
             return None
         return torch.from_numpy(task_of(self.weights.problem_type).probabilities(self.words.logits(*bag(texts))))
-
-    def time_words(self, texts: list[Arrival], batch_size: int) -> float:
-        """Return the seconds that layer 0 takes for these texts, so many at once; 0 where the model has none."""
-        if self.words is None:
-            return 0.0
-        blocks = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
-        begun = time.perf_counter()
-        for block in blocks:
-            self.words.logits(*bag(block))
-        return time.perf_counter() - begun
 
 
 def _index(arrival: Arrival) -> int:

@@ -16,8 +16,10 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from torch import Tensor
 
+from elbert.errors import UsageError
 from elbert.modeling.spec import LayerSpec
 from elbert.results import ProblemType
+from elbert.tasks import fits, task_of
 
 ProductT = TypeVar("ProductT")
 NormT = TypeVar("NormT")
@@ -200,6 +202,19 @@ class EncoderWeights:
         return all(
             len(step) == len(first) and all(a is b for a, b in zip(step, first, strict=True)) for step in self.layers
         )
+
+    def read_as(self, problem_type: str | None) -> EncoderWeights:
+        """Return the same with the problem type named; None leaves it.
+
+        Raises:
+            UsageError: there is none such, or it can't be one of so many outputs.
+        """
+        if problem_type is None or problem_type == self.problem_type:
+            return self
+        named = task_of(problem_type).problem_type
+        if not fits(named, self.num_labels):
+            raise UsageError(f"problem_type is {named!r}, but the model has one output; classes take two or more")
+        return replace(self, problem_type=named)
 
     def shapes(self) -> EncoderWeights:
         """Return the same without any memory: tensors on the meta device, shared parts shared as before."""

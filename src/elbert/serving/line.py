@@ -29,13 +29,6 @@ class Line:
         """Take the row of this index out; None where it isn't here."""
         return self._rows.pop(index, None)
 
-    def to_front(self, index: int) -> bool:
-        """Let the row of this index be the next; False where it isn't here."""
-        if index not in self._rows:
-            return False
-        self._rows.move_to_end(index, last=False)
-        return True
-
 
 class Deadlines:
     """Indices of rows by the time they have to be answered."""

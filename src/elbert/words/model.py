@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.errors import ModelError
-from elbert.words.grams import BUCKETS, LONGEST, Integers, gram_buckets, grams_of
+from elbert.words.grams import BUCKETS, Integers, grams_of
 
 Floats = NDArray[np.float32]
 
@@ -78,32 +78,6 @@ class WordModel:
         summed = np.add.reduceat(value[:, None] * self._weight[place], starts, axis=0)
         logits[text[starts]] += summed / length[:, None]
         return logits
-
-    def contributions(self, ids: Integers) -> Floats:
-        """Return [T, C], what each token of one text adds to its logits: an n-gram's share goes evenly to its tokens.
-
-        The rows add up to `logits` less the bias.
-
-        Args:
-            ids: [T] token ids of the text.
-        """
-        lengths = np.array([len(ids)])
-        _, first, bucket = gram_buckets(ids, lengths)
-        size = np.repeat(np.arange(1, LONGEST + 1), [max(len(ids) - n, 0) for n in range(LONGEST)])
-        place = self._place[bucket]
-        known = place < len(self.buckets)
-        first, size, place = first[known], size[known], place[known]
-        shares = np.zeros((len(ids), self.num_labels), np.float32)
-        if not len(place):
-            return shares
-        distinct, inverse, count = np.unique(place, return_inverse=True, return_counts=True)
-        value = (1 + np.log(count, dtype=np.float32)) * self._idf[distinct]
-        value /= np.sqrt((value * value).sum())
-        each = ((value / count)[inverse] / size)[:, None] * self._weight[place]
-        for step in range(LONGEST):
-            inside = size > step
-            np.add.at(shares, first[inside] + step, each[inside])
-        return shares
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays saved as `words.safetensors`."""

@@ -17,11 +17,11 @@ from elbert.data import Text
 from elbert.engine.engine import SORTING_WINDOW, by_length
 from elbert.engine.placement import DTYPES, most_tokens
 from elbert.engine.requests import Arrival
+from elbert.engine.tokens import arrivals
 from elbert.errors import ElbertError
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
 from elbert.modeling.files.open import open_tokenizer
 from elbert.tasks import task_of
-from elbert.tokens import arrivals
 
 Array = NDArray[Any]
 

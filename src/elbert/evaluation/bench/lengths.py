@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.data import Text
-from elbert.tokens import arrivals
+from elbert.engine.tokens import arrivals
 
 
 def token_counts(texts: Sequence[Text], tokenizer: Any, max_length: int) -> NDArray[np.int64]:

@@ -7,28 +7,44 @@ by transformers (`load.py`), which reads more forms and says what is wrong.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elbert.modeling.configs import RANDOM_CONFIGS
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.plain import PlainModel, UnusualError, read_plain, read_tokenizer
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
+from elbert.modeling.files.policies import Tensors, read_tensors
 from elbert.modeling.files.sources import find_folder
+from elbert.modeling.files.words import read_words
+from elbert.words import WordModel
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
 
 
-def open_model(
-    name: str | Path,
-) -> tuple[PlainModel | ExportedModel | MultiExitModel, PlainTokenizer, dict[str, Any]]:
-    """Read a trained model to run it; in fp32.
+class OpenModel(NamedTuple):
+    """A trained model, read to run it; in fp32.
+
+    Attributes:
+        model: its weights.
+        tokenizer: made ready for them.
+        elbert: content of `elbert.json`.
+        tensors: weights of its learned policies.
+        words: layer 0, where it has one.
+    """
+
+    model: PlainModel | ExportedModel | MultiExitModel
+    tokenizer: PlainTokenizer
+    elbert: dict[str, Any]
+    tensors: Tensors
+    words: WordModel | None = None
+
+
+def open_model(name: str | Path) -> OpenModel:
+    """Read a trained model to run it.
 
     Args:
         name: a folder, a bundled checkpoint, a hub id, or what `elbert export` wrote.
-
-    Returns:
-        (model, tokenizer, content of `elbert.json`).
 
     Raises:
         UsageError: there is no such model.
@@ -38,14 +54,16 @@ def open_model(
         from elbert.modeling.files.load import load_model  # imports transformers
 
         model, tokenizer, content = load_model(name)
-        return model, model.reader(tokenizer), content
+        return OpenModel(model, model.reader(tokenizer), content, {})
     folder = find_folder(name)
     try:
-        return read_plain(folder)
+        opened: Any = read_plain(folder)
     except UnusualError:
         from elbert.modeling.files.load import load_to_run  # imports transformers
 
-        return load_to_run(folder)
+        opened = load_to_run(folder)
+    tensors = read_tensors(folder) if opened[2].get("policies") else {}
+    return OpenModel(*opened, tensors, read_words(folder, opened[0].weights().num_labels))
 
 
 def open_tokenizer(folder: Path) -> PlainTokenizer:

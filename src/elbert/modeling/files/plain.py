@@ -77,7 +77,7 @@ def read_plain(folder: Path) -> Opened:
     """Read a model folder of the usual form.
 
     Returns:
-        as `open.open_model`.
+        (model, tokenizer, content of `elbert.json`).
 
     Raises:
         UnusualError: it is of another form.

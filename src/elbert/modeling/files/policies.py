@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors
-from elbert.errors import ModelError
+from elbert.errors import ModelError, UsageError
+from elbert.exits import ExitPolicy
 from elbert.metadata import read_metadata, write_metadata, write_whole
 
 TENSORS = "policies.safetensors"
@@ -46,6 +47,21 @@ def read_tensors(folder: Path) -> Tensors:
         name, _, tensor = key.rpartition("/")
         tensors.setdefault(name, {})[tensor] = values
     return tensors
+
+
+def saved_policies(policies: Mapping[str, Any], tensors: Tensors) -> dict[str, ExitPolicy]:
+    """Return the policies of `elbert.json` with their weights.
+
+    Raises:
+        UsageError: one is no policy, or the two don't fit together.
+    """
+    saved = {name: ExitPolicy.from_dict(values, tensors.get(name)) for name, values in policies.items()}
+    for name, policy in saved.items():
+        if policy.learned and not policy.tensors():
+            raise UsageError(
+                f"policy {name!r} ({policy.name}) has no weights in {TENSORS}: restore it, or calibrate again"
+            )
+    return saved
 
 
 def write_tensors(folder: Path, tensors: Tensors) -> None:

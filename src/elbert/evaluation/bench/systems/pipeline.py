@@ -14,10 +14,10 @@ import transformers
 
 from elbert.data import Text
 from elbert.engine.placement import DTYPES
+from elbert.engine.tokens import arrivals
 from elbert.evaluation.bench.job import Answer, Answers, Job, Run, Spec
 from elbert.modeling.files.open import open_tokenizer
 from elbert.tasks import Task, task_of
-from elbert.tokens import arrivals
 
 
 def load(job: Job, spec: Spec) -> Run:
