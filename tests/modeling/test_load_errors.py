@@ -210,7 +210,7 @@ def test_an_elbert_json_with_a_senseless_format(folder, number):
     assert "format" in refused(ModelError, folder)
 
 
-@pytest.mark.parametrize("heads", ["many", None, 3, []])
+@pytest.mark.parametrize("heads", ["several", None, 3, []])
 def test_an_elbert_json_with_unknown_heads(folder, heads):
     edit_json(folder / "elbert.json", heads=heads)
     assert "allowed: shared, linear, full" in refused(ModelError, folder)

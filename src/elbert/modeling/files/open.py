@@ -50,6 +50,7 @@ def open_model(name: str | Path) -> OpenModel:
         UsageError: there is no such model.
         ModelError: the folder's content cannot be used.
     """
+    model: PlainModel | ExportedModel | MultiExitModel
     if str(name) in RANDOM_CONFIGS and not Path(name).is_dir():
         from elbert.modeling.files.load import load_model  # imports transformers
 
@@ -57,13 +58,13 @@ def open_model(name: str | Path) -> OpenModel:
         return OpenModel(model, model.reader(tokenizer), content, {})
     folder = find_folder(name)
     try:
-        opened: Any = read_plain(folder)
+        model, tokenizer, content = read_plain(folder)
     except UnusualError:
         from elbert.modeling.files.load import load_to_run  # imports transformers
 
-        opened = load_to_run(folder)
-    tensors = read_tensors(folder) if opened[2].get("policies") else {}
-    return OpenModel(*opened, tensors, read_words(folder, opened[0].weights().num_labels))
+        model, tokenizer, content = load_to_run(folder)
+    tensors = read_tensors(folder) if content.get("policies") else {}
+    return OpenModel(model, tokenizer, content, tensors, read_words(folder, model.weights().num_labels))
 
 
 def open_tokenizer(folder: Path) -> PlainTokenizer:
