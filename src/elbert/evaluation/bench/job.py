@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,12 +22,14 @@ class Spec:
         backend: what computes; for ours a backend of the engine, for a peer its library.
         dtype: in which precision: float32, bfloat16, float16 or int8.
         policy: the exits of ours, as JSON; None for a peer, and for `elbert-fixed` until the mean exit layer is known.
+        folder: its own model, of the same classes; None takes the job's.
     """
 
     system: str
     backend: str
     dtype: str
     policy: dict[str, Any] | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,14 @@ class Job:
     plugins: tuple[str, ...] = ()
     device: str = "cpu"
 
+    def of(self, spec: Spec) -> Job:
+        """Return what one competitor gets: its own model, where it has one, with room for its graphs."""
+        if spec.folder is None:
+            return self
+        scratch = self.scratch / spec.folder.name
+        scratch.mkdir(parents=True, exist_ok=True)
+        return replace(self, folder=spec.folder, scratch=scratch)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -63,11 +73,14 @@ class Plan:
         batch_sizes: texts in flight together, each >= 2; at 1 texts run one by one, in input order.
         rounds: timed runs of every system at every batch size, >= 1; the order is reversed every other round.
         latency_texts: texts run one by one; 0 leaves latency out.
+        seconds: about how long a timed run with more than one text in flight takes: its texts are cut or repeated by
+            what the first run took; None runs every text once.
     """
 
     batch_sizes: tuple[int, ...] = (8, 32, 128)
     rounds: int = 3
     latency_texts: int = 100
+    seconds: float | None = None
 
     @property
     def batches(self) -> tuple[int, ...]:

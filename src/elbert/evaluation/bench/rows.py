@@ -30,6 +30,7 @@ class Row:
         seconds: of each round.
         spread: (slowest - fastest round) / median.
         p50_ms: median time of one text, at batch 1 only.
+        p95_ms: time that 95 texts in 100 stay below, at batch 1 only.
         p99_ms: time that 99 texts in 100 stay below, at batch 1 only.
         score: of its answers, by the problem type's metric.
         same_labels: share of its answers that are `transformers` float32's; None for values, or where it did not run.
@@ -56,6 +57,7 @@ class Row:
     seconds: list[float] = field(default_factory=list)
     spread: float | None = None
     p50_ms: float | None = None
+    p95_ms: float | None = None
     p99_ms: float | None = None
     score: float | None = None
     same_labels: float | None = None
@@ -85,7 +87,7 @@ def row_of(
         batch: texts in flight.
         runs: its rounds; the answers are those of the last, the exit layers those of all, as are the seconds.
         layers: M.
-        lengths: tokens of each text of the race; a round may run the first of them only.
+        lengths: tokens of each text of the race; a round may run the first of them only, or begin again.
         facts: other fields of the row, such as its score.
     """
     seconds = [run.seconds for run in runs]
@@ -93,7 +95,7 @@ def row_of(
     last = runs[-1].answers
     depths = np.array([run.answers.exit_layers for run in runs if run.answers.exit_layers])  # [rounds, n]
     depth = float(depths.mean()) if len(depths) else None
-    tokens = lengths[: len(last.labels)]
+    tokens = np.resize(lengths, len(last.labels))
     waits = np.array([wait for run in runs for wait in run.latencies or ()]) * 1000
     return replace(
         empty_row(spec, batch),
@@ -102,6 +104,7 @@ def row_of(
         seconds=seconds,
         spread=(max(seconds) - min(seconds)) / median,
         p50_ms=float(np.percentile(waits, 50)) if len(waits) else None,
+        p95_ms=float(np.percentile(waits, 95)) if len(waits) else None,
         p99_ms=float(np.percentile(waits, 99)) if len(waits) else None,
         mean_exit_layer=depth,
         layer_speedup=layers / depth if depth else None,

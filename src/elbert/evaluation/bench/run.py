@@ -141,8 +141,14 @@ def _stop(runners: Sequence[_Runner]) -> None:
         runner.stop()
 
 
-def _count(batch: int, job: Job, plan: Plan) -> int:
-    return min(plan.latency_texts, len(job.texts)) if batch == 1 else len(job.texts)
+def _count(runner: _Runner, batch: int, job: Job, plan: Plan) -> int:
+    """Return how many texts a run takes; more than there are begin again with the first."""
+    if batch == 1:
+        return min(plan.latency_texts, len(job.texts))
+    first = runner.first.get(batch)
+    if plan.seconds is None or first is None:
+        return len(job.texts)
+    return max(batch, round(plan.seconds * len(first.answers.labels) / max(first.seconds, 1e-9)))
 
 
 def _take_depth(runner: _Runner, runners: Sequence[_Runner], plan: Plan) -> None:
@@ -170,9 +176,10 @@ def _load(runner: _Runner, job: Job, plan: Plan) -> None:
     while runner.worker is None and (left := [batch for batch in plan.batches if batch not in runner.reasons]):
         start = time.perf_counter()
         try:
+            own = job.of(runner.spec)
             if SYSTEMS[runner.spec.system].builds and runner.load_s is None:
-                Worker(job, runner.spec, build=True).stop()
-            runner.worker = Worker(job, runner.spec)
+                Worker(own, runner.spec, build=True).stop()
+            runner.worker = Worker(own, runner.spec)
         except WorkerError as error:
             runner.fail(str(error), left)
             return
@@ -199,7 +206,7 @@ def _run(runner: _Runner, batch: int, job: Job, plan: Plan) -> Timed | None:
     if runner.worker is None:
         return None
     try:
-        return runner.worker.run(batch, _count(batch, job, plan))
+        return runner.worker.run(batch, _count(runner, batch, job, plan))
     except WorkerError as error:
         runner.fail(str(error), [batch])
         return None
@@ -238,7 +245,8 @@ def _rows(runners: Sequence[_Runner], job: Job, plan: Plan, score: Scorer, **abo
 
 
 def _agreement(given: Answers, wanted: Answers | None, problem_type: str) -> float | None:
-    """Return the share of equal answers; None without a reference, or for values."""
+    """Return the share of equal answers to the texts both have run; None without a reference, or for values."""
     if wanted is None or not task_of(problem_type).has_classes:
         return None
-    return sum(a == b for a, b in zip(given.labels, wanted.labels, strict=True)) / len(wanted.labels)
+    both = min(len(given.labels), len(wanted.labels))
+    return sum(a == b for a, b in zip(given.labels[:both], wanted.labels[:both], strict=True)) / both

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle, islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -57,7 +58,7 @@ class Worker:
             raise
 
     def run(self, batch: int, count: int) -> Timed:
-        """Time the first `count` texts with `batch` in flight; at 1 they run one by one."""
+        """Time the first `count` texts, again and again where they are fewer, with `batch` in flight; 1 is one by one."""
         timed: Timed = self._ask(("run", batch, count))
         return timed
 
@@ -149,10 +150,10 @@ def _load(job: Job, spec: Spec, build: bool) -> Run | None:
 
     from elbert.evaluation.bench.systems import SYSTEMS, check_device
 
-    check_device(spec.system, job.device)
-    torch.set_num_threads(job.threads)
     for name in job.plugins:
         importlib.import_module(name)
+    check_device(spec.system, job.device)
+    torch.set_num_threads(job.threads)
     module = importlib.import_module(SYSTEMS[spec.system].module)
     if build:
         module.build(job, spec)
@@ -162,7 +163,7 @@ def _load(job: Job, spec: Spec, build: bool) -> Run | None:
 
 
 def _timed(run: Run, job: Job, batch: int, count: int) -> Timed:
-    texts = job.texts[:count]
+    texts = list(islice(cycle(job.texts), count))
     if isinstance(run, Beginning):
         run.begin()
     gc.collect()

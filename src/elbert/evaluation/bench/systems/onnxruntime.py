@@ -28,9 +28,9 @@ def build(job: Job, spec: Spec) -> None:
     Raises:
         ElbertError: the quantised graph still multiplies by fp32 weights.
     """
-    path = exported(job)
-    if spec.dtype == "int8":
-        _quantise(path, job.scratch / "model.int8.onnx")
+    path, target = exported(job), job.scratch / "model.int8.onnx"
+    if spec.dtype == "int8" and not target.is_file():
+        _quantise(path, target)
 
 
 def load(job: Job, spec: Spec) -> Run:

@@ -30,7 +30,7 @@ def build(job: Job, spec: Spec) -> None:
         ElbertError: the quantised graph still multiplies in fp32.
     """
     exported(job)
-    if spec.dtype == "int8":
+    if spec.dtype == "int8" and not (job.scratch / "model.int8.xml").is_file():
         _quantise(job)
 
 
