@@ -177,9 +177,8 @@ class _Regressions:
 
     def __init__(self, each_label: bool, classes: int) -> None:
         self._classes = classes
-        self._models = [
-            LogisticRegression(max_iter=1000, tol=1e-5, warm_start=True) for _ in range(classes if each_label else 1)
-        ]
+        settings: dict[str, Any] = {"solver": "saga", "max_iter": 100, "random_state": 0, "warm_start": True}
+        self._models = [LogisticRegression(**settings) for _ in range(classes if each_label else 1)]
         self._each_label = each_label
 
     def fit(self, values: Any, targets: Array, penalty: float) -> tuple[Array, Array]:

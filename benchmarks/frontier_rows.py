@@ -24,6 +24,8 @@ from elbert.evaluation.bench.machine import machine
 from elbert.evaluation.bench.worker import Worker
 from elbert.exits import make, replay
 from elbert.exits.scores import probabilities
+from elbert.metadata import read_json
+from elbert.modeling.files.sources import find_folder
 from elbert.results import LayerOutputs
 from elbert.tasks import task_of
 from elbert.training import start_model
@@ -178,7 +180,7 @@ def ours_row(ground: Ground, asked: Asked) -> list[Line]:
 
 def first_row(ground: Ground, asked: Asked) -> list[Line]:
     """The first layers of ours alone, trained without exits for as many layer passes as ours."""
-    layers = Classifier.from_pretrained(asked.model, device="cpu").num_layers
+    layers = int(read_json(find_folder(asked.model) / "config.json")["num_hidden_layers"])
     depth = asked.depth or max(layers // 3, 1)
     settings = TrainSettings(scheme="last", epochs=round(TrainSettings().epochs * layers / depth), words=False)
     folder, spent = trained(ground, cut(asked.model, depth, ground.out), "first", settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -23,7 +23,7 @@ from elbert.calibration.promises import check_request, default_name, promises
 from elbert.calibration.rare import rare_classes
 from elbert.calibration.seen import check_unseen
 from elbert.data import Labels, Text, TextDataset, labelled, load_data
-from elbert.data.source import fingerprint, short_name
+from elbert.data.source import fingerprint, short_name, sketch
 from elbert.engine import Engine
 from elbert.engine.backends.backend import choose_backend
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
@@ -32,7 +32,7 @@ from elbert.engine.tokens import arrivals
 from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, get, make, names, replay
 from elbert.exits.learned import Learned
-from elbert.metadata import Metadata
+from elbert.metadata import DataRecord, Metadata
 from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.open import open_model
@@ -349,6 +349,34 @@ class Classifier:
         """Layer 0, what a bag of the text's words says before the first layer; None where the model has none."""
         return self.engine.words
 
+    def fit_words(self, texts: Iterable[Text] | TextDataset, labels: Sequence[Any] | None = None) -> None:
+        """Fit layer 0 for a model that has none; `calibrate` then tries its thresholds too.
+
+        Args:
+            texts: those the model was trained on, or others like them, but none to calibrate on; or a `TextDataset`.
+            labels: names or ids.
+
+        Raises:
+            UsageError: the model has a layer 0, or its answers are values.
+            DataError: there are no labels.
+            MissingExtraError: scikit-learn is not installed.
+        """
+        if self.words is not None:
+            raise UsageError(f"model {self.name!r} has a layer 0 already, fitted with it; leave the texts away")
+        if not self.task.has_classes:
+            raise UsageError(f"model {self.name!r} answers with values; layer 0 tells classes apart")
+        dataset = self._dataset(texts, labels)
+        if dataset.labels is None:
+            raise DataError(f"{dataset.name}: no labels; layer 0 is fitted on labelled texts")
+        from elbert.words.fit import fit_words
+
+        arrived = sorted(self.arrivals(dataset.texts, {}), key=lambda arrival: arrival.index)
+        ids = [arrival.ids for arrival in arrived]
+        self.engine.words = fit_words(ids, np.asarray(dataset.labels), self._num_outputs)
+        name, sha256 = short_name(dataset.name), fingerprint(dataset.texts, dataset.labels)
+        record = DataRecord(name, len(dataset), sha256[:16], sketch(dataset.texts))
+        self.metadata = replace(self.metadata, words=asdict(record))
+
     def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
         chosen = self.exit_policy(policy)
@@ -522,7 +550,7 @@ class Classifier:
         self.model.save_pretrained(Path(folder), self.tokenizer, content, tensors=tensors, words=self.words)
 
     def save_policies(self, folder: str | Path) -> None:
-        """Write policies, evidence and default beside the model it was loaded from, or into a copy of its folder.
+        """Write policies, evidence, default and layer 0 into the folder the model was loaded from, or a copy of it.
 
         The weights are left as they are, which `save_pretrained` writes anew; so exported models keep what was
         calibrated on them too.
@@ -536,7 +564,8 @@ class Classifier:
         """
         from elbert.training.card import with_exits
 
-        write_policies(find_folder(self.name), Path(folder), self._elbert_json(), self._tensors(), with_exits)
+        content, tensors = self._elbert_json(), self._tensors()
+        write_policies(find_folder(self.name), Path(folder), content, tensors, with_exits, self.words)
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, commit_message: str | None = None) -> str:
         """Upload the model folder to the Hugging Face hub and return its address there.

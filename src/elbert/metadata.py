@@ -70,7 +70,7 @@ class Metadata:
         calibration: evidence by policy name.
         scheme: how the exits' losses were weighed.
         training: how the model came about.
-        words: layer 0, where there is one.
+        words: what layer 0 was fitted on, as a `DataRecord`, where it was not fitted in training.
         export: what the graphs of an exported model are.
         pair_token_types: whether the two texts of a pair are told apart by token types; None in what elbert wrote
             before it was recorded.

@@ -225,3 +225,31 @@ def test_protected_classes_stand_in_the_evidence_by_name_and_an_unknown_one_is_r
     run("calibrate", own, held_out, "--max-drop", 0.3, "--per-class")
     evidence = json.loads((own / "elbert.json").read_text())["calibration"]["drop-30"]
     assert (evidence["protect"], evidence["protected_texts"]) == (["neg", "pos"], [150, 150])
+
+
+def test_layer_0_is_fitted_for_a_model_that_has_none_and_saved_with_it(
+    run: Run, refused: Refused, own: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn")
+    said = str(Classifier.from_pretrained(own).predict("a good film", policy="full").label)
+    kinds = {"pos": "good", "neg": "bad"}
+    other = next(label for label in kinds if label != said)
+
+    def write(name: str, count: int, words: str) -> Path:
+        """One text in four is of the class that the random layers don't say."""
+        labels = [said if row % 4 else other for row in range(count)]
+        rows = [f"a {kinds[label]} film {words} {row},{label}" for row, label in enumerate(labels)]
+        (tmp_path / name).write_text("\n".join(["text,label", *rows]) + "\n")
+        return tmp_path / name
+
+    learnt, held_out = write("train.csv", 120, "of"), write("held-out.csv", 300, "in")
+    words = ("--words", learnt)
+    assert "the model was trained on" in refused("calibrate", own, learnt, *words)
+    assert not (own / "words.safetensors").exists(), "what was refused wrote nothing"
+    status, _, err = run("calibrate", own, held_out, *words, "--max-drop", 0.1)
+    assert (status, err) == (0, "")
+    classifier = Classifier.from_pretrained(own)
+    assert classifier.policies["drop-10"].words is not None, "the words tell good from bad, random layers don't"
+    assert {each.exit_layer for each in classifier.predict(["a good film", "a bad film"])} == {0}
+    assert "has a layer 0 already" in refused("calibrate", own, held_out, *words)
+    assert "the model was trained on" in refused("calibrate", own, learnt)

@@ -7,10 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from elbert import Classifier
 from elbert.exits import ExitPolicy, make
+from elbert.words import WordModel
+from elbert.words.grams import gram_buckets
 
 
 @pytest.fixture(params=["onnx", "openvino"])
@@ -31,9 +34,18 @@ def classifier_of(tiny_model: Callable[..., Any], tiny_tokenizer: Any) -> Callab
         config.setdefault("problem_type", "single_label_classification")
         model = tiny_model(family, num_labels=len(names), id2label=dict(enumerate(names)), **config)
         chosen = policy or make("elbert", threshold=0.6, window=2)
-        return Classifier(model, tiny_tokenizer, {"max_length": 24}, name="tiny", policy=chosen)
+        words = None if chosen.words is None else word_model(tiny_tokenizer, len(names))
+        return Classifier(model, tiny_tokenizer, {"max_length": 24}, name="tiny", policy=chosen, words=words)
 
     return build
+
+
+def word_model(tokenizer: Any, classes: int) -> WordModel:
+    """A layer 0 that knows every gram of one token, and is surer of some texts than of others."""
+    ids = np.arange(len(tokenizer))
+    buckets = np.unique(gram_buckets(ids, np.ones(len(ids), np.int64))[2]).astype(np.int32)
+    weight = np.random.default_rng(0).normal(0, 1.2, (len(buckets), classes)).astype(np.float16)
+    return WordModel(buckets, np.ones(len(buckets), np.float16), weight, np.zeros(classes, np.float32))
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +74,12 @@ KINDS: dict[str, dict[str, Any]] = {
         "names": ["joy", "anger", "fear"],
         "problem_type": "multi_label_classification",
         "policy": make("entropy", threshold=0.982),
+    },
+    "words": {"policy": make("elbert", threshold=0.6, window=2, words=0.85)},
+    "multi-label-words": {
+        "names": ["joy", "anger", "fear"],
+        "problem_type": "multi_label_classification",
+        "policy": make("entropy", threshold=0.982, words=0.65),
     },
     "regression": {
         "names": ["score"],

@@ -90,6 +90,27 @@ def test_it_answers_as_elbert_predict_does(
     assert {answer["truncated"] for answer in expected} == {False, True}
 
 
+@pytest.mark.parametrize("kind", ["words", "multi-label-words"])
+def test_layer_0_goes_along_and_answers_as_the_engines_does(
+    kind: str,
+    exported_of: Exported,
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    tiny_texts: list[str],
+) -> None:
+    pytest.importorskip("onnxruntime")
+    classifier, folder = exported_of("onnx", kind)
+    texts = [*tiny_texts, "", "a warm film " * 40]
+    expected = [prediction.to_dict() for prediction in classifier.stream(texts)]
+    depths = {answer["exit_layer"] for answer in expected}
+    assert 0 in depths
+    assert depths - {0}, "the fixture must let some texts through"
+    assert_same(run_script(folder, stdin="\n".join(texts) + "\n").stdout, expected)
+    sure = [text for text, answer in zip(texts, expected, strict=True) if answer["exit_layer"] == 0]
+    assert {answer["exit_layer"] for answer in runner.Model(folder).classify(sure)} == {0}
+    back = [prediction.to_dict() for prediction in Classifier.from_pretrained(folder).stream(texts)]
+    assert [(a["label"], a["exit_layer"]) for a in back] == [(a["label"], a["exit_layer"]) for a in expected]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_answers_as_before_its_export(
     format: str, family: str, classifier_of: Callable[..., Classifier], tiny_texts: list[str], tmp_path: Path
@@ -164,6 +185,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "elbert.json cut short": ("elbert.json", cut, "elbert.json cannot be read (JSONDecodeError: "),
     "elbert.json empty": ("elbert.json", lambda path: path.write_text("{}"), "elbert.json cannot be read (KeyError: "),
     "elbert.json gone": ("elbert.json", Path.unlink, "elbert.json is missing"),
+    "words.safetensors cut short": ("words.safetensors", cut, "words.safetensors cannot be read ("),
     "tokenizer.json cut short": ("tokenizer.json", cut, "tokenizer.json cannot be read (Exception: EOF"),
     "tokenizer.json gone": ("tokenizer.json", Path.unlink, "tokenizer.json is missing"),
 }
@@ -175,7 +197,7 @@ def test_a_damaged_folder_is_one_line_that_names_the_file(
 ) -> None:
     pytest.importorskip("onnxruntime")
     folder = tmp_path / "damaged"
-    shutil.copytree(exported_of("onnx", "albert")[1], folder)
+    shutil.copytree(exported_of("onnx", "words")[1], folder)
     name, damaged, line = DAMAGES[damage]
     damaged(folder / name)
     done = run_script(folder, "a film")

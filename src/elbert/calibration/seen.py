@@ -32,7 +32,7 @@ def check_unseen(metadata: Metadata, texts: Sequence[Any], sha256: str, name: st
             the training texts were.
     """
     learnt, scored = metadata.met("train"), metadata.met("evaluation")
-    known = _known(learnt, texts, sha256)
+    known = _known(learnt, texts, sha256) or _known(DataRecord.from_dict(metadata.words), texts, sha256)
     if known is not None:
         doubt = f"{known} the model was trained on, which it knows too well for a promise about others"
         if not allowed:

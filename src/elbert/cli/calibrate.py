@@ -49,6 +49,13 @@ def calibrate(
     abstain: Annotated[
         bool, typer.Option("--abstain", help="Keep 3 in 10 texts aside to test how sure an answer must be.")
     ] = False,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Fit layer 0 first, for a model that has none, on the labelled texts it was trained on.",
+        ),
+    ] = None,
     metric: Annotated[
         str | None, typer.Option(help="What scores are shown in: accuracy, f1_macro, matthews, …")
     ] = None,
@@ -91,6 +98,7 @@ def calibrate(
         elbert calibrate runs/mine held-out.csv --max-drop 0.005 --confidence 0.95 --name careful
         elbert calibrate runs/mine held-out.csv --default drop-0.5
         elbert calibrate runs/mine held-out.csv --protect fraud --protect spam
+        elbert calibrate runs/mine held-out.csv --words train.csv
         elbert calibrate runs/mine texts.txt --agreement --max-drop 0.02
     """
     folder = _target(model, out, overwrite=overwrite)
@@ -101,6 +109,8 @@ def calibrate(
     get(policy)
     loaded = options.load_classifier(model, loading=loading, full_depth=True)
     dataset = _load(data, split, loaded, columns, agreement=agreement)
+    if words is not None:
+        loaded.fit_words(_load(words, "train", loaded, columns, agreement=False))
     asked: dict[str, Any] = {
         "max_drop": max_drop,
         "confidence": confidence,
@@ -185,5 +195,6 @@ def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json:
 
 def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
     scores = (f"{facts[name]:.4f}" for name in ("score", "full_depth_score"))
-    depth = (f"{facts['mean_exit_layer']:.2f}", f"{facts['layer_speedup']:.2f}x", f"{facts['p_value']:.2g}")
-    return (*scores, *depth, facts["note"])
+    speedup = facts["layer_speedup"]  # none where every text leaves at layer 0
+    depth = (f"{facts['mean_exit_layer']:.2f}", "–" if speedup is None else f"{speedup:.2f}x")
+    return (*scores, *depth, f"{facts['p_value']:.2g}", facts["note"])

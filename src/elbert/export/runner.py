@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Classifies texts with the exported model beside this file; every text leaves at the first layer that is sure of it.
 
+What the words of a text say is asked first, where the model has a layer 0 and the exit policy a threshold for it.
+
     python run.py "a wonderful film" "never again"
     python run.py --pair "A man sleeps." "Somebody is awake."
     python run.py < texts.txt                                   one text a line; with --pair two, a tab between them
@@ -31,6 +33,7 @@ except ImportError as problem:
 Array = np.ndarray[Any, Any]
 Run = Callable[[dict[str, Array]], list[Array]]
 RULES = "rules"  # the folder of elbert's own modules that decide who leaves
+WORDS = "words.safetensors"  # layer 0
 
 BATCH = 32  # texts run together
 
@@ -113,6 +116,10 @@ class Model:
             sys.exit(f"run.py: {folder / 'elbert.json'}: default_policy: {problem}; choose another, or export again")
         with _readable(folder / "tokenizer.json") as path:
             self.tokenizer = Tokenizer.from_file(str(path))
+        self.words = None
+        if (folder / WORDS).exists():
+            with _readable(folder / WORDS) as path:
+                self.words = self.rules.WordModel.from_tensors(_tensors(path))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(length, direction=side)
 
@@ -135,10 +142,14 @@ class Model:
         """Return one answer per text (or pair), in order."""
         encodings = self.tokenizer.encode_batch(texts)
         lengths = np.array([len(encoding.ids) for encoding in encodings])
-        hidden = self._embed(texts, encodings, lengths)  # [tokens, H]: the texts' tokens behind one another
-        rows = np.arange(len(texts))  # of the texts still in the network
+        answers = self._by_words(encodings, lengths)
+        rows = np.setdiff1d(np.arange(len(texts)), list(answers))  # of the texts still in the network
+        if not len(rows):
+            return [answers[index] for index in range(len(texts))]
+        lengths = lengths[rows]
+        # [tokens, H]: the texts' tokens behind one another
+        hidden = self._embed([texts[row] for row in rows], [encodings[row] for row in rows], lengths)
         state: dict[str, Array] | None = None  # what the policy remembers of them
-        answers: dict[int, dict[str, Any]] = {}
         for depth, (step, head) in enumerate(self.layers, start=1):
             hidden = step({"hidden": hidden, **_padding(lengths)})[0]
             starts = np.cumsum(lengths) - lengths
@@ -163,6 +174,18 @@ class Model:
             hidden, lengths, rows = hidden[stay.repeat(lengths)], lengths[stay], rows[stay]
             state = self.rules.select(state, stay)
         return [answers[index] for index in range(len(texts))]
+
+    def _by_words(self, encodings: list[Encoding], lengths: Array) -> dict[int, dict[str, Any]]:
+        """Return the answers of layer 0 to the texts it is sure of, by their place."""
+        if self.words is None or self.policy.words is None:
+            return {}
+        logits = self.words.logits(np.concatenate([np.array(each.ids, np.int64) for each in encodings]), lengths)
+        probs = self.task.probabilities(logits)
+        sure = self.rules.by_words(probs, self.task, self.policy.words)
+        return {
+            row: self._answer(probs[row], 0, bool(encodings[row].overflowing))
+            for row in np.flatnonzero(sure).tolist()
+        }
 
     def _embed(self, texts: list[Any], encodings: list[Encoding], lengths: Array) -> Array:
         feeds = {"ids": np.concatenate([np.array(encoding.ids, np.int64) for encoding in encodings])}
@@ -190,6 +213,20 @@ def _padding(lengths: Array) -> dict[str, Array]:
     return {"pad": pad, "unpad": np.flatnonzero(real), "mask": mask}
 
 
+def _tensors(path: Path) -> dict[str, Array]:
+    """Return the arrays of a safetensors file: the length of a header, the header in JSON, the numbers."""
+    kinds = {"F16": np.float16, "F32": np.float32, "I32": np.int32}
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header.pop("__metadata__", None)
+    found = {}
+    for name, each in header.items():
+        first, end = (start + place for place in each["data_offsets"])
+        found[name] = np.frombuffer(content[first:end], kinds[each["dtype"]]).reshape(each["shape"])
+    return found
+
+
 def _rules(folder: Path) -> SimpleNamespace:
     """Return what the modules beside this file say: the very ones that elbert itself decides by."""
     if (folder / "elbert").is_dir():  # not so where elbert reads this file as a module of its own
@@ -197,12 +234,15 @@ def _rules(folder: Path) -> SimpleNamespace:
     with _readable(folder):
         exits, state = import_module("elbert.exits"), import_module("elbert.exits.state")
         results, tasks = import_module("elbert.results"), import_module("elbert.tasks")
+        by_words, words = import_module("elbert.exits.words"), import_module("elbert.words")
     return SimpleNamespace(
         ExitPolicy=exits.ExitPolicy,
         ExitOutput=results.ExitOutput,
         Prediction=results.Prediction,
         task_of=tasks.task_of,
         select=state.select,
+        by_words=by_words.by_words,
+        WordModel=words.WordModel,
     )
 
 

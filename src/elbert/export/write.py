@@ -25,6 +25,7 @@ from elbert.metadata import metadata, write_metadata
 from elbert.modeling.files.exported import EXPORT, ExportedModel, Graph
 from elbert.modeling.files.policies import write_tensors
 from elbert.modeling.files.saving import save_tokenizer
+from elbert.modeling.files.words import write_words
 from elbert.modeling.quiet import quiet_transformers
 from elbert.runs.folder import check_free, run_folder
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 RUNNER = "run.py"
 
-# The exit policies and what they import.
-_RULES = ("__init__.py", "arrays.py", "errors.py", "results.py", "tasks/*.py", "exits/*.py")
+# The exit policies and layer 0, and what they import.
+_RULES = ("__init__.py", "arrays.py", "errors.py", "results.py", "tasks/*.py", "exits/*.py", "words/[!f]*.py")
 
 _CARD = """# {name}, exported for {backend}
 
@@ -125,6 +126,7 @@ def export_model(
         save_tokenizer(fresh, classifier.tokenizer, token_types=classifier.model.pair_token_types)
         content[EXPORT] = export
         write_tensors(fresh, {key: policy.tensors() for key, policy in classifier.policies.items()})
+        write_words(fresh, classifier.words)
         write_metadata(fresh, content)
         card = _CARD.format(name=Path(classifier.name).name or "A model", backend=chosen.backend, policy=name)
         (fresh / "README.md").write_text(card, encoding="utf-8")

@@ -134,7 +134,7 @@ class Run:
             "n": len(self.texts),
             "layers": self.layers,
             "mean_exit_layer": self.mean_exit_layer,
-            "layer_speedup": self.layers / self.mean_exit_layer,
+            "layer_speedup": self.layers / self.mean_exit_layer if self.mean_exit_layer else None,
             "exit_histogram": self.histogram,
             "changed": int(self.changed.sum()),
             "right": {name: None if verdicts is None else int(getattr(verdicts, name).sum()) for name in counted},

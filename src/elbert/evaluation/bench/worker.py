@@ -58,7 +58,7 @@ class Worker:
             raise
 
     def run(self, batch: int, count: int) -> Timed:
-        """Time the first `count` texts, again and again where they are fewer, with `batch` in flight; 1 is one by one."""
+        """Time the first `count` texts, or those there are again and again; `batch` in flight, at 1 one by one."""
         timed: Timed = self._ask(("run", batch, count))
         return timed
 

@@ -21,6 +21,8 @@ from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors
 from elbert.errors import ModelError, UsageError
 from elbert.exits import ExitPolicy
 from elbert.metadata import read_metadata, write_metadata, write_whole
+from elbert.modeling.files.words import write_words
+from elbert.words import WordModel
 
 TENSORS = "policies.safetensors"
 
@@ -85,6 +87,7 @@ def write_policies(
     content: Mapping[str, Any],
     tensors: Tensors,
     card: Callable[[str, Mapping[str, Any]], str],
+    words: WordModel | None = None,
 ) -> None:
     """Write `content` into the model's own folder, or into a copy of it.
 
@@ -94,16 +97,19 @@ def write_policies(
         content: of `elbert.json`.
         tensors: weights of the learned policies among them.
         card: returns the text of `README.md` as it is to be, from the one there is and `content`.
+        words: layer 0; None leaves what lies there.
 
     Raises:
         ElbertError: the disk is full, or does not let us write.
     """
     with write_errors(f"the model {folder}", ANOTHER_FOLDER):
         if folder.resolve() == source.resolve():
+            write_words(folder, words)
             _write(folder, content, tensors, card)
             return
         with whole_folder(folder) as fresh:
             shutil.copytree(source, fresh, dirs_exist_ok=True)
+            write_words(fresh, words)
             _write(fresh, content, tensors, card)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -38,6 +39,17 @@ def read_words(folder: Path, num_labels: int) -> WordModel | None:
 
 
 def write_words(folder: Path, words: WordModel | None) -> None:
-    """Write the word model into a folder that is not in use yet; None writes nothing."""
-    if words is not None:
-        save_file(words.tensors(), folder / WORDS)
+    """Write the word model into a folder, taking an older one's place only when it is whole; None writes nothing.
+
+    Args:
+        folder: of the model.
+        words: layer 0.
+    """
+    if words is None:
+        return
+    draft = folder / f".{WORDS}.{os.getpid()}.part"
+    try:
+        save_file(words.tensors(), draft)
+        draft.replace(folder / WORDS)
+    finally:
+        draft.unlink(missing_ok=True)
