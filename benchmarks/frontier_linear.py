@@ -7,6 +7,7 @@ Fits, writes arrays and JSON (nothing pickled), reads them back, and answers in 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import hstack
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel
@@ -188,7 +190,9 @@ class _Regressions:
             wanted = targets[:, number] >= 0.5 if self._each_label else targets
             if len(np.unique(wanted)) < 2:
                 continue
-            model.set_params(C=penalty).fit(values, wanted)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred passes are enough, settled or not
+                model.set_params(C=penalty).fit(values, wanted)
             # Of two classes scikit-learn keeps the second's side only.
             shown = [number] if self._each_label else model.classes_[-len(model.coef_) :]
             weight[:, shown], bias[shown] = model.coef_.T, model.intercept_
