@@ -29,7 +29,6 @@ from elbert.engine.placement import most_tokens
 from elbert.evaluation.bench.batches import held, in_batches, read, reader_of
 from elbert.evaluation.bench.job import Answers, Job, Run, Spec
 from elbert.evaluation.bench.systems import SYSTEMS, Kind
-from elbert.exits.scores import probabilities
 from elbert.tasks import task_of
 
 Array = NDArray[Any]
@@ -219,5 +218,5 @@ def load(job: Job, spec: Spec) -> Run:
 
 def confidence(logits: Array, problem_type: Any) -> Array:
     """Return how sure a linear model is of each text, [N], from its logits."""
-    sure = task_of(problem_type).confidence(torch.from_numpy(probabilities(logits.astype(np.float32), problem_type)))
-    return np.asarray(sure)
+    task = task_of(problem_type)
+    return np.asarray(task.confidence(task.probabilities(logits)))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import frontier_cascade
 from elbert import Classifier, TrainSettings, train
@@ -23,7 +22,6 @@ from elbert.evaluation.bench.job import Spec
 from elbert.evaluation.bench.machine import machine
 from elbert.evaluation.bench.worker import Worker
 from elbert.exits import make, replay
-from elbert.exits.scores import probabilities
 from elbert.metadata import read_json
 from elbert.modeling.files.sources import find_folder
 from elbert.results import LayerOutputs
@@ -123,10 +121,10 @@ def cascade_row(ground: Ground) -> list[Line]:
     spec = minilm_line.spec(ground)
     theirs = np.asarray(answered(ground, spec, held.texts, held.texts))
     logits = words.logits(held.texts)
-    ours = task_of(ground.problem_type).decisions(probabilities(logits, ground.problem_type))
+    ours = _decisions(ground, logits)
     threshold = cascade_threshold(
         confidence(logits, ground.problem_type),
-        np.asarray(ours),
+        ours,
         theirs,
         lambda answers: ground.score(answers, held.labels),
     )
@@ -223,9 +221,8 @@ def _fitted(ground: Ground, values: Any) -> Fitted:
 
 
 def _decisions(ground: Ground, logits: Any) -> Any:
-    return task_of(ground.problem_type).decisions(
-        torch.from_numpy(probabilities(np.asarray(logits), ground.problem_type))
-    )
+    task = task_of(ground.problem_type)
+    return np.asarray(task.decisions(task.probabilities(np.asarray(logits))))
 
 
 def _line(ground: Ground, name: str, row: str, system: str, backend: str, note: str, spent: dict[str, float]) -> Line:

@@ -183,8 +183,7 @@ class Model:
         probs = self.task.probabilities(logits)
         sure = self.rules.by_words(probs, self.task, self.policy.words)
         return {
-            row: self._answer(probs[row], 0, bool(encodings[row].overflowing))
-            for row in np.flatnonzero(sure).tolist()
+            row: self._answer(probs[row], 0, bool(encodings[row].overflowing)) for row in np.flatnonzero(sure).tolist()
         }
 
     def _embed(self, texts: list[Any], encodings: list[Encoding], lengths: Array) -> Array:
