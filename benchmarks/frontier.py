@@ -31,6 +31,7 @@ import torch
 from elbert import Classifier
 from elbert.evaluation.bench import Plan, race
 from elbert.evaluation.bench.machine import machine, versions
+from elbert.evaluation.evaluate import seconds_of_words
 from elbert.training import default_model
 from frontier_ground import CORPORA, Ground
 from frontier_page import write_page
@@ -103,7 +104,7 @@ def words_us(ground: Ground, lines: list[Line], texts: list[Any]) -> float | Non
     if folder is None:
         return None
     classifier = Classifier.from_pretrained(ground.out / folder, device="cpu")
-    return min(classifier.time_words(texts) for _ in range(5)) / len(texts) * 1e6
+    return min(seconds_of_words(classifier, texts) for _ in range(5)) / len(texts) * 1e6
 
 
 def check_settings(out: Path, settings: dict[str, Any]) -> None:

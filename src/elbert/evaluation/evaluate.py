@@ -125,7 +125,7 @@ def evaluate(
     cost = None
     if chosen.words is not None and classifier.words is not None:
         layer_seconds = full_depth.median / (len(dataset) * layers)
-        cost = _seconds_of_words(classifier, dataset.texts) / len(dataset) / layer_seconds
+        cost = seconds_of_words(classifier, dataset.texts) / len(dataset) / layer_seconds
         mean_exit_layer += cost
     layer_speedup, speedup = layers / mean_exit_layer, full_depth.median / exits.median
     return Evaluation(
@@ -209,7 +209,7 @@ def time_in_turns(
     return results
 
 
-def _seconds_of_words(classifier: Classifier, texts: Sequence[Text]) -> float:
+def seconds_of_words(classifier: Classifier, texts: Sequence[Text]) -> float:
     """Return the seconds that layer 0 takes for texts, tokenised already, some at once; 0 where there is none."""
     words, arrived = classifier.words, list(classifier.arrivals(texts, {}))
     begun = time.perf_counter()
