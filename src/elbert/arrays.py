@@ -91,6 +91,21 @@ def products(vectors: Array, matrix: Array) -> Array:
     return vectors @ matrix.T
 
 
+def own_products(vectors: Array, matrices: Array, index: Array) -> Array:
+    """Return the products of every vector i [rows, H] with matrices[index[i]], of matrices [M, K, H]: [rows, K].
+
+    In numpy they are summed in fp64 and rounded, as in `products`, one matrix after another.
+    """
+    if not isinstance(vectors, np.ndarray):
+        summed: Array = (vectors[:, None] * matrices[index]).sum(-1)
+        return summed
+    found = np.empty((len(vectors), matrices.shape[1]), np.float32)
+    for each in np.unique(index).tolist():
+        here = index == each
+        found[here] = products(vectors[here], matrices[each])
+    return found
+
+
 def distances(vectors: Array, points: Array, index: Array) -> Array:
     """Return how far every vector i [rows, H] is from each of points[index[i]], of points [M, K, H]: [rows, K].
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names, replay
-from elbert.exits.fitting import fit_unit, wrongness
+from elbert.exits.fitting import fit_unit, leaving, losses, wrongness
+from elbert.exits.halting import PRICE, _mixed
 from elbert.exits.learned import Learned, Weights
 from elbert.results import ExitOutput, LayerOutputs
 from elbert.tasks import TASKS
@@ -213,3 +215,160 @@ def test_weights_are_copied_placed_once_and_survive_a_deep_copy() -> None:
 def test_every_learned_policy_is_of_one_kind() -> None:
     assert LEARNED
     assert all(issubclass(get(name), Learned) for name in LEARNED)
+
+
+def test_exit_chances_and_their_slope_are_those_of_the_sum_over_all_layers() -> None:
+    rng = np.random.default_rng(0)
+    scores, costs = rng.normal(size=(4, 3)), rng.normal(size=(4, 4))
+    prior, pull = np.array([0.1, 0.2, 0.3, 0.4]), 0.7
+
+    def slow(scores: np.ndarray[Any, Any]) -> float:
+        total = 0.0
+        for row, cost in zip(scores, costs, strict=True):
+            still = 1.0
+            for layer in range(4):
+                leaves = 1 / (1 + np.exp(-row[layer])) if layer < 3 else 1.0
+                chance, still = still * leaves, still * (1 - leaves)
+                total += chance * cost[layer] + pull * prior[layer] * np.log(prior[layer] / chance)
+        return total / len(scores)
+
+    value, slope = leaving(scores, costs, prior, pull)
+    assert value == pytest.approx(slow(scores))
+    np.testing.assert_allclose(slope, slopes(slow, scores), atol=1e-6)
+
+
+def slopes(function: Any, at: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the derivative by every number of `at`, by differences."""
+    found = np.zeros_like(at)
+    for place in np.ndindex(at.shape):
+        step = np.zeros_like(at)
+        step[place] = 1e-5
+        found[place] = (function(at + step) - function(at - step)) / 2e-5
+    return found
+
+
+def test_a_mixed_answer_and_its_slope_are_those_of_the_recursion() -> None:
+    rng = np.random.default_rng(0)
+    scores, right = rng.normal(size=(4, 3)), rng.uniform(0.1, 0.9, size=(4, 3))
+
+    def slow(scores: np.ndarray[Any, Any]) -> float:
+        total = 0.0
+        for row, said in zip(scores, right, strict=True):
+            answer, share, shares = 0.0, 1.0, 0.0
+            for score, probability in zip(row, said, strict=True):
+                answer = probability * share + answer * (1 - share)
+                share *= 1 / (1 + np.exp(-score))
+                shares += share
+            total += PRICE * shares - np.log(answer)
+        return float(total / len(scores))
+
+    value, slope = _mixed(scores, right)
+    assert value == pytest.approx(slow(scores))
+    np.testing.assert_allclose(slope, slopes(slow, scores), atol=1e-6)
+
+
+def test_losses_of_every_kind_of_problem() -> None:
+    probs = np.array([[[0.9, 0.1], [0.2, 0.8]]], np.float32)
+    single = ExitOutput(probs, np.log(probs))
+    np.testing.assert_allclose(losses(single, np.array([0])), -np.log([[0.9, 0.2]]), rtol=1e-5)
+    multi = ExitOutput(probs, np.log(probs / (1 - probs)), None, "multi_label_classification")
+    halves = [[np.log(0.9) + np.log(0.9), np.log(0.2) + np.log(0.2)]]
+    np.testing.assert_allclose(losses(multi, np.array([[1, 0]])), -np.array(halves) / 2, rtol=1e-5)
+    values = ExitOutput(probs, probs, None, "regression")
+    np.testing.assert_allclose(losses(values, np.array([[1.0, 0.0]])), [[0.01, 0.64]], rtol=1e-5)
+
+
+def gained(policy: ExitPolicy, outputs: LayerOutputs, wanted: np.ndarray[Any, Any]) -> float:
+    """Return what a policy's answers score above those of one depth for all, at its mean exit layer."""
+    exits = replay(policy, outputs).numpy()
+    right = outputs.probs.argmax(-1).numpy() == wanted[:, None]
+    return float(right[np.arange(len(exits)), exits - 1].mean() - np.interp(exits.mean(), range(1, 7), right.mean(0)))
+
+
+@pytest.mark.parametrize(("name", "settings"), [("q_exit", {"threshold": 0.5}), ("consistent", {"threshold": 0.5})])
+def test_units_learn_to_leave_where_the_exit_is_right(name: str, settings: dict[str, Any]) -> None:
+    seen, its = telling(400)
+    new, wanted = telling(400, seed=1)
+    policy = make(name, **settings).fit(seen, its)
+    assert gained(policy, new, wanted) > 0.02
+    assert 1 < replay(policy, new).float().mean() < 6
+
+
+def test_cheap_depth_is_used_and_dear_depth_is_not() -> None:
+    seen, its = telling(300)
+    depths = [replay(make("consistent", cost=cost).fit(seen, its), seen).float().mean() for cost in (0.0, 1.0)]
+    assert depths[1] < depths[0] - 0.2
+
+
+def test_the_early_answer_of_mixed_ones_is_the_answer_of_all_layers() -> None:
+    outputs = outputs_of(5, texts=400)
+    policy = ready("halting", outputs)
+    exits = replay(policy, outputs).numpy()
+    state = policy.start(400, 3)
+    for layer in range(12):
+        said = ExitOutput(*(part[:, layer].numpy() for part in (outputs.probs, outputs.logits, outputs.pooled)))
+        _, state = policy.decide(state, said, np.full(400, layer + 1))
+    early = exits < 12
+    assert early.sum() > 100
+    said = outputs.probs[np.arange(400), exits - 1].argmax(-1).numpy()
+    assert (said == state["mixed"].argmax(-1))[early].all()
+    hasty = replay(dataclasses.replace(policy, slack=0.9), outputs).numpy()
+    assert hasty.mean() < exits.mean()
+
+
+def test_the_head_is_recovered_from_what_it_said() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(3, 8, generator=generator), torch.randn(3, generator=generator)
+    pooled = torch.randn(60, 4, 8, generator=generator)
+    logits = pooled @ weight.T + bias
+    outputs = LayerOutputs(logits, logits.softmax(-1), torch.full((60,), 5), pooled)
+    tensors = make("cap").fit(outputs, np.zeros(60)).tensors()
+    read, shift = tensors["read"][0], tensors["shift"][0]
+    np.testing.assert_allclose(read @ read.T, np.eye(3), atol=1e-5)
+    inside = weight.numpy() @ read.T @ read
+    np.testing.assert_allclose(inside, weight.numpy(), atol=1e-4)  # the head reads nothing outside
+    np.testing.assert_allclose(weight.numpy() @ shift, bias.numpy(), atol=1e-4)  # b W⁺ W = b
+    own = torch.stack([pooled[:, exit] @ torch.randn(3, 8, generator=generator).T for exit in range(4)], 1)
+    apart = make("cap").fit(LayerOutputs(own, own.softmax(-1), outputs.lengths, pooled), np.zeros(60)).tensors()
+    assert not np.allclose(apart["read"][0], apart["read"][1])  # every exit has a head of its own
+
+
+def test_a_state_that_the_head_does_not_read_is_held_back() -> None:
+    logits = torch.tensor([[[4.0, 0.0], [4.0, 0.0]]] * 2)
+    pooled = torch.tensor([[[1.0, 0.0, 0.0]] * 2, [[1.0, 0.0, 9.0]] * 2])
+    policy = make("cap", threshold=0.1, alpha=3.0).with_tensors(
+        {"read": [[[1, 0, 0], [0, 1, 0]]] * 2, "shift": np.zeros((2, 3))}
+    )
+    outputs = LayerOutputs(logits, logits.softmax(-1), torch.full((2,), 5), pooled)
+    assert replay(policy, outputs).tolist() == [1, 2]
+    # With the paper's factor it is the energy, but for a hair.
+    energy = np.log(1 / 0.02 - 1)
+    same = outputs_of(3, texts=200)
+    exits = replay(ready("cap", same, threshold=0.02, alpha=0.0), same)
+    assert exits.equal(replay(make("energy", threshold=energy), same))
+
+
+@pytest.mark.parametrize(("milliseconds", "layers"), [(10, 1.0), (60, 6.0), (35, 3.5), (1, 1.0), (200, 6.0)])
+def test_a_budget_in_milliseconds_is_one_in_layers(milliseconds: float, layers: float) -> None:
+    seen = easy_and_hard(1000)
+    taken = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
+    timed = make("budget", milliseconds=milliseconds, exit_milliseconds=taken).fit(seen, np.zeros(1000))
+    counted = make("budget", layers=layers).fit(seen, np.zeros(1000))
+    assert abs(replay(timed, seen).float().mean() - replay(counted, seen).float().mean()) < 0.01
+
+
+def test_layers_that_take_longer_leave_fewer_of_them_to_the_budget() -> None:
+    seen = easy_and_hard(2000)
+    taken = np.array([10.0, 11.0, 12.0, 50.0, 90.0, 130.0])
+    policy = make("budget", milliseconds=30.0, exit_milliseconds=taken.tolist()).fit(seen, np.zeros(2000))
+    assert taken[replay(policy, easy_and_hard(2000, seed=1)).numpy() - 1].mean() == pytest.approx(30, abs=2)
+
+
+def test_a_budget_in_milliseconds_needs_what_layers_take() -> None:
+    with pytest.raises(UsageError, match="milliseconds is 5.0 and exit_milliseconds None; give both"):
+        make("budget", milliseconds=5.0)
+    with pytest.raises(UsageError, match="never less at a later one"):
+        make("budget", milliseconds=5.0, exit_milliseconds=[2.0, 1.0])
+    policy = make("budget", milliseconds=5.0, exit_milliseconds=[2.0, 3.0]).fit(easy_and_hard(50), np.zeros(50))
+    with pytest.raises(UsageError, match="has 2 numbers; allowed: 6"):
+        replay(policy, easy_and_hard(10))

@@ -167,6 +167,57 @@ def prototype(p: dict[str, Any], h: History, kind: str) -> bool:
     return (p["balance"] + 1) / (p["balance"] / ratio + 1 / entropy) < p["threshold"]
 
 
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def cap(p: dict[str, Any], h: History, kind: str) -> bool:
+    if kind != SINGLE:
+        return False
+    layer = len(h) - 1
+    moved = [c + b for c, b in zip(p["pooled"][layer], p["shift"][layer], strict=True)]
+    inside = sum(dot(row, moved) ** 2 for row in p["read"][layer])
+    unread = math.sqrt(min(max(1 - inside / dot(moved, moved), 0), 1))
+    further = math.exp(p["alpha"] * unread)
+    return further / (sum(math.exp(z) for z in p["logits"][layer]) + further) < p["threshold"]
+
+
+def q_exit(p: dict[str, Any], h: History, kind: str) -> bool:
+    stay = 1.0
+    for layer in range(len(h)):
+        before = p["pooled"][layer - 1] if layer else [0.0] * len(p["pooled"][0])
+        stay *= 1 - sigmoid(dot(p["weight"], p["pooled"][layer] + before) + p["bias"])
+    return 1 - stay > p["threshold"]
+
+
+def halting(p: dict[str, Any], h: History, kind: str) -> bool:
+    if kind != SINGLE:
+        return False
+    answer, share = [0.0] * len(h[0]), 1.0
+    for probs, state in zip(h, p["pooled"], strict=False):
+        answer = [share * y + (1 - share) * a for y, a in zip(probs, answer, strict=True)]
+        share *= sigmoid(dot(p["weight"], state) + p["bias"])
+    second, best = sorted(answer)[-2:]
+    kept = (1 - share) ** (p["layers"] - len(h))
+    safe = best * kept - (1 - (1 - second) * kept) >= -p["slack"] - p["nudge"]
+    return safe and label(h[-1], kind) == label(answer, kind)
+
+
+def gelu(value: float) -> float:
+    return value / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (value + 0.044715 * value**3)))
+
+
+def consistent(p: dict[str, Any], h: History, kind: str) -> bool:
+    layer = len(h) - 1
+    rows = zip(p["hidden"][layer], p["hidden_bias"][layer], strict=True)
+    units = [gelu(dot(weights, p["pooled"][layer]) + bias) for weights, bias in rows]
+    return sigmoid(dot(units, p["out"][layer]) + p["out_bias"][layer]) > p["threshold"]
+
+
 def predicted_depth(p: dict[str, Any], h: History, kind: str) -> bool:
     if kind == REGRESSION:
         return False
@@ -211,6 +262,10 @@ REFERENCES: dict[str, Callable[[dict[str, Any], History, str], bool]] = {
     "energy": energy,
     "saturation": saturation,
     "certainty": certainty,
+    "cap": cap,
+    "q_exit": q_exit,
+    "halting": halting,
+    "consistent": consistent,
     "prototype": prototype,
     "predicted_depth": predicted_depth,
     "budget": budget,
@@ -249,6 +304,10 @@ PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "energy": st.fixed_dictionaries({"threshold": st.floats(0.1, 8)}),
     "saturation": st.fixed_dictionaries({"threshold": st.floats(0.01, 0.99), "patience": st.integers(1, 3)}),
     "certainty": st.fixed_dictionaries({"threshold": UNIT}),
+    "cap": st.fixed_dictionaries({"threshold": UNIT, "alpha": st.sampled_from([0.1, 1.0, 3.0])}),
+    "q_exit": st.fixed_dictionaries({"threshold": UNIT}),
+    "halting": st.fixed_dictionaries({"slack": UNIT}),
+    "consistent": st.fixed_dictionaries({"threshold": UNIT}),
     "prototype": st.fixed_dictionaries({"threshold": UNIT, "balance": st.sampled_from([0.0, 0.5, 1.0, 3.0])}),
     "predicted_depth": st.fixed_dictionaries({"threshold": UNIT}),
     "any": RULES,

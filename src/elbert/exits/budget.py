@@ -1,18 +1,20 @@
-"""Budget: the user says how many layers a text may run on average; thresholds follow. Keeps no memory."""
+"""Budget: the user says how many layers, or milliseconds, a text may take on average; thresholds follow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, constants
+from elbert.errors import UsageError
 from elbert.exits.base import ExitPolicy, Found, State
 from elbert.exits.learned import Learned
-from elbert.exits.parameters import number
+from elbert.exits.parameters import number, per_layer
 from elbert.results import ExitOutput
 from elbert.tasks import reading
 
@@ -28,6 +30,9 @@ class Budget(Learned):
     t_i is the quantile of the confidence at layer i, among the texts still there, that lets this share go. For
     multi-label the least sure label's confidence counts; regression has none and never leaves early. Use it where the
     mean cost is what is given: it holds on texts like those it was fitted on, without any label.
+
+    A budget in milliseconds is one in layers: that whose shares r_i take Σ r_i · `exit_milliseconds`_i on average, as
+    far as 1 to M layers reach.
 
     Fitted on recorded probabilities. Geometric shares and plain confidence are our reading: EENet trains two small nets
     for shares and scores.
@@ -45,6 +50,23 @@ class Budget(Learned):
     axes: ClassVar[Mapping[str, int]] = {"thresholds": 2}
 
     layers: float = number(4.0, "layers a text may run on average", low=1.0)
+    milliseconds: float | None = number(None, "milliseconds a text may take on average, in place of `layers`")
+    exit_milliseconds: tuple[float, ...] | None = per_layer("measured milliseconds of a text that leaves at each layer")
+
+    def __post_init__(self) -> None:
+        """Check that a budget in milliseconds comes with what layers take; raises UsageError."""
+        super().__post_init__()
+        taken = self.exit_milliseconds
+        if (self.milliseconds is None) != (taken is None):
+            raise UsageError(
+                f"exit policy 'budget': milliseconds is {self.milliseconds!r} and exit_milliseconds {taken!r}; "
+                "give both, or layers alone"
+            )
+        if taken is not None and any(later < sooner for sooner, later in pairwise(taken)):
+            raise UsageError(
+                f"exit policy 'budget': exit_milliseconds is {list(taken)}; allowed: what a text takes from its start "
+                "to each exit, so never less at a later one"
+            )
 
     def learn(self, said: ExitOutput, targets: NDArray[Any]) -> Mapping[str, ArrayLike]:
         """Return thresholds [1 + 4 (M − 1), M − 1] for budgets of 1 to M layers in quarters."""
@@ -69,10 +91,27 @@ class Budget(Learned):
     def _at_budget(self) -> tuple[float, ...]:
         """Return the threshold of every layer at this budget; none is reached at the last."""
         table = self.weights["thresholds"]
-        place = min((self.layers - 1) * _STEPS, len(table) - 1)
+        place = min((self._layers(table.shape[1] + 1) - 1) * _STEPS, len(table) - 1)
         low = int(place)
         high = min(low + 1, len(table) - 1)
         return (*(table[low] + (place - low) * (table[high] - table[low])).tolist(), 1.0)
+
+    def _layers(self, depth: int) -> float:
+        """Return the budget in layers."""
+        taken = self.exit_milliseconds
+        if self.milliseconds is None or taken is None:
+            return self.layers
+        if len(taken) != depth:
+            raise UsageError(
+                f"exit policy 'budget': exit_milliseconds has {len(taken)} numbers; allowed: {depth}, one for each "
+                "layer of the model"
+            )
+        low, high = 1.0, float(depth)
+        for _ in range(40):
+            middle = (low + high) / 2
+            fits = _shares(middle, depth) @ np.array(taken) <= self.milliseconds
+            low, high = (middle, high) if fits else (low, middle)
+        return low
 
 
 def _thresholds(sure: NDArray[Any], budget: float) -> list[float]:

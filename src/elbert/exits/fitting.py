@@ -1,4 +1,4 @@
-"""What learned policies share in learning: which exits were wrong, and a linear unit fitted to say so."""
+"""What learned policies share in learning: how wrong every exit was, and units fitted to say so or to leave by."""
 
 from __future__ import annotations
 
@@ -32,6 +32,69 @@ def wrongness(said: ExitOutput, targets: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(reading(said).wrongness(said.probs, targets), np.float32)
 
 
+def losses(said: ExitOutput, targets: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the loss of every exit on every text, [N, M]: cross-entropy, its binary mean, or the mean squared error.
+
+    Args:
+        said: a recording, arrays [N, M, …].
+        targets: [N] or [N, C].
+    """
+    import torch  # here: rules need none
+
+    logits, wanted = torch.from_numpy(said.logits).double(), torch.from_numpy(np.asarray(targets))
+    return np.asarray(reading(said).exit_losses(logits, wanted).numpy())
+
+
+def leaving(
+    scores: NDArray[np.float64], costs: NDArray[np.float64], prior: NDArray[np.float64], pull: float
+) -> tuple[float, NDArray[np.float64]]:
+    """Return what leaving by chance costs on average, and the derivative of that by the scores, [N, M − 1].
+
+    A text leaves at layer i < M with the chance σ(scores_i) if it is still there, and at M in any case: P(i). The cost
+    is Σ_i P(i) costs_i + pull · KL(prior ‖ P).
+
+    Args:
+        scores: [N, M − 1].
+        costs: [N, M] of leaving there.
+        prior: [M] shares that leave there; they sum to 1.
+        pull: of the shares to the prior.
+    """
+    go, stay = -np.logaddexp(0, -scores), -np.logaddexp(0, scores)  # log σ(s), log (1 − σ(s))
+    still = np.concatenate([np.zeros((len(scores), 1)), stay.cumsum(1)], 1)
+    log_chances = still + np.concatenate([go, np.zeros((len(scores), 1))], 1)
+    paid = np.exp(log_chances) * costs
+    known = prior > 0
+    divergence = (prior[known] * (np.log(prior[known]) - log_chances[:, known])).sum(1)
+    value = float((paid.sum(1) + pull * divergence).mean())
+    parts = paid - pull * prior
+    later = parts[:, ::-1].cumsum(1)[:, ::-1][:, 1:]  # Σ over the layers behind i
+    return value, (np.exp(stay) * parts[:, :-1] - np.exp(go) * later) / len(scores)
+
+
+def descend(objective: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]], begin: Floats) -> Floats:
+    """Return where a function has its least value, going down from `begin` by L-BFGS.
+
+    Args:
+        objective: returns the value and the gradient.
+        begin: packed parameters, [n].
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+    """
+    try:
+        from scipy.optimize import minimize
+    except ImportError as error:
+        raise MissingExtraError("scipy", "calibrate", error) from None
+    found: Floats = minimize(objective, begin, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
+    return found
+
+
+def scaled(features: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return features [n, H] standardised, in fp32, with the mean and the spread [H] that were taken out."""
+    mean, spread = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64) + 1e-6
+    return ((features - mean) / spread).astype(np.float32), mean, spread
+
+
 def squared_error(u: Floats, t: Floats) -> tuple[float, Floats]:
     """Return the mean of (u − t)², see `Loss`."""
     return float(((u - t) ** 2).mean()), 2 * (u - t) * u * (1 - u) / len(u)
@@ -52,23 +115,18 @@ def fit_unit(features: Floats, targets: Floats, texts: int, loss: Loss = squared
     Raises:
         MissingExtraError: scipy is not installed.
     """
-    try:
-        from scipy.optimize import minimize
-    except ImportError as error:
-        raise MissingExtraError("scipy", "calibrate", error) from None
-    mean, spread = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64) + 1e-6
-    scaled = ((features - mean) / spread).astype(np.float32)
+    inputs, mean, spread = scaled(features)
 
     def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weight, bias = packed[:-1], packed[-1]
-        u = (np.tanh((scaled @ weight.astype(np.float32) + bias) / 2) + 1) / 2
+        u = (np.tanh((inputs @ weight.astype(np.float32) + bias) / 2) + 1) / 2
         value, slope = loss(u, targets)
-        gradient = np.append(scaled.T @ slope.astype(np.float32) + weight / texts, slope.sum())
+        gradient = np.append(inputs.T @ slope.astype(np.float32) + weight / texts, slope.sum())
         return value + float(weight @ weight) / (2 * texts), gradient
 
     begin = np.zeros(features.shape[1] + 1)
     rate = np.clip(targets.mean(), 1e-3, 1 - 1e-3)
     begin[-1] = np.log(rate / (1 - rate))
-    found = minimize(objective, begin, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
+    found = descend(objective, begin)
     weight = found[:-1] / spread
     return weight, float(found[-1] - weight @ mean)

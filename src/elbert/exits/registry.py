@@ -16,8 +16,10 @@ from elbert.errors import UsageError, did_you_mean
 from elbert.exits.base import ExitPolicy
 from elbert.exits.beem import Beem
 from elbert.exits.budget import Budget
+from elbert.exits.cap import Cap
 from elbert.exits.certainty import Certainty
 from elbert.exits.combine import AllOf, AnyOf
+from elbert.exits.consistent import Consistent
 from elbert.exits.elbert import Elbert
 from elbert.exits.energy import Energy
 from elbert.exits.entropy import Entropy
@@ -25,11 +27,13 @@ from elbert.exits.epee import Epee
 from elbert.exits.f_pabee import FPabee
 from elbert.exits.fixed import Fixed
 from elbert.exits.full import Full
+from elbert.exits.halting import Halting
 from elbert.exits.max_prob import MaxProb
 from elbert.exits.patience import Patience
 from elbert.exits.pcee import Pcee
 from elbert.exits.predicted_depth import PredictedDepth
 from elbert.exits.prototype import Prototype
+from elbert.exits.q_exit import QExit
 from elbert.exits.saturation import Saturation
 
 ENTRY_POINT_GROUP = "elbert.exits"
@@ -44,8 +48,12 @@ BUILT_IN: tuple[type[ExitPolicy], ...] = (
     Epee,
     Beem,
     Energy,
+    Cap,
     Saturation,
     Certainty,
+    QExit,
+    Halting,
+    Consistent,
     Prototype,
     PredictedDepth,
     Budget,
