@@ -72,8 +72,8 @@ def test_the_log_has_every_step_with_weights_and_losses(fine_tune, tmp_path):
     assert [len(entry["scores"]) for entry in entries if "scores" in entry] == [3, 3]
 
 
-@pytest.mark.parametrize("scheme", schemes.names())
-def test_every_scheme_trains(fine_tune, settings, tmp_path, scheme):
+@pytest.mark.parametrize("scheme", [name for name in schemes.names() if not schemes.get(name).staged])
+def test_every_scheme_of_weights_trains(fine_tune, settings, tmp_path, scheme):
     summary = fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, scheme=scheme, epochs=1))
     early, last = summary.scheme_weights[:-1], summary.scheme_weights[-1]
     assert last > 0

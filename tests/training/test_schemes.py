@@ -35,11 +35,13 @@ def test_every_scheme_has_a_line_and_a_paper(name):
 @pytest.mark.parametrize("name", schemes.names())
 def test_weights_lie_on_the_device_of_the_model_and_only_learnt_ones_are_saved(name):
     scheme = schemes.make(name, 4)
-    assert set(scheme.state_dict()) == {key for key, _ in scheme.named_parameters()}
+    scheme.build(8)
+    state = {key for key, _ in scheme.named_parameters()} | ({"low", "high"} if name == "cosee" else set())
+    assert set(scheme.state_dict()) == state
     assert scheme.to("meta").weights().device.type == "meta"
 
 
-@pytest.mark.parametrize("name", sorted(set(schemes.names()) - {"last"}))
+@pytest.mark.parametrize("name", [name for name in schemes.names() if name != "last" and not schemes.get(name).staged])
 @pytest.mark.parametrize("layers", [1, 2, 12])
 def test_every_scheme_for_exits_gives_a_finite_loss_with_a_gradient_for_every_layer(name, layers):
     losses = torch.rand(layers, generator=torch.Generator().manual_seed(0), requires_grad=True)

@@ -77,7 +77,7 @@ class Cap(Learned):
         whole = (moved * moved).sum(-1).clip(min=LEAST)
         unread = xp.sqrt((1 - inside / whole).clip(min=0, max=1))
         if not reading(output).exclusive:
-            return {"fired": layer < 0, "chance_of_none": unread}, state
+            return {"fired": layer < 0, "chance_of_none": xp.ones_like(unread)}, state
         further = self.alpha * unread
         most = xp.maximum(amax(logits, -1), further)
         weight = xp.exp(further - most)

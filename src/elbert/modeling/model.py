@@ -64,6 +64,7 @@ class MultiExitModel(nn.Module):
         self.pair_token_types: bool = several if pair_token_types is None else pair_token_types
         self.heads: HeadKind = check_heads(heads)
         self.backbone = backbone
+        self.detached = False  # whether an exit's loss reaches the layer before it only, see the scheme `detached`
         fuse_activations(backbone)
         self.exit_heads: ExitHeads | None = None
         backbone.config.problem_type = problem_type_of(backbone.config)
@@ -117,7 +118,7 @@ class MultiExitModel(nn.Module):
         hidden = self.family.embed(self.backbone, input_ids, token_type_ids)  # [B, S, H]
         run, states = self.family.stepping(self.backbone, hidden, attention_mask), []
         for depth, step in enumerate(self.family.steps(self.backbone), start=1):
-            hidden = run(step, hidden)
+            hidden = run(step, hidden.detach() if self.detached and depth > 1 else hidden)
             over_all = self.heads == "mean" and depth < self.num_layers
             states.append(mean_over_tokens(hidden, attention_mask) if over_all else hidden[:, 0])
         logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))

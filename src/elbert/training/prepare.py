@@ -128,11 +128,17 @@ def make_trainer(
     if find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "train")
     scheme = schemes.make(settings.scheme, model.num_layers, **settings.scheme_options)
+    arguments = training_arguments(settings, folder.checkpoints, len(sets[0]))
+    scheme.begin(model, steps_of(settings, len(sets[0])))
+    if scheme.staged and 0 < sets[0].labelled < len(sets[0]):
+        raise UsageError(
+            f"scheme {settings.scheme!r} asks for a label of every text; leave --unlabelled out, or take another scheme"
+        )
     try:
         trainer = EarlyExitTrainer(
             model,
             scheme,
-            training_arguments(settings, folder.checkpoints, len(sets[0])),
+            arguments,
             tokenizer=tokenizer,
             train_dataset=sets[0],
             eval_dataset=sets[1],
@@ -154,6 +160,12 @@ def make_trainer(
     return trainer
 
 
+def steps_of(settings: TrainSettings, rows: int) -> int:
+    """Return the optimiser steps of a run over so many rows."""
+    batches = math.ceil(rows / settings.batch_size)
+    return settings.epochs * math.ceil(batches / settings.gradient_accumulation_steps)
+
+
 def training_arguments(settings: TrainSettings, checkpoints: Path, rows: int) -> TrainingArguments:
     """Return transformers' arguments for resolved settings: evaluate and save once an epoch, quietly.
 
@@ -162,8 +174,7 @@ def training_arguments(settings: TrainSettings, checkpoints: Path, rows: int) ->
         checkpoints: where checkpoints go.
         rows: rows to learn from.
     """
-    batches = math.ceil(rows / settings.batch_size)
-    steps = settings.epochs * math.ceil(batches / settings.gradient_accumulation_steps)
+    steps = steps_of(settings, rows)
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,

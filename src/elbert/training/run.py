@@ -202,7 +202,10 @@ def _elbert_json(
     return {
         "scheme": {**trainer.scheme.to_dict(), "citation": trainer.scheme.citation},
         "max_length": max_length,
-        "policies": {DEFAULT_POLICY: make_policy(DEFAULT_POLICY, criterion=trainer.task.criterion).to_dict()},
+        "policies": {
+            DEFAULT_POLICY: make_policy(DEFAULT_POLICY, criterion=trainer.task.criterion).to_dict(),
+            **{name: policy.to_dict() for name, policy in trainer.scheme.policies().items()},
+        },
         "default_policy": DEFAULT_POLICY,
         "calibration": {},
         "training": {
@@ -229,6 +232,7 @@ def _write(
     fresh: Path, trainer: EarlyExitTrainer, content: dict[str, Any], folder: RunFolder, words: WordModel | None
 ) -> None:
     card = model_card(trainer.multi_exit.backbone, content)
-    trainer.multi_exit.save_pretrained(fresh, trainer.tokenizer, content, card)
+    tensors = {name: policy.tensors() for name, policy in trainer.scheme.policies().items()}
+    trainer.multi_exit.save_pretrained(fresh, trainer.tokenizer, content, card, tensors)
     write_words(fresh, words)
     shutil.copyfile(folder.log, fresh / LOG)

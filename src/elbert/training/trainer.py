@@ -155,6 +155,12 @@ class EarlyExitTrainer(Trainer):
             for kind in sorted(found)
         ]
 
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Let the scheme set up the model, then do as transformers does."""
+        self.scheme.before_step(self.multi_exit, self.state.global_step)
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -224,8 +230,11 @@ class EarlyExitTrainer(Trainer):
 
         Level is what lies within one standard error of the highest so far. Where a class is rare the first epochs often
         tie at the share of the most frequent one, and of a class with nine rows in the dev split one row moves macro F1
-        by more than two epochs do. `best_metric` stays the highest.
+        by more than two epochs do. `best_metric` stays the highest. A scheme that has not trained every part yet has no
+        best.
         """
+        if not self.scheme.whole(self.state.global_step):
+            return False
         highest = self.state.best_metric
         new: bool = super()._determine_best_metric(metrics, trial)
         score = metrics[f"eval_{str(self.args.metric_for_best_model).removeprefix('eval_')}"]

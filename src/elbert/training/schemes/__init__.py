@@ -5,15 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 from elbert.errors import UsageError, did_you_mean
+from elbert.training.schemes.act import ActScheme
+from elbert.training.schemes.alternate import AlternateScheme
 from elbert.training.schemes.base import LossScheme, check_options
+from elbert.training.schemes.cosee import CoseeScheme
 from elbert.training.schemes.depth_weighted import DepthWeightedScheme
+from elbert.training.schemes.detached import DetachedScheme
 from elbert.training.schemes.elbert import ElbertScheme
 from elbert.training.schemes.elbert_balanced import ElbertBalancedScheme
 from elbert.training.schemes.equal import EqualScheme
+from elbert.training.schemes.gradient_regularised import GradientRegularisedScheme
 from elbert.training.schemes.last import LastScheme
+from elbert.training.schemes.mixed import MixedScheme
+from elbert.training.schemes.ponder import PonderScheme
+from elbert.training.schemes.self_distillation import SelfDistillationScheme
+from elbert.training.schemes.two_stage import TwoStageScheme
 
 SCHEMES: dict[str, type[LossScheme]] = {
-    scheme.name: scheme for scheme in (ElbertScheme, ElbertBalancedScheme, EqualScheme, DepthWeightedScheme, LastScheme)
+    scheme.name: scheme
+    for scheme in (
+        ElbertScheme,
+        ElbertBalancedScheme,
+        EqualScheme,
+        DepthWeightedScheme,
+        TwoStageScheme,
+        MixedScheme,
+        SelfDistillationScheme,
+        AlternateScheme,
+        GradientRegularisedScheme,
+        CoseeScheme,
+        PonderScheme,
+        ActScheme,
+        DetachedScheme,
+        LastScheme,
+    )
 }
 
 
@@ -54,6 +79,8 @@ def from_dict(saved: dict[str, Any]) -> LossScheme:
     if missing:
         raise UsageError(f"a saved scheme lacks {', '.join(sorted(missing))}")
     scheme = make(saved["name"], saved["num_layers"], **saved.get("options", {}))
+    if "hidden_size" in saved:
+        scheme.build(int(saved["hidden_size"]))
     scheme.restore(saved.get("state", {}))
     return scheme
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from elbert.errors import UsageError, did_you_mean
+from elbert.exits import ExitPolicy
+from elbert.tasks import Task, task_of
 
 
 class LossScheme(nn.Module, ABC):
@@ -24,6 +26,7 @@ class LossScheme(nn.Module, ABC):
         name: what users call it.
         summary: one line for `elbert schemes`.
         citation: the paper.
+        staged: whether it looks at more than the exits' losses, so that `begin` has to come before the first step.
         num_layers: exits of the model, M.
         learning_rate: of the scheme's own parameters; None where it has none.
     """
@@ -31,6 +34,7 @@ class LossScheme(nn.Module, ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     citation: ClassVar[str]
+    staged: ClassVar[bool] = False
     learning_rate: float | None = None
     fixed: Tensor
 
@@ -39,6 +43,48 @@ class LossScheme(nn.Module, ABC):
         if num_layers < 1:
             raise UsageError(f"a loss scheme needs at least 1 layer, not {num_layers}")
         self.num_layers = num_layers
+        self.hidden_size: int | None = None  # of units that are trained along, once they are built
+        self.steps = 0
+        self.task: Task = task_of("single_label_classification")
+
+    def build(self, hidden_size: int) -> None:
+        """Make the units that are trained along with the model, where the scheme has any.
+
+        Args:
+            hidden_size: H of the pooled states they read.
+        """
+        del hidden_size
+
+    def begin(self, model: Any, steps: int) -> None:
+        """Meet the model before the optimiser is made; a scheme that asks something of it overrides this.
+
+        Args:
+            model: the `MultiExitModel` to be trained.
+            steps: optimiser steps of the whole run.
+
+        Raises:
+            UsageError: the model cannot be trained this way.
+        """
+        self.steps, self.task = steps, task_of(model.problem_type, model.num_labels)
+        self.build(int(model.config.hidden_size))
+
+    def before_step(self, model: Any, step: int) -> None:
+        """Set up the model for the next step; for schemes that hold parts of it still.
+
+        Args:
+            model: as in `begin`.
+            step: optimiser steps done so far.
+        """
+        del model, step
+
+    def whole(self, step: int) -> bool:
+        """Tell whether a model of this step has been trained in every part, so that it may be the best one."""
+        del step
+        return True
+
+    def policies(self) -> dict[str, ExitPolicy]:
+        """Return the exit policies that were learnt along with the model, to be saved with it, by name."""
+        return {}
 
     def fix(self, weights: Tensor) -> None:
         """Keep weights [M] that nobody trains as `fixed`, on the model's device; no checkpoint holds them."""
@@ -82,6 +128,7 @@ class LossScheme(nn.Module, ABC):
         return {
             "name": self.name,
             "num_layers": self.num_layers,
+            **({} if self.hidden_size is None else {"hidden_size": self.hidden_size}),
             "options": self.options(),
             "state": {name: value.tolist() for name, value in self.state_dict().items()},
             "weights": self.weights().tolist(),

@@ -1,0 +1,76 @@
+"""The answers of all exits are mixed, and the mixture learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elbert.errors import UsageError
+from elbert.exits import ExitPolicy, make
+from elbert.training.schemes.base import check_number
+from elbert.training.schemes.staged import StagedScheme
+
+
+class ActScheme(StagedScheme):
+    """`L = L_M` for the first stage; then `L = −log a_M(y) + price · Σ_i p_i`.
+
+    a_i = p_{i-1} y_i + (1 − p_{i-1}) a_{i-1} mixes the exits' probabilities y_i, p_i = p_{i-1} σ(w · c_i + b), p_0 = 1,
+    c_i the pooled state. The price is on p, as in DACT (one description of DACT-BERT has it on σ). The unit is saved
+    with the model as the policy `halting`. For single label only. Use it for models that are to leave by `halting`.
+
+    Args:
+        num_layers: exits, M.
+        first: share of the steps in the first stage.
+        price: of a layer's weight in the mixture.
+    """
+
+    name = "act"
+    summary = "the exits' answers are mixed by a unit learnt along, and the mixture's loss counts (DACT-BERT)"
+    citation = "Eyzaguirre et al., DACT-BERT, 2021, arXiv 2109.11745"
+
+    def __init__(self, num_layers: int, *, first: float = 0.5, price: float = 5e-4) -> None:
+        super().__init__(num_layers, first=first)
+        self.price = check_number(self.name, "price", price, 0.0)
+        self.fix(torch.ones(num_layers))
+
+    def build(self, hidden_size: int) -> None:
+        """Make the unit; it starts at ½."""
+        self.hidden_size = hidden_size
+        self.weight, self.bias = nn.Parameter(torch.zeros(hidden_size)), nn.Parameter(torch.zeros(()))
+
+    def begin(self, model: Any, steps: int) -> None:
+        """Meet the model.
+
+        Raises:
+            UsageError: its texts have not one label each.
+        """
+        super().begin(model, steps)
+        if model.problem_type != "single_label_classification":
+            raise UsageError(
+                f"scheme {self.name!r} mixes the probabilities of one label a text; the data is {model.problem_type}: "
+                "take another scheme, such as elbert_balanced"
+            )
+
+    def weights(self) -> Tensor:
+        """Return ones, [M]; what an exit counts is the text's own."""
+        return self.fixed
+
+    def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:
+        """Return the loss of the stage that the step is in."""
+        if not self.second(step) or labels is None:
+            return layer_losses[-1]
+        right = output.logits.float().softmax(-1).gather(2, labels.long()[:, None, None].expand(-1, self.num_layers, 1))
+        halt = torch.sigmoid(output.pooled.float() @ self.weight + self.bias)  # [B, M]
+        share, answer, shares = torch.ones_like(halt[:, 0]), torch.zeros_like(halt[:, 0]), torch.zeros_like(halt[:, 0])
+        for layer in range(self.num_layers):
+            answer = share * right[:, layer, 0] + (1 - share) * answer
+            share = share * halt[:, layer]
+            shares = shares + share
+        return (-answer.clamp(min=1e-12).log() + self.price * shares).mean()
+
+    def policies(self) -> dict[str, ExitPolicy]:
+        """Return `halting` with the unit."""
+        unit = {"weight": self.weight.detach().cpu().numpy(), "bias": self.bias.detach().cpu().numpy()}
+        return {"halting": make("halting").with_tensors({**unit, "layers": float(self.num_layers)})}

@@ -1,0 +1,43 @@
+"""The exits learn what the last layer says, over a backbone that is held still."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from elbert.training.schemes.staged import StagedScheme
+
+
+class SelfDistillationScheme(StagedScheme):
+    """`L = L_M` for the first stage; then `L = Σ_{i<M} KL(p_i ‖ p_M)` with the backbone held still.
+
+    Use it where the early answers should be the full depth's, right or wrong. The second stage looks at no label. For
+    values the divergence is the squared difference. Exits need heads of their own.
+
+    Args:
+        num_layers: exits, M.
+        first: share of the steps in the first stage.
+    """
+
+    name = "self_distillation"
+    summary = "the backbone is fine-tuned, then held still while the exits learn the last one's answers (FastBERT)"
+    citation = "Liu et al., FastBERT, ACL 2020, arXiv 2004.02178"
+    frozen: ClassVar[bool] = True
+
+    def __init__(self, num_layers: int, *, first: float = 0.5) -> None:
+        super().__init__(num_layers, first=first)
+        self.fix(1 - torch.eye(num_layers)[-1])
+
+    def weights(self) -> Tensor:
+        """Return what counts in the second stage: 1 for every exit but the last, [M]."""
+        return self.fixed
+
+    def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
+        """Return the loss of the stage that the step is in."""
+        if not self.second(step):
+            return layer_losses[-1]
+        logits = output.logits.float()
+        # Theirs and mine change places: FastBERT's divergence is the student's from the teacher.
+        return self.task.divergence(logits[:, -1:].detach(), logits[:, :-1], 1.0).mean(0).sum()

@@ -1,0 +1,51 @@
+"""What schemes of two stages share: the last layer alone is fine-tuned first, then comes what the scheme is about."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from elbert.errors import UsageError
+from elbert.training.schemes.base import LossScheme, check_number
+
+
+class StagedScheme(LossScheme):
+    """Base of the schemes of two stages; one learning rate schedule spans both.
+
+    Args:
+        num_layers: exits, M.
+        first: share of the steps in which the last layer's loss alone counts.
+    """
+
+    staged: ClassVar[bool] = True
+    # Whether the backbone, its own head included, stays as it is in the second stage.
+    frozen: ClassVar[bool] = False
+
+    def __init__(self, num_layers: int, *, first: float = 0.5) -> None:
+        super().__init__(num_layers)
+        self.first = check_number(self.name, "first", first, 0.0, 0.9)
+
+    def begin(self, model: Any, steps: int) -> None:
+        """Meet the model.
+
+        Raises:
+            UsageError: the second stage trains the exits' own heads, and the model has none.
+        """
+        super().begin(model, steps)
+        if self.frozen and model.exit_heads is None:
+            raise UsageError(
+                f"scheme {self.name!r} trains heads of the exits' own over a backbone that stays as it is, and this "
+                "model's exits share one head: add --set heads=full (or linear, mean)"
+            )
+
+    def whole(self, step: int) -> bool:
+        """Tell whether the second stage has begun."""
+        return step > self.first * self.steps
+
+    def second(self, step: int) -> bool:
+        """Tell whether the next step belongs to the second stage."""
+        return step >= self.first * self.steps
+
+    def before_step(self, model: Any, step: int) -> None:
+        """Hold the backbone still in the second stage, where the scheme does so."""
+        if self.frozen:
+            model.backbone.requires_grad_(not self.second(step))

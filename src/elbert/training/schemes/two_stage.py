@@ -1,0 +1,39 @@
+"""The backbone is fine-tuned first, then the exits alone."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from elbert.training.schemes.staged import StagedScheme
+
+
+class TwoStageScheme(StagedScheme):
+    """`L = L_M` for the first stage; then `L = Σ_{i<M} L_i` with the backbone held still.
+
+    Use it where full depth must score what it would without exits: the exits cost it nothing. They read states that
+    were made for the last layer only, so the early ones are weak. Exits need heads of their own.
+
+    Args:
+        num_layers: exits, M.
+        first: share of the steps in the first stage.
+    """
+
+    name = "two_stage"
+    summary = "the backbone is fine-tuned, then held still while the exits' own heads learn (DeeBERT)"
+    citation = "Xin et al., DeeBERT, ACL 2020, arXiv 2004.12993"
+    frozen: ClassVar[bool] = True
+
+    def __init__(self, num_layers: int, *, first: float = 0.5) -> None:
+        super().__init__(num_layers, first=first)
+        self.fix(1 - torch.eye(num_layers)[-1])
+
+    def weights(self) -> Tensor:
+        """Return what counts in the second stage: 1 for every exit but the last, [M]."""
+        return self.fixed
+
+    def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
+        """Return the loss of the stage that the step is in."""
+        return layer_losses[:-1].sum() if self.second(step) else layer_losses[-1]
