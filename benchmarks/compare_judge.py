@@ -32,7 +32,11 @@ SIGNALS = {
     "beem": ("summed_confidence", True),
     "patience": ("streak", True),
     "saturation": ("cosine", True),
+    "cap": ("chance_of_none", False),
     "certainty": ("estimated_error", False),
+    "q_exit": ("chance_to_have_left", True),
+    "halting": ("safe_by", True),
+    "consistent": ("says_leave", True),
     "prototype": ("uncertainty", False),
 }
 
