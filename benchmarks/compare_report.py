@@ -14,9 +14,9 @@ import numpy as np
 from compare_judge import SIGNALS, Judged
 from elbert.reports import sweep_plots
 from elbert.reports.plots import layer_ticks, rendered, styled
-from elbert.results import SpeedupPoint
 from elbert.scoring.held_out import HeldOut, band
 from elbert.scoring.pareto import area
+from elbert.scoring.points import SpeedupPoint
 
 PUBLISHED = Path(__file__).parent / "studies" / "published.toml"
 

@@ -20,7 +20,7 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from elbert.modeling.files.load import tokenizer_from
+from elbert.modeling.files.beside import tokenizer_from
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer, read_plain_tokenizer
 from elbert.modeling.files.sources import CHECKPOINTS
 from tests.conftest import TEXTS

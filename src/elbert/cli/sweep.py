@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from elbert.classifier import Classifier
     from elbert.data import TextDataset
     from elbert.evaluation.sweep import Sweep
-    from elbert.results import LayerOutputs, TradeoffCurve
+    from elbert.results import LayerOutputs
     from elbert.scoring.curves import Replays
+    from elbert.scoring.points import TradeoffCurve
 
 # Texts recorded at once; what is kept of them is a few bytes per layer and setting.
 _RECORDED_AT_ONCE = 2048

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names
-from elbert.results import LayerOutputs, TradeoffCurve, TradeoffPoint
+from elbert.results import LayerOutputs
 from elbert.scoring.curves import OperatingPoint, Replays, fastest_within, replay_all
 from elbert.scoring.held_out import CONFIDENCE
 from elbert.scoring.metrics import metric_name
+from elbert.scoring.points import TradeoffCurve, TradeoffPoint
 from elbert.scoring.tradeoffs import Sample, draw_sample
 from elbert.seeds import check_seed
 

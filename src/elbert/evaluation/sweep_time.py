@@ -13,7 +13,7 @@ import torch
 from elbert.evaluation.evaluate import time_in_turns
 from elbert.evaluation.sweep import Sweep
 from elbert.exits import ExitPolicy, make
-from elbert.results import TradeoffCurve, TradeoffPoint
+from elbert.scoring.points import TradeoffCurve, TradeoffPoint
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from elbert.metadata import HeadKind
 from elbert.modeling.families import Family
-from elbert.modeling.families.base import Tensors
+from elbert.modeling.families.tensors import Tensors
 from elbert.modeling.heads import head_weights
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from elbert.metadata import HeadKind
 from elbert.modeling.activations import activation
 from elbert.modeling.families import Family
-from elbert.modeling.families.base import Tensors
+from elbert.modeling.families.tensors import Tensors
 from elbert.modeling.weights import HeadWeights, Matrix
 
 

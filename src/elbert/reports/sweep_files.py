@@ -10,7 +10,7 @@ from typing import Any
 
 from elbert.evaluation.sweep import Sweep
 from elbert.reports import sweep_plots
-from elbert.results import TradeoffPoint
+from elbert.scoring.points import TradeoffPoint
 
 TABLE, NUMBERS = "sweep.csv", "sweep.json"
 COLUMNS = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from elbert.evaluation.sweep import Sweep
 from elbert.reports.plots import COLOURS, PictureFormat, layer_ticks, rendered, styled
-from elbert.results import TradeoffCurve, TradeoffPoint
+from elbert.scoring.points import TradeoffCurve, TradeoffPoint
 
 # Panels in a row, and the size of one in inches: four are as wide as the text of an A4 page.
 _COLUMNS = 4

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elbert.results import SpeedupPoint
 from elbert.scoring import pareto
+from elbert.scoring.points import SpeedupPoint
 from elbert.scoring.resample import Scores
 
 Array = NDArray[Any]

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.exits import make
-from elbert.results import TradeoffCurve, TradeoffPoint
 from elbert.scoring import pareto
 from elbert.scoring.curves import Replays
 from elbert.scoring.held_out import EDGES, LAYER_SPEEDUPS, HeldOut, band, crossed, front_of, heights
+from elbert.scoring.points import TradeoffCurve, TradeoffPoint
 from elbert.scoring.resample import Scores, bootstrap_weights, weighted_scores
 
 Array = NDArray[Any]

@@ -7,25 +7,22 @@ and list it in `families/__init__.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
+from elbert.modeling.families.tensors import Tensors, matrix, norm
 from elbert.modeling.spec import LayerSpec
 from elbert.modeling.weights import (
     EmbeddingWeights,
     HeadWeights,
     Layer,
     LayerWeights,
-    Matrix,
-    Norm,
     PositionWeights,
 )
 
-Tensors = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 Step = Callable[[nn.Module, Tensor], Tensor]
 
@@ -276,21 +273,6 @@ class Family:
             final_norm=None if self.final_norm is None else norm(tensors, f"{self.prefix}.{self.final_norm}", eps),
             norm=None if self.head_norm is None else norm(tensors, self.head_norm, eps),
         )
-
-
-def matrix(tensors: Tensors, *names: str) -> Matrix:
-    """Return the Linear of that name; of several names one Linear with all their outputs, behind one another."""
-    weights = [tensors[f"{name}.weight"].detach() for name in names]
-    biases = [tensors[f"{name}.bias"].detach() for name in names if f"{name}.bias" in tensors]
-    if len(names) == 1:
-        return Matrix(weights[0], biases[0] if biases else None)
-    return Matrix(torch.cat(weights), torch.cat(biases) if biases else None)
-
-
-def norm(tensors: Tensors, name: str, eps: float) -> Norm:
-    """Return the norm of that name."""
-    bias = tensors.get(f"{name}.bias")
-    return Norm(tensors[f"{name}.weight"].detach(), None if bias is None else bias.detach(), eps)
 
 
 def _layer_weights(

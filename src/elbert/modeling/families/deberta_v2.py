@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elbert.errors import ModelError
-from elbert.modeling.families.base import Family, LayerNames, Shape, Step, Tensors, matrix, norm
+from elbert.modeling.families.base import Family, LayerNames, Shape, Step
+from elbert.modeling.families.tensors import Tensors, matrix, norm
 from elbert.modeling.spec import LayerSpec
 from elbert.modeling.weights import Disentangled, Matrix, PositionWeights
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elbert.modeling.families.base import Family, LayerNames, Shape, Step, Tensors
+from elbert.modeling.families.base import Family, LayerNames, Shape, Step
+from elbert.modeling.families.tensors import Tensors
 from elbert.modeling.weights import PositionWeights
 
 _BIAS = "mpnet.encoder.relative_attention_bias.weight"

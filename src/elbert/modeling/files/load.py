@@ -10,35 +10,31 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-import transformers
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AlbertForSequenceClassification,
-    AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
 )
 
 from elbert.data.table import quote_names
 from elbert.errors import ModelError, UsageError
-from elbert.metadata import HeadKind, check_heads, metadata, read_json, read_metadata
+from elbert.metadata import HeadKind, check_heads, metadata, read_metadata
 from elbert.modeling.assemble import problem_type_of
 from elbert.modeling.classes import Classes, as_the_data_spells, make_classes
 from elbert.modeling.configs import RANDOM_CONFIGS, random_config, vocab_limit
-from elbert.modeling.families import check_family, family_of
-from elbert.modeling.files.checks import check_vocabulary, one_line, pair_token_types, read_exit_heads
+from elbert.modeling.families import family_of
+from elbert.modeling.files.beside import made_ready, read_config, read_with_types
+from elbert.modeling.files.checks import one_line, read_exit_heads
 from elbert.modeling.files.exported import EXPORT, ExportedModel, read_exported
-from elbert.modeling.files.foreign import check_files, no_head, no_weights, vocabulary_class, wrapped
+from elbert.modeling.files.foreign import no_head, no_weights, wrapped
 from elbert.modeling.files.plain import PlainModel
-from elbert.modeling.files.plain_tokenizer import PlainTokenizer, check_fast, name_inputs
-from elbert.modeling.files.sources import TOKENIZER_FILES, find_folder
+from elbert.modeling.files.plain_tokenizer import PlainTokenizer
+from elbert.modeling.files.sources import find_folder
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.tokenizer import train_tokenizer
@@ -98,26 +94,13 @@ def load_to_run(
     Raises:
         ModelError: the folder's content cannot be used.
     """
-    config, content = _read_config(folder), read_metadata(folder)
-    tokenizer, token_types = _read_tokenizer(folder, config, content)
+    config, content = read_config(folder), read_metadata(folder)
+    tokenizer, token_types = read_with_types(folder, config, content)
     if EXPORT in content:
         model: MultiExitModel | ExportedModel = read_exported(folder, config, content)
     else:
         model = _trained(folder, config, content, token_types)
-    return model, _plain(folder, config, tokenizer, token_types), content
-
-
-def load_tokenizer(folder: Path) -> PlainTokenizer:
-    """Return the tokenizer in a model folder, by way of transformers' own.
-
-    Args:
-        folder: a model, trained or exported.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    config = _read_config(folder)
-    return _plain(folder, config, *_read_tokenizer(folder, config, read_metadata(folder)))
+    return model, made_ready(folder, config, tokenizer, token_types), content
 
 
 def modules_of(plain: PlainModel) -> MultiExitModel:
@@ -140,14 +123,6 @@ def modules_of(plain: PlainModel) -> MultiExitModel:
     return model.eval()
 
 
-def tokenizer_from(files: Mapping[str, bytes]) -> Any:
-    """Return transformers' own tokenizer from the content of a model folder's files, by name."""
-    with TemporaryDirectory() as folder, quiet_transformers():
-        for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
 def _random(name: str, task: Classes | None, heads: HeadKind, texts: Iterable[str] | None) -> Loaded:
     tokenizer = train_tokenizer(texts or (), vocab_limit(name))
     fields = {} if task is None else task.config_fields()
@@ -157,12 +132,12 @@ def _random(name: str, task: Classes | None, heads: HeadKind, texts: Iterable[st
 
 
 def _from_folder(folder: Path, task: Classes | None, heads: HeadKind) -> Loaded:
-    config = _read_config(folder)
+    config = read_config(folder)
     content = read_metadata(folder)
     kept = task is None or _keeps_head(folder, config, task)
     if EXPORT in content:
         raise UsageError(f"{folder} is an exported model and can't be trained; use the model it was exported from")
-    tokenizer, token_types = _read_tokenizer(folder, config, content)
+    tokenizer, token_types = read_with_types(folder, config, content)
     if task is None and heads == "shared":
         return _trained(folder, config, content, token_types), tokenizer, content
     model = MultiExitModel(_read_backbone(folder, config, fresh_head=not kept), heads, pair_token_types=token_types)
@@ -178,21 +153,6 @@ def _trained(folder: Path, config: Any, content: Mapping[str, Any], token_types:
     model = MultiExitModel(backbone, content["heads"], pair_token_types=token_types)
     _read_exit_heads(folder, model)
     return model.eval()
-
-
-def _read_config(folder: Path) -> Any:
-    path = folder / "config.json"
-    check_files(folder)
-    check_family(read_json(path).get("model_type"), where=str(folder))
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
-        raise ModelError(f"{path} is no usable configuration: {one_line(error)}") from error
-    if not config.id2label:
-        raise ModelError(f"{path}: id2label names no class: give it one name per output of the model")
-    family_of(config)
-    return config
 
 
 def _keeps_head(folder: Path, config: Any, task: Classes) -> bool:
@@ -230,32 +190,6 @@ def _keeps_head(folder: Path, config: Any, task: Classes) -> bool:
 def _read_alike(config: Any, problem_type: ProblemType) -> tuple[ProblemType, ...]:
     """Return the problem types a checkpoint's head may have for this task; many a multi-label one never says so."""
     return (problem_type, SINGLE_LABEL.problem_type) if config.problem_type is None else (problem_type,)
-
-
-def _read_tokenizer(folder: Path, config: Any, content: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Return transformers' tokenizer, and whether it is to give the two texts of a pair their token types."""
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ModelError(f"{folder} has no tokenizer: it holds none of {', '.join(TOKENIZER_FILES)}")
-    name = vocabulary_class(folder, read_json(folder / "config.json"))
-    reader = AutoTokenizer if name is None else getattr(transformers, name)
-    try:
-        with quiet_transformers():
-            tokenizer = reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the Rust tokenizer raises bare Exception
-        raise ModelError(f"the tokenizer in {folder} cannot be read: {one_line(error)}") from error
-    check_fast(tokenizer, folder)
-    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
-        raise ModelError(f"the tokenizer in {folder} knows no word, only special tokens: restore its vocabulary")
-    check_vocabulary(folder, tokenizer.backend_tokenizer, config.vocab_size)
-    named = "model_input_names" in tokenizer.init_kwargs
-    rows = family_of(config).type_rows(config)
-    token_types = pair_token_types(rows, tokenizer.model_input_names, folder, content, named)
-    name_inputs(tokenizer, token_types=token_types)
-    return tokenizer, token_types
-
-
-def _plain(folder: Path, config: Any, tokenizer: Any, token_types: bool) -> PlainTokenizer:
-    return PlainTokenizer.of(tokenizer, entries=config.vocab_size, token_types=token_types, where=str(folder))
 
 
 def _read_backbone(folder: Path, config: Any, *, fresh_head: bool) -> Any:

@@ -76,6 +76,6 @@ def open_tokenizer(folder: Path) -> PlainTokenizer:
     try:
         return read_tokenizer(folder)
     except UnusualError:
-        from elbert.modeling.files.load import load_tokenizer  # imports transformers
+        from elbert.modeling.files.beside import load_tokenizer  # imports transformers
 
         return load_tokenizer(folder)

@@ -119,7 +119,7 @@ def _read_beside(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Any], Pla
 
 
 def _tokenizer_from(files: Mapping[str, bytes]) -> Any:
-    from elbert.modeling.files.load import tokenizer_from  # imports transformers
+    from elbert.modeling.files.beside import tokenizer_from  # imports transformers
 
     return tokenizer_from(files)
 
