@@ -79,6 +79,14 @@ def test_int8_is_refused_where_it_cannot_be_exact(monkeypatch: pytest.MonkeyPatc
         check_int8(torch.device("cuda"))
 
 
+@pytest.mark.parametrize("held", ["avx2", "AVX512_CORE"])
+def test_int8_is_refused_where_onednn_is_held_below_it(held: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held)  # products of 8 bits saturate there, and nobody says so
+    with pytest.raises(UsageError, match=rf"ONEDNN_MAX_CPU_ISA={held} keeps dtype int8 from AVX-512 VNNI"):
+        check_int8(CPU)
+
+
 def test_a_layout_rounds_its_tokens_up_to_few_sizes() -> None:
     sizes = {Layout(np.array([tokens])).size for tokens in range(1, 4097)}
     assert len(sizes) <= 96

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from elbert import tasks
 from elbert.engine.requests import Arrival
 from elbert.errors import ElbertError, UsageError
 from elbert.evaluation.bench import PEERS, Job, Spec, batches, line_up, machine
@@ -22,6 +21,7 @@ from elbert.evaluation.bench.rows import empty_row
 from elbert.evaluation.bench.systems import OURS, SYSTEMS, check_device, pipeline
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.reports.race import notes_of
+from elbert.tasks import multi_label
 
 MakeJob = Callable[..., Job]
 FULL = {"name": "full"}
@@ -237,7 +237,7 @@ def test_logits_are_read_by_problem_type() -> None:
 
 
 def test_several_labels_are_cut_where_the_library_cuts_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "LABEL_CUT", 0.8)
+    monkeypatch.setattr(multi_label, "LABEL_CUT", 0.8)
     assert read(np.array([[1.0, 2.0, -1e4]], np.float32), "multi_label_classification") == [[0.0, 1.0, 0.0]]
     said = [{"label": "neg", "score": 0.9}, {"label": "pos", "score": 0.7}]
-    assert pipeline._answer(said, {"neg": 0, "pos": 1}, tasks.MULTI_LABEL) == [1.0, 0.0]
+    assert pipeline._answer(said, {"neg": 0, "pos": 1}, multi_label.MULTI_LABEL) == [1.0, 0.0]

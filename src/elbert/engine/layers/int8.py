@@ -11,6 +11,7 @@ and `up` are norms with a few large channels; these are first evened out against
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,10 @@ class _Watching(TorchOps):
         return super().plus(x, product, residual)
 
 
+# What oneDNN may be held to where its 8-bit products would saturate.
+_WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE")
+
+
 def check_int8(device: torch.device) -> None:
     """Raise UsageError where this machine or this torch can't multiply 8-bit integers exactly."""
     if device.type != "cpu":
@@ -77,6 +82,9 @@ def check_int8(device: torch.device) -> None:
     usable = hasattr(torch.ops.onednn, "qlinear_prepack") and torch.backends.mkldnn.is_available()
     if not usable or not torch.cpu._is_vnni_supported():
         raise UsageError("dtype int8 needs an x86 CPU with AVX-512 VNNI and torch with oneDNN; use float32 or bfloat16")
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):  # oneDNN obeys, torch does not know of it
+        if os.environ.get(name, "").upper() in _WITHOUT_VNNI:
+            raise UsageError(f"{name}={os.environ[name]} keeps dtype int8 from AVX-512 VNNI: unset it, or use float32")
 
 
 def measure_ranges(
