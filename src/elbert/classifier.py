@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.calibration import Calibration, Drift, calibrate, check, exit_confidence
-from elbert.calibration.misfit import misfit
+from elbert.calibration.keeping import PolicyKeeper, PolicyLike
 from elbert.calibration.parts import protected_classes
 from elbert.calibration.promises import check_request, default_name, promises
 from elbert.calibration.rare import rare_classes
@@ -29,9 +28,8 @@ from elbert.engine.backends.backend import choose_backend
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
 from elbert.engine.tokens import arrivals
-from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError, did_you_mean
-from elbert.exits import ExitPolicy, get, make, names, replay
-from elbert.exits.learned import Learned
+from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError
+from elbert.exits import ExitPolicy, get, make, replay
 from elbert.metadata import DataRecord, Metadata
 from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
 
 
-class Classifier:
+class Classifier(PolicyKeeper):
     """A text classifier whose texts leave at the first layer that is sure of them.
 
     Attributes:
@@ -76,7 +74,7 @@ class Classifier:
         backend: str = "auto",
         device: str = "auto",
         dtype: str = "auto",
-        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        policy: PolicyLike = None,
         problem_type: str | None = None,
         tensors: Tensors | None = None,
         words: WordModel | None = None,
@@ -141,7 +139,7 @@ class Classifier:
         backend: str = "auto",
         device: str = "auto",
         dtype: str = "auto",
-        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        policy: PolicyLike = None,
         problem_type: str | None = None,
     ) -> Classifier:
         """Load a trained classifier.
@@ -231,7 +229,7 @@ class Classifier:
         self,
         texts: Text,
         *,
-        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        policy: PolicyLike = None,
         batch_size: int = 32,
     ) -> Prediction: ...
 
@@ -240,7 +238,7 @@ class Classifier:
         self,
         texts: Iterable[Text],
         *,
-        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        policy: PolicyLike = None,
         batch_size: int = 32,
     ) -> list[Prediction]: ...
 
@@ -248,7 +246,7 @@ class Classifier:
         self,
         texts: Text | Iterable[Text],
         *,
-        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        policy: PolicyLike = None,
         batch_size: int = 32,
     ) -> Prediction | list[Prediction]:
         """Classify one text, or many in input order: one in, one out.
@@ -270,7 +268,7 @@ class Classifier:
         self,
         texts: Iterable[Text],
         *,
-        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        policy: PolicyLike = None,
         batch_size: int = 32,
     ) -> Iterator[Prediction]:
         """Classify any number of texts, yielding in input order with bounded memory.
@@ -284,7 +282,7 @@ class Classifier:
         self,
         texts: Iterable[Text],
         *,
-        policy: ExitPolicy | str | dict[str, Any] | None = None,
+        policy: PolicyLike = None,
         batch_size: int = 32,
     ) -> NDArray[np.float32]:
         """Return what the exit each text left by says of every class, [N, C], columns as in `classes_`.
@@ -302,7 +300,7 @@ class Classifier:
         return np.array(rows, dtype=np.float32).reshape(len(rows), self._num_outputs)
 
     def _answers(
-        self, texts: Iterable[Text], policy: ExitPolicy | str | dict[str, Any] | None, batch_size: int
+        self, texts: Iterable[Text], policy: PolicyLike, batch_size: int
     ) -> Iterator[tuple[Prediction, list[float]]]:
         """Yield predictions, each with its probabilities, in input order."""
         _check_batch_size(batch_size)
@@ -377,7 +375,7 @@ class Classifier:
         record = DataRecord(name, len(dataset), sha256[:16], sketch(dataset.texts))
         self.metadata = replace(self.metadata, words=asdict(record))
 
-    def trace(self, text: Text, *, policy: ExitPolicy | str | dict[str, Any] | None = None) -> Trace:
+    def trace(self, text: Text, *, policy: PolicyLike = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
         chosen = self.exit_policy(policy)
         if isinstance(self._model, ExportedModel):
@@ -478,42 +476,6 @@ class Classifier:
             warnings.warn(f"policy {chosen!r}: {line}", CalibrationWarning, stacklevel=2)
         return found
 
-    def keep(self, name: str, policy: ExitPolicy) -> None:
-        """Keep a policy that was chosen by other means than `calibrate`, and use it where none is named.
-
-        Args:
-            name: in `policies`; what was calibrated under it before is forgotten.
-            policy: which exits to take.
-        """
-        self.policies[name] = self.equip(policy)
-        self.calibration.pop(name, None)
-        self._use(name)
-
-    @property
-    def fitted(self) -> dict[str, ExitPolicy]:
-        """Learned policies that have weights, by the name of their rule; of several the one in use, else the last."""
-        return {each.name: each for each in (*self.policies.values(), self.policy) if each.tensors()}
-
-    def equip(self, policy: ExitPolicy) -> ExitPolicy:
-        """Return a policy with weights: one that learns and has none takes those the model keeps for its kind.
-
-        Args:
-            policy: any.
-
-        Raises:
-            UsageError: the model has none for it, or they are for a model of another size.
-        """
-        if not isinstance(policy, Learned):
-            return policy
-        if not policy.tensors() and policy.name not in self.fitted:
-            raise UsageError(
-                f"exit policy {policy.name!r} is learned, and model {self.name!r} has no weights for it: "
-                f"run elbert calibrate with --policy {policy.name}"
-            )
-        whole = policy if policy.tensors() else policy.with_tensors(self.fitted[policy.name].tensors())
-        whole.check_fits(self._num_outputs, self._hidden_size)
-        return whole
-
     def check(
         self,
         texts: Sequence[Text],
@@ -585,24 +547,6 @@ class Classifier:
             message = commit_message or "Upload an ELBERT classifier"
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
-    def _use(self, name: str) -> None:
-        """Make a policy the one of this object, and of the model once it is saved."""
-        self.policy, self.metadata = self._resolve(name), replace(self.metadata, default_policy=name)
-
-    def _calibrated(self, policy: str | None) -> str:
-        """Return the name of the calibrated policy to compare with; raises UsageError as `check` says."""
-        known = [name for name in self.calibration if name in self.policies]
-        if not known:
-            raise UsageError(f"model {self.name!r} has no calibrated policy; calibrate it first")
-        if policy is not None and policy not in known:
-            raise UsageError(f"policy {policy!r} is not calibrated{did_you_mean(policy, known)}")
-        chosen = policy or self.metadata.default_policy
-        if chosen in known:
-            return str(chosen)
-        if len(known) == 1:
-            return known[0]
-        raise UsageError(f"the model's default policy is not calibrated; name one that is: {', '.join(known)}")
-
     def _dataset(self, texts: Iterable[Text] | TextDataset, labels: Sequence[Any] | None) -> TextDataset:
         """Return texts and labels, as a user gives them, as a data set of this label space."""
         if isinstance(texts, TextDataset):
@@ -614,12 +558,6 @@ class Classifier:
             return TextDataset(listed, name="texts")
         encoded: Any = [self.labels.encode(value, f"label {row}") for row, value in enumerate(labels, start=1)]
         return TextDataset(listed, encoded, self.labels, "texts")
-
-    def _circumstances(self) -> dict[str, str]:
-        """Return what the evidence says of where it was found."""
-        from elbert import __version__
-
-        return {"date": date.today().isoformat(), **self._here(), "elbert": __version__}
 
     def _here(self) -> dict[str, str]:
         """Return the circumstances a promise depends on."""
@@ -642,40 +580,6 @@ class Classifier:
             UsageError: something given is no text.
         """
         return arrivals(texts, self._tokenizer, self.max_length, truncated)
-
-    def exit_policy(self, policy: ExitPolicy | str | dict[str, Any] | None) -> ExitPolicy:
-        """Return the policy that a caller names as in `from_pretrained`; warns where its guarantee may not hold here.
-
-        Raises:
-            UsageError: there is none such.
-        """
-        if policy is None:
-            return self.policy
-        if isinstance(policy, str) and policy in self.policies and policy in self.calibration.keys() - self._compared:
-            self._compared.add(policy)  # once: neither side changes
-            line = misfit(policy, self.calibration[policy], self._here())
-            if line is not None:
-                warnings.warn(line, CalibrationWarning, stacklevel=3)
-        return self._resolve(policy)
-
-    def _resolve(self, policy: ExitPolicy | str | dict[str, Any]) -> ExitPolicy:
-        if isinstance(policy, ExitPolicy):
-            return self.equip(policy)
-        if isinstance(policy, dict):
-            return self.equip(ExitPolicy.from_dict(policy))
-        if policy in self.policies:
-            return self.policies[policy]
-        if policy in names():
-            return self.equip(make(policy))
-        raise UsageError(f"unknown policy {policy!r}{did_you_mean(policy, [*self.policies, *names()])}")
-
-    def _tensors(self) -> Tensors:
-        return {name: policy.tensors() for name, policy in self.policies.items()}
-
-    def _elbert_json(self) -> dict[str, Any]:
-        saved = {key: policy.to_dict() for key, policy in self.policies.items()}
-        max_length, calibration = self.max_length, self.calibration
-        return replace(self.metadata, max_length=max_length, policies=saved, calibration=calibration).to_dict()
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -117,18 +117,7 @@ def load_texts(
 ) -> TextDataset:
     """Read the texts of a whole data set and leave its labels alone, whatever they look like.
 
-    Args:
-        source: as for `load_data`, and so are the other arguments.
-        split: which part to take where the source has several.
-        text_column: where the text is not found by name.
-        text_pair_column: the same for its pair.
-        input_format: where a file's name does not say it.
-        skip_broken_rows: leave out and count in a warning what cannot be read.
-
-    Raises:
-        UsageError: an unknown source, format, split or column.
-        DataError: a row that cannot be read; names the row.
-        MissingExtraError: reading this needs a package that is not installed.
+    Arguments and errors are those of `load_data`.
     """
     broken = BrokenRows(skip=skip_broken_rows)
     with open_table(source, split, input_format) as table:
@@ -148,20 +137,10 @@ def read_texts(
 ) -> Iterator[tuple[int, Text]]:
     """Stream the texts of a source, holding a row at a time; labels are not looked at.
 
-    Args:
-        source: as for `load_data`; of a file or `-`, no more than a row is held.
-        split: which part to take where the source has several.
-        text_column: where the text is not found by name.
-        text_pair_column: the same for its pair.
-        input_format: as for `load_data`; standard input is `txt` without.
-        skip_broken_rows: leave out and count in a warning what cannot be read.
+    Arguments and errors are those of `load_data`; standard input is `txt` where no format is named.
 
     Yields:
         `(row number from 1, text or pair)`, in order.
-
-    Raises:
-        UsageError: an unknown file, format or column.
-        DataError: a row that cannot be read; names the row.
     """
     broken, number = BrokenRows(skip=skip_broken_rows), 0
     with open_table(source, split, input_format) as table:

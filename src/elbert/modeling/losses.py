@@ -12,12 +12,12 @@ from elbert.tasks import task_of
 def row_losses(
     logits: Tensor, labels: Tensor, problem_type: ProblemType, class_weights: Tensor | None = None
 ) -> Tensor:
-    """Return each exit's own loss of every text, computed in fp32; arguments as in `layer_losses`.
+    """Return each exit's own loss of every text, computed in fp32.
 
     Args:
-        logits: as there.
-        labels: as there.
-        problem_type: as there.
+        logits: [B, M, C].
+        labels: [B] class indices (single label), [B, C] of 0 and 1 (multi-label), [B] or [B, C] values (regression).
+        problem_type: cross-entropy, binary cross-entropy, or squared error.
         class_weights: [C] that a text's loss is multiplied by, by its class; None for all alike.
 
     Returns:
@@ -28,16 +28,7 @@ def row_losses(
 
 
 def layer_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:
-    """Return each exit's own loss, meaned over the batch, computed in fp32.
-
-    Args:
-        logits: [B, M, C].
-        labels: [B] class indices (single label), [B, C] of 0 and 1 (multi-label), [B] or [B, C] values (regression).
-        problem_type: cross-entropy, binary cross-entropy, or squared error.
-
-    Returns:
-        [M] losses.
-    """
+    """Return each exit's own loss, meaned over the batch, [M]; arguments as in `row_losses`."""
     return row_losses(logits, labels, problem_type).mean(0)
 
 

@@ -1,0 +1,140 @@
+"""The policies a model keeps, with their evidence: named, equipped with weights, chosen. Runs and reads nothing."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from elbert.calibration.misfit import misfit
+from elbert.errors import CalibrationWarning, UsageError, did_you_mean
+from elbert.exits import ExitPolicy, make, names
+from elbert.exits.learned import Learned
+from elbert.metadata import Metadata
+from elbert.modeling.files.policies import Tensors
+
+# A policy, a name of a saved one or of a rule, its JSON; None for the model's own.
+PolicyLike = ExitPolicy | str | dict[str, Any] | None
+
+
+class PolicyKeeper(ABC):
+    """What a Classifier knows of its policies.
+
+    Attributes:
+        name: of the model.
+        policy: the exit policy used where a call names none.
+        policies: policies saved with the model, by name.
+        calibration: evidence of those that were calibrated, by name.
+        metadata: what `elbert.json` says of the model.
+        max_length: tokens read of a text.
+    """
+
+    name: str
+    policy: ExitPolicy
+    policies: dict[str, ExitPolicy]
+    calibration: dict[str, Any]
+    metadata: Metadata
+    max_length: int
+    _num_outputs: int
+    _hidden_size: int
+    _compared: set[str]
+
+    @abstractmethod
+    def _here(self) -> dict[str, str]:
+        """Return the circumstances a promise depends on."""
+
+    def keep(self, name: str, policy: ExitPolicy) -> None:
+        """Keep a policy that was chosen by other means than `calibrate`, and use it where none is named.
+
+        Args:
+            name: in `policies`; what was calibrated under it before is forgotten.
+            policy: which exits to take.
+        """
+        self.policies[name] = self.equip(policy)
+        self.calibration.pop(name, None)
+        self._use(name)
+
+    @property
+    def fitted(self) -> dict[str, ExitPolicy]:
+        """Learned policies that have weights, by the name of their rule; of several the one in use, else the last."""
+        return {each.name: each for each in (*self.policies.values(), self.policy) if each.tensors()}
+
+    def equip(self, policy: ExitPolicy) -> ExitPolicy:
+        """Return a policy with weights: one that learns and has none takes those the model keeps for its kind.
+
+        Args:
+            policy: any.
+
+        Raises:
+            UsageError: the model has none for it, or they are for a model of another size.
+        """
+        if not isinstance(policy, Learned):
+            return policy
+        if not policy.tensors() and policy.name not in self.fitted:
+            raise UsageError(
+                f"exit policy {policy.name!r} is learned, and model {self.name!r} has no weights for it: "
+                f"run elbert calibrate with --policy {policy.name}"
+            )
+        whole = policy if policy.tensors() else policy.with_tensors(self.fitted[policy.name].tensors())
+        whole.check_fits(self._num_outputs, self._hidden_size)
+        return whole
+
+    def exit_policy(self, policy: PolicyLike) -> ExitPolicy:
+        """Return the policy that a caller names as in `from_pretrained`; warns where its guarantee may not hold here.
+
+        Raises:
+            UsageError: there is none such.
+        """
+        if policy is None:
+            return self.policy
+        if isinstance(policy, str) and policy in self.policies and policy in self.calibration.keys() - self._compared:
+            self._compared.add(policy)  # once: neither side changes
+            line = misfit(policy, self.calibration[policy], self._here())
+            if line is not None:
+                warnings.warn(line, CalibrationWarning, stacklevel=3)
+        return self._resolve(policy)
+
+    def _resolve(self, policy: ExitPolicy | str | dict[str, Any]) -> ExitPolicy:
+        if isinstance(policy, ExitPolicy):
+            return self.equip(policy)
+        if isinstance(policy, dict):
+            return self.equip(ExitPolicy.from_dict(policy))
+        if policy in self.policies:
+            return self.policies[policy]
+        if policy in names():
+            return self.equip(make(policy))
+        raise UsageError(f"unknown policy {policy!r}{did_you_mean(policy, [*self.policies, *names()])}")
+
+    def _tensors(self) -> Tensors:
+        return {name: policy.tensors() for name, policy in self.policies.items()}
+
+    def _elbert_json(self) -> dict[str, Any]:
+        saved = {key: policy.to_dict() for key, policy in self.policies.items()}
+        max_length, calibration = self.max_length, self.calibration
+        return replace(self.metadata, max_length=max_length, policies=saved, calibration=calibration).to_dict()
+
+    def _use(self, name: str) -> None:
+        """Make a policy the one of this object, and of the model once it is saved."""
+        self.policy, self.metadata = self._resolve(name), replace(self.metadata, default_policy=name)
+
+    def _calibrated(self, policy: str | None) -> str:
+        """Return the name of the calibrated policy to compare with; raises UsageError as `check` says."""
+        known = [name for name in self.calibration if name in self.policies]
+        if not known:
+            raise UsageError(f"model {self.name!r} has no calibrated policy; calibrate it first")
+        if policy is not None and policy not in known:
+            raise UsageError(f"policy {policy!r} is not calibrated{did_you_mean(policy, known)}")
+        chosen = policy or self.metadata.default_policy
+        if chosen in known:
+            return str(chosen)
+        if len(known) == 1:
+            return known[0]
+        raise UsageError(f"the model's default policy is not calibrated; name one that is: {', '.join(known)}")
+
+    def _circumstances(self) -> dict[str, str]:
+        """Return what the evidence says of where it was found."""
+        from elbert import __version__
+
+        return {"date": date.today().isoformat(), **self._here(), "elbert": __version__}
