@@ -75,7 +75,7 @@ def test_a_key_whose_texts_go_deep_is_called_abnormal_once_and_until_they_do_not
     assert (seen("key_abnormal", "1"), seen("key_depth", "1")) == (None, pytest.approx(1.0))
     assert [each.getMessage().partition(":")[0] for each in caplog.records] == ["model tiny"]
     assert "key 0 go 6.0 times as deep" in caplog.text
-    for _ in range(200):
+    for _ in range(600):
         budgets.left(0, 2, "rule", 2.0)
     assert seen("key_abnormal", "0") == 0
 

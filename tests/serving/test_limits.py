@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -161,7 +160,11 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None)
+# Ten thousand in the ten rounds of `make fuzz`.
+JSONS, BYTES = (80, 40) if settings.default.derandomize else (800, 250)
+
+
+@settings(max_examples=JSONS, deadline=None)
 @given(body=BODIES | JSON, path=st.sampled_from(["/predict", "/v1/classify"]))
 def test_no_json_brings_the_server_down(running: Running, body: Any, path: str) -> None:
     said = running.client.post(path, content=json.dumps(body), headers=HEADERS)
@@ -170,22 +173,9 @@ def test_no_json_brings_the_server_down(running: Running, body: Any, path: str) 
     json.loads(said.text)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=BYTES, deadline=None)
 @given(body=st.binary(max_size=60), kind=st.sampled_from(["application/json", "text/plain", ""]))
 def test_no_bytes_bring_the_server_down(running: Running, body: bytes, kind: str) -> None:
     said = running.client.post("/predict", content=body, headers={"content-type": kind})
     assert said.status_code == 422
     assert "\n" not in said.json()["error"]
-
-
-def test_idle_and_half_closed_connections_are_in_nobodys_way(running: Running) -> None:
-    idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(100)]
-    for each in idle[:50]:
-        each.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\n")
-    for each in idle[:25]:
-        each.shutdown(socket.SHUT_WR)
-    assert running.client.post("/predict", json={"inputs": "good"}).status_code == 200
-    for each in idle:
-        each.close()
-    assert running.client.post("/predict", json={"inputs": "good"}).status_code == 200
-    assert threading.active_count() < 50

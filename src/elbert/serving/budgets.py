@@ -22,10 +22,10 @@ _log = logging.getLogger("elbert.serving")
 _SAVED_TEXTS, _SAVED_SECONDS = 8, 10.0
 
 # Weight of the newest text in a key's running mean, and texts before anything is made of it.
-_NEWEST, _FEWEST = 0.02, 50
+_NEWEST, _FEWEST = 0.005, 100
 
 # How many times as deep as calibrated a key's texts go before it is called abnormal, and until it no longer is.
-_ABNORMAL, _NORMAL = 1.5, 1.25
+_ABNORMAL, _NORMAL = 2.0, 1.5
 
 
 class KeyBudget:

@@ -16,6 +16,7 @@ import uvicorn
 from elbert.classifier import Classifier
 from elbert.errors import ElbertError
 from elbert.serving.app import make_app
+from elbert.serving.connection import Connection
 from elbert.serving.metrics import Metrics
 from elbert.serving.models import Models
 from elbert.serving.settings import ServeSettings
@@ -61,6 +62,7 @@ def make_server(loaders: Mapping[str, Callable[[], Classifier]], settings: Serve
         date_header=True,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=settings.drain_timeout,
+        http=Connection,
         ws="none",
         proxy_headers=False,
     )

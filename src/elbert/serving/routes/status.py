@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from elbert import __version__
@@ -54,7 +55,7 @@ async def models(request: Request) -> Response:
     return json_response({"object": "list", "data": data})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Return all counters in Prometheus' text format."""
     content = generate_latest(request.app.state.metrics.registry)

@@ -1,0 +1,167 @@
+"""Clients that behave badly: the server answers the others, holds nothing for ever, and never says 500."""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from elbert.serving import connection
+from tests.serving.conftest import Running, Start
+
+BODY = b'{"inputs": "good"}'
+HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+
+
+def raw(running: Running) -> socket.socket:
+    made = socket.create_connection(("127.0.0.1", running.port), 30)
+    made.settimeout(30)
+    return made
+
+
+def everything(made: socket.socket) -> bytes:
+    """Return what comes until the server closes the connection."""
+    found = b""
+    try:
+        while data := made.recv(65_536):
+            found += data
+    except ConnectionResetError:  # it closed before all that was sent was read
+        pass
+    return found
+
+
+def is_well(running: Running) -> bool:
+    return running.client.post("/predict", json={"inputs": "good"}).status_code == 200
+
+
+@contextmanager
+def many_files(count: int) -> Iterator[None]:
+    """Let this process open so many files, or skip."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        pytest.skip(f"this system allows {hard} open files, {count} are needed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_thousand_idle_connections_are_in_nobodys_way(running: Running) -> None:
+    with many_files(3000):
+        idle = [raw(running) for _ in range(1000)]
+        assert is_well(running)
+        for each in idle:
+            each.close()
+        assert is_well(running)
+
+
+def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(running: Running) -> None:
+    with raw(running) as endless:
+        try:
+            endless.sendall(b"GET /health HTTP/1.1\r\nx: ")
+            for _ in range(400):
+                endless.sendall(b"a" * 10_000)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it had enough
+        else:
+            assert everything(endless).startswith(b"HTTP/1.1 431")
+    assert is_well(running)
+
+
+def test_large_heads_and_bodies_that_are_allowed_are_read(running: Running) -> None:
+    headers = {f"x-{place}": "a" * 1000 for place in range(30)}
+    body = {"inputs": ["good " * 20_000] * 3}
+    assert running.client.post("/predict", json=body, headers=headers).status_code == 200
+
+
+def test_who_sends_no_head_in_time_is_let_go(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_HEAD_TIMEOUT", 0.2)
+    with start() as running:
+        with raw(running) as silent, raw(running) as slow:
+            slow.sendall(HEAD[:30])
+            assert everything(silent).startswith(b"HTTP/1.1 408")
+            assert everything(slow).startswith(b"HTTP/1.1 408")
+        with raw(running) as kept:  # a head in time, and what comes after it has its own time
+            kept.sendall(HEAD % len(BODY) + b"\r\n" + BODY)
+            assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+        assert is_well(running)
+
+
+def test_a_client_that_closes_its_half_holds_nothing(running: Running) -> None:
+    with raw(running) as half:
+        half.sendall(HEAD % len(BODY) + b"\r\n" + BODY)
+        half.shutdown(socket.SHUT_WR)
+        everything(half)
+    running.until(lambda: running.in_flight() == 0)
+    assert is_well(running)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500,  # TLS
+        b"GET\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /%00%ff/../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nzz\r\n",
+        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\nconnection: close\r\n\r\n{}",
+        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\nconnection: close\r\n\r\n{}",
+        b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_or_hardly_any_is_answered_with_no_500(running: Running, said: bytes) -> None:
+    with raw(running) as odd:
+        odd.sendall(said)
+        odd.shutdown(socket.SHUT_WR)
+        assert not everything(odd).startswith(b"HTTP/1.1 5")
+    assert is_well(running)
+
+
+def test_requests_given_up_by_the_hundred_leave_nothing_behind(running: Running) -> None:
+    deep = json.dumps({"inputs": ["good"] * 8, "parameters": {"level": 0}}).encode()
+
+    def give_up(_: int) -> None:
+        with raw(running) as impatient:
+            impatient.sendall(HEAD % len(deep) + b"\r\n" + deep)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(give_up, range(200)))
+    running.until(lambda: running.in_flight() == 0)
+    assert is_well(running)
+
+
+def test_who_streams_and_reads_nothing_holds_no_more_than_a_window(running: Running) -> None:
+    lines = b'"good"\n' * 200
+    with raw(running) as deaf:
+        deaf.settimeout(0.5)
+        deaf.sendall(b"POST /predict/stream HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        sent = 0
+        try:
+            for _ in range(5000):
+                deaf.sendall(b"%x\r\n%b\r\n" % (len(lines), lines))
+                sent += 200
+        except TimeoutError:
+            pass  # the server reads no further
+        assert sent < 5000 * 200
+        assert is_well(running)
+    running.until(lambda: running.in_flight() == 0)
+
+
+def test_pipelined_requests_are_answered_in_order(running: Running) -> None:
+    bodies = [b'{"inputs": "good", "parameters": {"max_layers": %d}}' % layers for layers in (1, 2, 1, 2)]
+    with raw(running) as eager:
+        eager.sendall(b"".join(HEAD % len(body) + b"\r\n" + body for body in bodies))
+        found: Any = b""
+        while found.count(b'"exit_layer"') < 8:
+            found += eager.recv(65_536)
+    assert [int(each[:1]) for each in found.split(b'"exit_layer": ')[1::2]] == [1, 2, 1, 2]
