@@ -73,9 +73,9 @@ class Cap(Learned):
         read, shift = (self.weights.like(name, output.pooled) for name in self.axes)
         at = (layer - 1).clip(max=len(shift) - 1)
         moved = output.pooled + shift[at]
-        inside = (own_products(moved, read, at) ** 2).sum(-1)
-        whole = (moved * moved).sum(-1).clip(min=LEAST)
-        unread = xp.sqrt((1 - inside / whole).clip(min=0, max=1))
+        # What is left without the part that is read: a difference of squares would lose half of the digits.
+        left = moved - own_products(own_products(moved, read, at), read.swapaxes(1, 2), at)
+        unread = xp.sqrt((left * left).sum(-1) / (moved * moved).sum(-1).clip(min=LEAST)).clip(max=1)
         if not reading(output).exclusive:
             return {"fired": layer < 0, "chance_of_none": xp.ones_like(unread)}, state
         further = self.alpha * unread

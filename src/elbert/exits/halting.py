@@ -87,7 +87,7 @@ class Halting(Learned):
         winner = mixed.argmax(-1)
         best = amax(mixed, -1)
         second = amax(xp.where(numbers == winner[:, None], 0, mixed), -1)
-        kept = (1 - share) ** (layers - layer).clip(min=0)
+        kept = (1 - share) ** (layers - xp.asarray(layer, dtype=share.dtype)).clip(min=0)
         margin = best * kept - (1 - (1 - second) * kept)
         stands = (margin >= -self.slack) & (said.argmax(-1) == winner)
         return {"fired": stands, "safe_by": margin}, after
