@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # How often `make fuzz` runs; what failed once is kept in .hypothesis and tried first.
 ROUNDS ?= 10
 
-.PHONY: help env test fuzz lowest lint demo encoders clean
+.PHONY: help env test fuzz lowest ray lint demo encoders clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -45,6 +45,10 @@ lowest:          ## the test suite on the lowest versions that are declared, in 
 	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
 	  --editable '.[train,plots,onnx]' 'pytest>=8.3' 'hypothesis>=6.100'
 	$(VENV)-lowest/bin/python -m pytest
+
+ray: env         ## the tests of Ray's actors, which make test leaves out where Ray is not installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest tests/scaleout
 
 demo: env        ## the whole story on packaged data: train, evaluate, predict, report
 	$(BIN)/elbert demo --out runs/demo

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from elbert.scaleout import parts as parts_module
 from elbert.scaleout.parts import Block, How, open_parts
-from elbert.scaleout.workers import complete
+from elbert.scaleout.workers import complete, here
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -114,6 +115,7 @@ def test_without_leave_a_broken_row_stops_the_run_and_whole_parts_stay(
     ("words", "said"),
     [
         (["--workers", "2"], "--workers 2 needs --part-rows"),
+        (["--ray", "local"], "--ray local needs --part-rows"),
         (["--part-rows", "5"], "name it with --output"),
     ],
 )
@@ -168,12 +170,13 @@ def blocks(count: int, size: int) -> Any:
         yield Block(("text",), part, [{"text": text} for text in part])
 
 
-HOW = How(Plain, ".txt", 8)
+HOW = How(Plain, 8)
 
 
 def answered(folder: Path, deadly: str = "") -> None:
-    with open_parts(folder, {"model": "m"}, overwrite=False) as parts:
-        complete(parts, blocks(40, 7), HOW, lambda: Puppet(deadly))  # type: ignore[arg-type,return-value]
+    answering = partial(here, how=HOW, classifier=Puppet(deadly))  # type: ignore[arg-type]
+    with open_parts(folder, ".txt", {"model": "m"}, overwrite=False) as parts:
+        complete(parts, blocks(40, 7), answering)
 
 
 def test_a_run_broken_anywhere_ends_in_the_same_bytes(tmp_path: Path) -> None:
@@ -205,7 +208,7 @@ def test_what_a_kill_leaves_between_part_and_manifest_does_no_harm(
 def test_two_runs_never_share_a_folder(
     tmp_path: Path, refused: Callable[..., str], model_folder: Path, lines: Path
 ) -> None:
-    with open_parts(tmp_path / "out", {}, overwrite=False):
+    with open_parts(tmp_path / "out", ".jsonl", {}, overwrite=False):
         said = refused("predict", model_folder, "--input", lines, "--output", tmp_path / "out", "--part-rows", 5)
     assert "another run is writing" in said
 

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -20,8 +20,8 @@ from elbert.cli.console import check_output, progress_bar
 from elbert.cli.writers import FORMATS, Writer, format_of
 from elbert.disk import whole_file
 from elbert.errors import DataError, DataWarning, UsageError
-from elbert.scaleout.parts import Block, How, Part, open_parts
-from elbert.scaleout.workers import complete
+from elbert.scaleout.parts import Block, How, Part, Parts, open_parts
+from elbert.scaleout.workers import Answering, by_processes, complete, here
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -60,6 +60,12 @@ def predict(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the cores; needs --part-rows.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Let the workers be Ray's actors, a core each: auto, local, or a cluster's address."
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
     progress: options.Progress = False,
 ) -> None:
@@ -77,18 +83,25 @@ def predict(
         elbert predict runs/mine --input huge.parquet --output answers --part-rows 50000 --workers 4
     """
     source = _source(texts or [], input, pair=pair)
-    _check_parts(part_rows, workers, output)
+    _check_parts(part_rows, workers, output, ray)
     if output != STANDARD and part_rows is None:
         check_output(Path(output), overwrite=overwrite)
     kind = format_of("" if part_rows else output, output_format or ("jsonl" if part_rows else None))
     classifier = options.load_classifier(model, policy, loading, full_depth=full_depth)
     rows = Rows(source, split, columns, pair=pair)
     if part_rows is not None:
-        how = How(FORMATS[kind], f".{kind}", batch_size)
-        again = partial(_load, model, loading, classifier.policy)
-        flags: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "progress": progress}
-        load = again if workers > 1 else lambda: classifier
-        _in_parts(classifier, rows, Path(output), how, part_rows, load=load, **flags)
+        how = How(FORMATS[kind], batch_size)
+        load = partial(_load, model, loading, classifier.policy)
+        answering: Answering
+        if ray is not None:
+            answering = partial(_by_actors(ray), how=how, load=load, workers=workers)
+        elif workers > 1:
+            answering = partial(by_processes, how=how, load=load, workers=workers)
+        else:
+            answering = partial(here, how=how, classifier=classifier)
+        request = _request(classifier, part_rows, batch_size, kind)
+        with open_parts(Path(output), f".{kind}", request, overwrite=overwrite) as parts:
+            _in_parts(parts, rows.blocks(part_rows), answering, progress)
         return
     if output == STANDARD:
         _classify(classifier, rows, FORMATS[kind](sys.stdout), batch_size, progress)
@@ -218,10 +231,11 @@ def _halves(line: str, columns: tuple[str, ...], where: str) -> tuple[str, str]:
     return first, second
 
 
-def _check_parts(part_rows: int | None, workers: int, output: str) -> None:
+def _check_parts(part_rows: int | None, workers: int, output: str, ray: str | None) -> None:
     """Refuse flags of parts that say nothing, or contradict each other."""
-    if part_rows is None and workers > 1:
-        raise UsageError(f"--workers {workers} needs --part-rows: several processes write a folder of parts")
+    if part_rows is None and (workers > 1 or ray is not None):
+        given = f"--workers {workers}" if ray is None else f"--ray {ray}"
+        raise UsageError(f"{given} needs --part-rows: several processes write a folder of parts")
     if part_rows is not None and output == STANDARD:
         raise UsageError("--part-rows writes a folder of parts; name it with --output")
 
@@ -233,29 +247,32 @@ def _load(model: str, loading: options.LoadFlags, policy: ExitPolicy) -> Classif
     return Classifier.from_pretrained(model, **asdict(loading), policy=policy)
 
 
-def _in_parts(
-    classifier: Classifier,
-    rows: Rows,
-    folder: Path,
-    how: How,
-    size: int,
-    *,
-    load: Callable[[], Classifier],
-    workers: int,
-    overwrite: bool,
-    progress: bool,
-) -> None:
-    """Answer in parts, by as many processes."""
-    request = {
+def _by_actors(address: str) -> Any:
+    """Connect to Ray and return what answers by its actors."""
+    from elbert.scaleout.ray_actors import by_actors, connect
+
+    connect(address)
+    return by_actors
+
+
+def _request(classifier: Classifier, part_rows: int, batch_size: int, kind: str) -> dict[str, Any]:
+    """Return what the answers depend on, beside the input."""
+    return {
         "model": classifier.weights_digest or classifier.name,
         "policy": classifier.policy.to_dict(),
         "backend": classifier.backend,
         "dtype": classifier.dtype,
-        "part_rows": size,
-        "batch_size": how.batch_size,
-        "output_format": how.suffix.removeprefix("."),
+        "part_rows": part_rows,
+        "batch_size": batch_size,
+        "output_format": kind,
     }
-    with open_parts(folder, request, overwrite=overwrite) as parts, progress_bar(None, "texts", forced=progress) as bar:
+
+
+def _in_parts(parts: Parts, blocks: Iterator[Block], answering: Answering, progress: bool) -> None:
+    """Answer what is missing, with a bar that tells the mean exit layer."""
+    if parts.finished:
+        return
+    with progress_bar(None, "texts", forced=progress) as bar:
         answered = layers = 0
 
         def tell(part: Part) -> None:
@@ -264,8 +281,7 @@ def _in_parts(
             bar.set_postfix_str(f"mean exit layer {layers / max(answered, 1):.2f}", refresh=False)
             bar.update(part.rows)
 
-        if not parts.finished:
-            complete(parts, rows.blocks(size), how, load, workers=workers, on_part=tell)
+        complete(parts, blocks, answering, tell)
 
 
 def _classify(classifier: Classifier, rows: Rows, writer: Writer, batch_size: int, progress: bool) -> None:

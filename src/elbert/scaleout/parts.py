@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from elbert.disk import whole_file
 from elbert.errors import DataError, ElbertError, UsageError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from elbert.classifier import Classifier
     from elbert.data import Text
 
-MANIFEST, _LOCK = "manifest.json", ".lock"
+MANIFEST, _REJECTS, _LOCK = "manifest.json", ".rejects.jsonl", ".lock"
 _FORMAT = 1
 
 
@@ -73,36 +74,34 @@ class Part:
     written: str
 
 
+class Answers(NamedTuple):
+    """What a part will hold, and the layers run for it."""
+
+    text: str
+    layers: int
+
+
 @dataclass(frozen=True)
 class How:
-    """How a part is made; the same in every process.
+    """How a block is answered; the same in every process.
 
     Attributes:
         writer: makes of a stream what writes answers to it, see `elbert.cli.writers`.
-        suffix: of the files' names, with its dot.
         batch_size: texts in flight.
     """
 
     writer: Callable[[TextIO], Any]
-    suffix: str
     batch_size: int
 
-    def make(self, classifier: Classifier, block: Block, folder: Path, number: int) -> Part:
-        """Answer the rows of a block and write the part, whole or not at all."""
-        stem, layers = f"part-{number:05}", 0
-        path = folder / f"{stem}{self.suffix}"
-        if block.rejected:
-            with whole_file(folder / f"{stem}.rejects.jsonl") as stream:
-                for row, reason in block.rejected:
-                    stream.write(json.dumps({"row": row, "reason": reason}, ensure_ascii=False) + "\n")
-        with whole_file(path) as stream:
-            writer = self.writer(stream)
-            answers = classifier.stream(block.texts, batch_size=self.batch_size)
-            for cells, prediction in zip(block.cells, answers, strict=True):
-                writer.write(block.columns, cells, prediction)
-                layers += prediction.exit_layer
-        counts = len(block.texts), len(block.rejected), layers
-        return Part(path.name, *counts, block.digest(), hashlib.sha256(path.read_bytes()).hexdigest())
+    def answer(self, classifier: Classifier, block: Block) -> Answers:
+        """Answer the rows of a block."""
+        stream, layers = io.StringIO(newline=""), 0
+        writer = self.writer(stream)
+        answers = classifier.stream(block.texts, batch_size=self.batch_size)
+        for cells, prediction in zip(block.cells, answers, strict=True):
+            writer.write(block.columns, cells, prediction)
+            layers += prediction.exit_layer
+        return Answers(stream.getvalue(), layers)
 
 
 class Parts:
@@ -110,12 +109,15 @@ class Parts:
 
     Attributes:
         folder: where it lies.
+        suffix: of the files' names, with its dot.
         made: parts that are whole, by number.
         finished: whether all of them are.
     """
 
-    def __init__(self, folder: Path, request: Mapping[str, Any], content: Mapping[str, Any] | None) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, suffix: str, request: Mapping[str, Any], content: Mapping[str, Any] | None
+    ) -> None:
+        self.folder, self.suffix = folder, suffix
         self._request = dict(request)
         self.made = {number: Part(**part) for number, part in _numbered(content)}
         self.finished = bool(content and content["finished"])
@@ -136,10 +138,21 @@ class Parts:
                     "give the input it was begun with, or --overwrite to start again"
                 )
 
-    def add(self, number: int, part: Part) -> None:
-        """Note that a part is whole."""
-        self.made[number] = part
+    def add(self, number: int, block: Block, answers: Answers) -> Part:
+        """Write a part, whole or not at all, and note that it is."""
+        stem = f"part-{number:05}"
+        if block.rejected:
+            rejects = [
+                json.dumps({"row": row, "reason": why}, ensure_ascii=False) + "\n" for row, why in block.rejected
+            ]
+            self._write(f"{stem}{_REJECTS}", "".join(rejects))
+        name = f"{stem}{self.suffix}"
+        self._write(name, answers.text)
+        counts = len(block.texts), len(block.rejected), answers.layers
+        written = hashlib.sha256(answers.text.encode()).hexdigest()
+        part = self.made[number] = Part(name, *counts, block.digest(), written)
         self._save()
+        return part
 
     def finish(self) -> None:
         """Note that there are no more."""
@@ -158,16 +171,20 @@ class Parts:
             "mean_exit_layer": sum(part.layers for part in parts) / rows if rows else 0.0,
             "parts": [{"number": number, **asdict(self.made[number])} for number in sorted(self.made)],
         }
-        with whole_file(self.folder / MANIFEST) as stream:
-            stream.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        self._write(MANIFEST, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def _write(self, name: str, text: str) -> None:
+        with whole_file(self.folder / name) as stream:
+            stream.write(text)
 
 
 @contextmanager
-def open_parts(folder: Path, request: Mapping[str, Any], *, overwrite: bool) -> Iterator[Parts]:
+def open_parts(folder: Path, suffix: str, request: Mapping[str, Any], *, overwrite: bool) -> Iterator[Parts]:
     """Open a folder of parts for one run: make it, or go on with it where the same was asked for before.
 
     Args:
         folder: absent, empty, or one that an earlier run left.
+        suffix: of the files' names, with its dot.
         request: JSON-ready; what the answers depend on.
         overwrite: start again where another request left it.
 
@@ -191,7 +208,7 @@ def open_parts(folder: Path, request: Mapping[str, Any], *, overwrite: bool) -> 
                 f"{str(folder)!r} holds the answers to another request ({differing}); name another folder, give the "
                 "same request to complete it, or --overwrite to start again"
             )
-        yield Parts(folder, request, content)
+        yield Parts(folder, suffix, request, content)
 
 
 @contextmanager
@@ -245,7 +262,7 @@ def _clear(folder: Path, content: Mapping[str, Any]) -> None:
     (folder / MANIFEST).unlink()
     for part in content["parts"]:
         (folder / part["name"]).unlink(missing_ok=True)
-        (folder / f"{Path(part['name']).stem}.rejects.jsonl").unlink(missing_ok=True)
+        (folder / f"{Path(part['name']).stem}{_REJECTS}").unlink(missing_ok=True)
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Makes the parts that are missing, in this process or in several, each with its share of the cores."""
+"""Answers the blocks whose part is missing: in this process, in several, or in Ray's actors on any machine."""
 
 from __future__ import annotations
 
@@ -7,100 +7,95 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from elbert.errors import ElbertError
-from elbert.scaleout.parts import Block, How, Part, Parts
+from elbert.scaleout.parts import Answers, Block, How, Part, Parts
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
 
-Load = Callable[[], "Classifier"]
+Load: TypeAlias = Callable[[], "Classifier"]
+Numbered: TypeAlias = Iterator[tuple[int, Block]]
+
+# Takes numbered blocks and gives each back with its answers, in any order.
+Answering: TypeAlias = Callable[[Numbered], Iterator[tuple[int, Block, Answers]]]
 
 # Of a worker process.
 _classifier: Classifier
+_how: How
 
 
 def complete(
-    parts: Parts,
-    blocks: Iterator[Block],
-    how: How,
-    load: Load,
-    *,
-    workers: int = 1,
-    on_part: Callable[[Part], None] = lambda _: None,
+    parts: Parts, blocks: Iterator[Block], answering: Answering, on_part: Callable[[Part], None] = lambda _: None
 ) -> None:
     """Make every part that is missing.
-
-    Blocks in memory are at most two more than there are workers.
 
     Args:
         parts: the folder.
         blocks: of the whole input, in order.
-        how: a part is made.
-        load: returns the classifier; called once in every process, so for several workers it has to be picklable.
-        workers: processes; 1 works in this one.
-        on_part: is told of every part once it is whole, those made before too.
+        answering: `here`, `by_processes` or `ray_actors.by_actors`, given how and what to load.
+        on_part: is told of every part that is whole, those made before too.
 
     Raises:
         ElbertError: a worker died; whoever calls again goes on from the parts that are whole.
     """
     for number in sorted(parts.made):
         on_part(parts.made[number])
-    missing = parts.missing(blocks)
-    made = (
-        _here(parts.folder, missing, how, load)
-        if workers == 1
-        else _by_workers(parts.folder, missing, how, load, workers)
-    )
-    for number, part in made:
-        parts.add(number, part)
-        on_part(part)
+    for number, block, answers in answering(parts.missing(blocks)):
+        on_part(parts.add(number, block, answers))
     parts.finish()
 
 
-def _here(folder: Path, missing: Iterator[tuple[int, Block]], how: How, load: Load) -> Iterator[tuple[int, Part]]:
-    classifier = load()
-    for number, block in missing:
-        yield number, how.make(classifier, block, folder, number)
+def here(blocks: Numbered, how: How, classifier: Classifier) -> Iterator[tuple[int, Block, Answers]]:
+    """Answer in this process."""
+    for number, block in blocks:
+        yield number, block, how.answer(classifier, block)
 
 
-def _by_workers(
-    folder: Path, missing: Iterator[tuple[int, Block]], how: How, load: Load, workers: int
-) -> Iterator[tuple[int, Part]]:
-    """Yield parts as they come; a block is read only when a worker will soon be free for it."""
+def by_processes(blocks: Numbered, how: How, load: Load, workers: int) -> Iterator[tuple[int, Block, Answers]]:
+    """Answer in so many processes, each with its share of the cores; at most one block more than that is in memory.
+
+    Args:
+        blocks: read only when a process will soon be free.
+        how: they are answered.
+        load: returns the classifier; called once in every process, so it has to be picklable.
+        workers: processes.
+
+    Raises:
+        ElbertError: one of them died.
+    """
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (load, threads))
-    pending: dict[Future[Part], int] = {}
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (load, how, threads))
+    pending: dict[Future[Answers], tuple[int, Block]] = {}
     try:
-        for number, block in missing:
-            pending[pool.submit(_make, how, block, folder, number)] = number
+        for number, block in blocks:
+            pending[pool.submit(_answer, block)] = number, block
             if len(pending) > workers:
                 yield from _done(pending)
         while pending:
             yield from _done(pending)
     except BrokenProcessPool as error:
         raise ElbertError(
-            f"a worker process died (out of memory, or killed); {folder} keeps the parts that are whole: "
-            "run the same command again to go on, with fewer --workers where memory is short"
+            "a worker process died (out of memory, or killed); the parts that are whole are kept: run the same command "
+            "again to go on, with fewer --workers where memory is short"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _done(pending: dict[Future[Part], int]) -> Iterator[tuple[int, Part]]:
+def _done(pending: dict[Future[Answers], tuple[int, Block]]) -> Iterator[tuple[int, Block, Answers]]:
     for future in wait(pending, return_when=FIRST_COMPLETED).done:
-        yield pending.pop(future), future.result()
+        yield *pending.pop(future), future.result()
 
 
-def _begin(load: Load, threads: int) -> None:
+def _begin(load: Load, how: How, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    global _classifier
-    _classifier = load()
+    global _classifier, _how
+    _classifier, _how = load(), how
 
 
-def _make(how: How, block: Block, folder: Path, number: int) -> Part:
-    return how.make(_classifier, block, folder, number)
+def _answer(block: Block) -> Answers:
+    return _how.answer(_classifier, block)
