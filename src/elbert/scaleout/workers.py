@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TYPE_CHECKING, TypeAlias
 
 from elbert.errors import ElbertError
@@ -92,9 +93,18 @@ def _done(pending: dict[Future[Answers], tuple[int, Block]]) -> Iterator[tuple[i
 def _begin(load: Load, how: How, threads: int) -> None:
     import torch
 
+    Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     global _classifier, _how
     _classifier, _how = load(), how
+
+
+def _die_with_parent() -> None:
+    """Wait for the process that reads and writes to end; were it killed, this one would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _answer(block: Block) -> Answers:
