@@ -25,14 +25,19 @@ from elbert.scoring.curves import scores_by_layer
 
 
 def cut(start: str, layers: int, out: Path) -> str:
-    """Write `start` with so many layers only, once, and return the folder; its layers share their weights."""
+    """Write `start` with so many layers only, once, and return the folder."""
     folder = out / f"first-{layers}"
     if not folder.exists():
         model, tokenizer, elbert = load_model(start, num_labels=2)
-        if getattr(model.config, "num_hidden_groups", 0) != 1:
+        groups = getattr(model.config, "num_hidden_groups", 0)
+        if groups not in (1, model.config.num_hidden_layers):
             raise SystemExit(
-                f"first_layers.py: {start} has layers of its own; allowed: an ALBERT with one hidden group"
+                f"first_layers.py: {start} has {groups} hidden groups; allowed: an ALBERT with one, or one per layer"
             )
+        if groups > 1:
+            encoder = model.backbone.albert.encoder
+            encoder.albert_layer_groups = encoder.albert_layer_groups[:layers]
+            model.config.num_hidden_groups = layers
         model.config.num_hidden_layers = layers
         model.save_pretrained(folder, tokenizer=tokenizer, elbert=elbert)
     return str(folder)
