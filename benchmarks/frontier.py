@@ -65,11 +65,11 @@ def scored(ground: Ground, asked: Asked) -> list[Line]:
 
 
 def time_all(grounds: list[Ground], asked: Asked, options: argparse.Namespace) -> None:
-    """Race all lines of every corpus that was not timed with all of them yet."""
+    """Race all lines of every corpus of which one was not timed yet, or could not be."""
     for ground in grounds:
         lines, path = scored(ground, asked), ground.out / TIMES
         known = json.loads(path.read_text(encoding="utf-8"))["lines"] if path.is_file() else {}
-        if not lines or {line.key for line in lines} <= set(known):
+        if not lines or {line.key for line in lines} <= {name for name, each in known.items() if not each["reason"]}:
             continue
         path.write_text(json.dumps(timed(ground, lines, options), indent=1), encoding="utf-8")
         print(f"{ground.corpus.name:<16}timed {len(lines)} lines", flush=True)

@@ -3,46 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from elbert.reports.plots import COLOURS, rendered, styled
 from frontier_records import Line
 
+_OURS = {"float32": "o", "bfloat16": "^", "int8": "D"}
+_RIVALS = ("s", "v", "P", "X", "*", "h", "<", ">")
+
+# Room below and above the scores.
+_SPARE = 0.02
+
 
 def picture(lines: Sequence[Line], times: Mapping[str, Any], published: Any, metric: str) -> bytes:
-    """Draw score over texts per second: ours by precision, every other row named, published scores as dotted lines."""
+    """Draw score over texts per second: ours by precision, the rivals by name, published scores as dotted lines."""
     with styled("frontier"):
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+        figure = Figure(figsize=(9.0, 4.2), layout="constrained")
         axes = figure.subplots()
         points = [(times.get(line.key, {}).get("texts_per_second"), line) for line in lines]
         shown = [(rate, line) for rate, line in points if rate]
         _draw_ours(axes, shown)
-        for rate, line in shown:
-            if line.row != "ours":
-                axes.plot(rate, line.score, "s", ms=5, color=COLOURS["ink"])
-                axes.annotate(line.name, (rate, line.score), (4, 4), textcoords="offset points", fontsize=6)
+        for marker, (rate, line) in zip(
+            cycle(_RIVALS), [each for each in shown if each[1].row != "ours"], strict=False
+        ):
+            axes.plot(rate, line.score, marker, ls="", ms=6, color=COLOURS["depth"], label=line.name)
+        scores = [line.score for _, line in shown]
+        low, high = min(scores, default=0.0) - _SPARE, max(scores, default=1.0) + _SPARE
         for each in published:
-            axes.axhline(each["value"], color=COLOURS["rule"], lw=0.8, ls=":")
-            said = f"{each['name']} (published)"
-            axes.annotate(
-                said, (1, each["value"]), xycoords=("axes fraction", "data"), fontsize=5, ha="right", va="bottom"
-            )
-        low = min((line.score for _, line in shown), default=0.0)
-        axes.set_ylim(bottom=max(low - 0.05, -0.05))
+            if low < each["value"] < high:
+                axes.axhline(each["value"], color=COLOURS["ink"], lw=0.5, ls=":")
+                place: Any = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 6}
+                axes.annotate(f"{each['name']} (published)", (1, each["value"]), **place)
+        axes.set_ylim(low, high)
         axes.set_xscale("log")
         axes.set_xlabel("texts per second")
         axes.set_ylabel(metric)
         axes.grid(lw=0.4)
-        axes.legend(loc="lower left", fontsize=7)
+        figure.legend(loc="outside right upper", fontsize=7)
         return rendered(figure, "svg")
 
 
 def _draw_ours(axes: Any, shown: Sequence[tuple[float, Line]]) -> None:
     """Draw ours: a line a precision, filled with layer 0, hollow without it."""
-    styles = {"float32": "o", "bfloat16": "^", "int8": "D"}
-    for dtype, marker in styles.items():
+    for dtype, marker in _OURS.items():
         own = sorted(
             (rate, line.score, line.words) for rate, line in shown if line.row == "ours" and line.dtype == dtype
         )

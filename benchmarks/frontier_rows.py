@@ -103,7 +103,7 @@ def minilm_row(ground: Ground, asked: Asked, minilm: Path) -> list[Line]:
         answers = answered(ground, spec, ground.test.texts, ground.parts[1].texts)
         graphs = ground.out / "graphs" / "minilm"
         files = [folder / "model.safetensors"] if graph is None else [graphs / name for name in graph.split()]
-        name = f"MiniLM fine-tuned, {system.removesuffix('-batches')} {dtype}"
+        name = f"MiniLM fine-tuned, {system.removesuffix('-batches')}"
         size = size_mb(*files, folder / "tokenizer.json")
         lines.append(
             Line(name, "minilm", system, backend, dtype, "minilm", **ground.scores(answers), size_mb=size, **spent)
