@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from safetensors.numpy import load_file, save_file
 
 from elbert import Classifier, TrainSettings, train
 from elbert.data import Labels, TextDataset
-from elbert.errors import ModelError
+from elbert.errors import ModelError, UsageError
 from elbert.evaluation.evaluate import evaluate
-from elbert.exits import make
+from elbert.exits import make, replay
 from elbert.training import start_model
 
 WORDS = {"good": "a fine and moving film", "bad": "a dull and empty film", "odd": "a strange but lovely film"}
@@ -101,3 +102,50 @@ def test_a_damaged_layer_0_is_one_line_that_names_the_file(folder: Path, tmp_pat
     with pytest.raises(ModelError, match=r"words\.safetensors") as refused:
         Classifier.from_pretrained(tmp_path / "model")
     assert "\n" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def summed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with layer 0 added to every exit."""
+    data, settings = reviews(0, 120), TrainSettings(epochs=1, max_length=32, words_at_exits=True)
+    model, tokenizer = start_model("random-tiny", data, settings)
+    out = tmp_path_factory.mktemp("words") / "summed"
+    train(model, tokenizer, data, None, settings, out, progress=False)
+    return out
+
+
+def test_added_to_every_exit_layer_0_is_part_of_full_depth(summed: Path) -> None:
+    classifier, texts = Classifier.from_pretrained(summed), reviews(4, 40).texts
+    words = classifier.words
+    assert words is not None
+    assert words.at_exits > 0.1, "one epoch teaches a tiny model nothing, its words tell everything"
+    together = classifier.record(texts)
+    classifier.engine.words = dataclasses.replace(words, at_exits=0.0)
+    alone = classifier.record(texts)
+    said = words.added([list(each.ids) for each in classifier.arrivals(texts, {})])
+    assert said is not None
+    np.testing.assert_allclose(together.logits.numpy(), alone.logits.numpy() + said[:, None], atol=1e-5)
+    right = np.array(reviews(4, 40).labels)
+    assert (together.probs[:, -1].argmax(-1).numpy() == right).all()
+    assert not (alone.probs[:, -1].argmax(-1).numpy() == right).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 32])
+def test_rows_keep_what_is_added_to_them_whoever_leaves(summed: Path, batch_size: int) -> None:
+    classifier = Classifier.from_pretrained(summed)
+    texts = [f"{text} {'and so on ' * (row % 4)}" for row, text in enumerate(reviews(5, 40).texts)]
+    recorded = classifier.record(texts)
+    for name in ("max_prob", "elbert"):
+        policies = make(name).grid(classifier.num_layers, 3)
+        replayed = {policy: replay(policy, recorded).tolist() for policy in policies}
+        policy = max(replayed, key=lambda each: len(set(replayed[each])))
+        assert len(set(replayed[policy])) > 1, "some have to leave before others"
+        found = classifier.predict(texts, policy=policy, batch_size=batch_size)
+        assert [each.exit_layer for each in found] == replayed[policy]
+        labels = recorded.at(np.array(replayed[policy])).argmax(-1).tolist()
+        assert [each.label for each in found] == [classifier.labels.names[label] for label in labels]
+
+
+def test_what_is_added_needs_something_to_add() -> None:
+    with pytest.raises(UsageError, match="words_at_exits is true and words false"):
+        TrainSettings(words=False, words_at_exits=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from elbert.errors import ModelError, UsageError
 from elbert.words import WordModel
-from elbert.words.fit import fit_words
+from elbert.words.fit import fit_at_exits, fit_words
 from elbert.words.grams import BUCKETS, gram_buckets, grams_of
 
 Texts = list[list[int]]
@@ -114,13 +115,39 @@ def test_classes_without_texts_are_never_said_and_one_class_is_always() -> None:
     assert set(one.argmax(1)) == {2}
 
 
+def test_as_much_is_added_to_the_exits_as_makes_texts_held_out_likeliest() -> None:
+    random = np.random.default_rng(0)
+    targets = random.integers(0, 3, 2000)
+    truth = np.eye(3)[targets]
+    exits = truth[:, None] + random.normal(0, 1, (2000, 4, 3))
+    words = (truth + random.normal(0, 1, (2000, 3))).astype(np.float32)
+    share = fit_at_exits(exits.astype(np.float32), words, targets)
+    assert share == pytest.approx(1.0, abs=0.15), "both know as much"
+    assert fit_at_exits(exits.astype(np.float32), random.normal(0, 1, (2000, 3)).astype(np.float32), targets) < 0.1
+    each = fit_at_exits(2 * exits.astype(np.float32) - 1, 2 * words - 1, truth)
+    assert 0.2 < each < 1.5, "every label by itself"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_what_is_added_to_the_exits_is_part_of_the_file(learnt: WordModel, share: float) -> None:
+    model = replace(learnt, at_exits=share)
+    again = WordModel.from_tensors(model.tensors())
+    assert again.at_exits == pytest.approx(share)
+    assert ("at_exits" in model.tensors()) is (share > 0), "a model without it is what it always was"
+    added = again.added([[1, 5, 9, 2], [1, 2]])
+    if not share:
+        assert added is None
+    else:
+        np.testing.assert_allclose(added, np.float32(share) * model.logits(*packed([[1, 5, 9, 2], [1, 2]])), atol=1e-5)
+
+
 def test_a_model_saved_is_the_model_read(learnt: WordModel) -> None:
     again = WordModel.from_tensors(learnt.tensors())
     texts = [[1, 9, 5, 2], [1, 2]]
     np.testing.assert_array_equal(again.logits(*packed(texts)), learnt.logits(*packed(texts)))
 
 
-@pytest.mark.parametrize("broken", ["missing", "shape", "nan", "order", "beyond"])
+@pytest.mark.parametrize("broken", ["missing", "shape", "nan", "order", "beyond", "added"])
 def test_a_damaged_file_is_one_line(learnt: WordModel, broken: str) -> None:
     tensors = {name: values.copy() for name, values in learnt.tensors().items()}
     if broken == "missing":
@@ -129,6 +156,8 @@ def test_a_damaged_file_is_one_line(learnt: WordModel, broken: str) -> None:
         tensors["idf"] = tensors["idf"][:-1]
     elif broken == "nan":
         tensors["weight"][0, 0] = math.nan
+    elif broken == "added":
+        tensors["at_exits"] = np.array([math.nan], np.float32)
     elif broken == "order":
         tensors["buckets"] = tensors["buckets"][::-1]
     else:

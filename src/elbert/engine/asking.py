@@ -42,6 +42,8 @@ class Exits:
         everyone = len(asked) == rows.count
         depth = rows.depth if everyone else rows.depth[asked]
         logits, pooled = self._heads(self._read(rows, asked, depth), depth)
+        if rows.added is not None:
+            logits = logits.cpu() + torch.from_numpy(rows.added if everyone else rows.added[asked])
         if self._recorder is not None:
             self._recorder.write(rows, logits, pooled)
         kind, said = self._weights.problem_type, logits.cpu().numpy()

@@ -109,7 +109,8 @@ class Engine:
         loops = self.device_loops
         window = SORTING_WINDOW * batch_size
         options: dict[str, Any] = {"batch_size": batch_size, "max_tokens": max_tokens, "recorder": recorder}
-        by_words = self.words is not None and policy.words is not None  # those need the host
+        # What words say, instead of an exit or beside it, needs the host.
+        by_words = self.words is not None and (policy.words is not None or self.words.at_exits > 0)
         loop = None if loops is None or by_words else loops.borrow(policy, window=window, **options)
         if loops is None or loop is None:
             yield from self._scheduled(arrivals, policy, **options)

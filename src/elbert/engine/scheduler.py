@@ -62,7 +62,8 @@ class Scheduler:
             alone has more; None for `most_tokens` of the backend's device and dtype.
         mode: what to be good at, see `Mode`; no text's answer depends on it.
         recorder: if given, is shown every exit's output.
-        words: layer 0, for texts whose policy has a threshold for it; None where the model has none.
+        words: layer 0, for texts whose policy has a threshold for it, and what it adds to all exits; None where the
+            model has none.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Scheduler:
         self._door = Door(weights)
         self._here: set[int] = set()  # indices of everybody who was admitted and has not left
         self._hurried: set[int] = set()
+        self._words = words
         self._zero = LayerZero(words, policy, weights.problem_type)
         self._waiting = Waiting(batch_size)
         self._staged: Rows | None = None  # embedded together; the first `_moved` of them have found a place
@@ -305,6 +307,7 @@ class Scheduler:
             memory=Memory.start(
                 [arrival.policy or self._policy for arrival in arrivals], layers, self._weights.num_labels
             ),
+            added=None if self._words is None else self._words.added([arrival.ids for arrival in arrivals]),
         )
 
     def _unstage(self, index: int) -> bool:

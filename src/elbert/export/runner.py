@@ -144,6 +144,7 @@ class Model:
         lengths = np.array([len(encoding.ids) for encoding in encodings])
         answers = self._by_words(encodings, lengths)
         rows = np.setdiff1d(np.arange(len(texts)), list(answers))  # of the texts still in the network
+        added = None if self.words is None else self.words.added([encodings[row].ids for row in rows])
         if not len(rows):
             return [answers[index] for index in range(len(texts))]
         lengths = lengths[rows]
@@ -157,7 +158,7 @@ class Model:
                 read = np.add.reduceat(hidden, starts) / lengths[:, None].astype(np.float32)
             else:
                 read = hidden[starts]
-            logits = head({"cls": read})[0]
+            logits = head({"cls": read})[0] if added is None else head({"cls": read})[0] + added
             if not np.isfinite(logits).all():
                 sys.exit(f"run.py: the model's output at layer {depth} is NaN or infinite; export it again")
             probs = self.task.probabilities(logits)
@@ -172,6 +173,7 @@ class Model:
                 break
             stay = ~leave
             hidden, lengths, rows = hidden[stay.repeat(lengths)], lengths[stay], rows[stay]
+            added = None if added is None else added[stay]
             state = self.rules.select(state, stay)
         return [answers[index] for index in range(len(texts))]
 

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import TrainerState
 
@@ -29,7 +28,7 @@ from elbert.runs.folder import CHECKPOINT, LOG, RunFolder, open_run
 from elbert.training import checkpoint
 from elbert.training.balance import choose_metric, class_weights
 from elbert.training.card import model_card
-from elbert.training.encoding import EncodedDataset, encode
+from elbert.training.encoding import encode
 from elbert.training.head_start import ValueUnits
 from elbert.training.prepare import check_datasets, make_trainer, run_record
 from elbert.training.settings import TrainSettings
@@ -38,8 +37,8 @@ from elbert.training.summary import TrainSummary
 from elbert.training.teachers import make_lesson
 from elbert.training.trainer import FINAL, TRAINER_STATE, EarlyExitTrainer
 from elbert.training.truncation import tell_truncation
+from elbert.training.words import layer_zero
 from elbert.words import WordModel
-from elbert.words.fit import FEWEST_TEXTS, fit_words
 
 DEFAULT_POLICY = "elbert"
 
@@ -120,7 +119,7 @@ def train(
         folder.drop_if_empty()
         raise
     summary = _summary(trainer, settings, folder, time.perf_counter() - started)
-    words = _words(sets[0], train, settings)
+    words = layer_zero(trainer, sets[0], train, settings)
     content = _elbert_json(trainer, max_length, record, summary)
     with write_errors(f"the model {folder.out}", FREE_SPACE):
         folder.finish(lambda fresh: _write(fresh, trainer, content, folder, words))
@@ -217,15 +216,6 @@ def _elbert_json(
             "device": trainer.args.device.type,
         },
     }
-
-
-def _words(encoded: EncodedDataset, train: TextDataset, settings: TrainSettings) -> WordModel | None:
-    """Return layer 0 fitted on the texts with labels; None where it is not wanted, or there is nothing to fit."""
-    if not settings.words or train.label_space is None or len(train) < FEWEST_TEXTS:
-        return None
-    if not (classes := len(train.label_space.names)):  # values
-        return None
-    return fit_words(encoded.input_ids[: len(train)], np.asarray(train.labels), classes, seed=settings.seed)
 
 
 def _write(

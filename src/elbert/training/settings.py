@@ -69,6 +69,8 @@ class TrainSettings:
         temperature: at which those answers are learnt: above 1 the less likely classes count more.
         heads: kind of exit heads, see `elbert.modeling.heads`; `shared` leaves a trained model with its own kind.
         words: fit layer 0, a linear model on the texts' own words, at the end; not for values.
+        words_at_exits: add what layer 0 says to every exit's logits, with one weight fitted on the dev split; full
+            depth is then the sum, which other tools that load the checkpoint don't compute.
         leap: weight of the pull of every depth's pooled state to the last one's (LEAP, arXiv 2605.01058); 0 for none.
     """
 
@@ -98,6 +100,7 @@ class TrainSettings:
     leap: float = 0.0
     heads: str = "shared"
     words: bool = True
+    words_at_exits: bool = False
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -120,6 +123,8 @@ class TrainSettings:
             if value is not None and not value > 0:
                 raise UsageError(f"{name} is {value}; allowed: more than 0")
         check_heads(self.heads)
+        if self.words_at_exits and not self.words:
+            raise UsageError("words_at_exits is true and words false; allowed: words true, for there is nothing to add")
         choices = {"metric_for_best": METRIC_FOR_BEST, "dtype": DTYPES, "class_weight": (None, *CLASS_WEIGHTS)}
         for name, allowed in choices.items():
             value = getattr(self, name)

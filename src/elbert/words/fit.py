@@ -32,6 +32,9 @@ _TOLERANCE = 1e-4
 
 FEWEST_TEXTS = 10
 
+# Twice as sure as calibrated is more than any exit has wanted.
+_MOST_AT_EXITS = 2.0
+
 # Texts held out to fit the temperature: one in so many, at most so many.
 _HELD_OUT = 5
 _MOST_HELD_OUT = 10_000
@@ -187,18 +190,43 @@ def _temperature(logits: Floats, targets: NDArray[Any]) -> float:
     all told right does not make the next one certain.
     """
     from scipy.optimize import minimize_scalar
-    from scipy.special import log_expit, log_softmax
 
     doubt = 1 / (len(targets) + 2)
 
     def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        if targets.ndim == 2:
-            told = np.where(targets >= 0.5, scaled, -scaled)
-            return float(-((1 - doubt) * log_expit(told) + doubt * log_expit(-told)).mean())
-        chances = log_softmax(scaled, -1)
-        right = chances[np.arange(len(targets)), targets]
-        others = (chances.sum(-1) - right) / max(logits.shape[-1] - 1, 1)
-        return float(-((1 - doubt) * right + doubt * others).mean())
+        return _unlikelihood(logits / np.exp(log_temperature), targets, doubt)
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+
+
+def fit_at_exits(exits: Floats, words: Floats, targets: NDArray[Any]) -> float:
+    """Return how much of layer 0's logits to add to every exit's: with it texts held out are likeliest, over all exits.
+
+    Args:
+        exits: [N, M, C] logits of every exit.
+        words: [N, C] logits of layer 0.
+        targets: [N] class ids, or [N, C] of 0 and 1; of texts that neither was fitted on.
+    """
+    from scipy.optimize import minimize_scalar
+
+    texts, layers, classes = exits.shape
+    each = np.repeat(targets, layers, 0)
+
+    def loss(share: float) -> float:
+        return _unlikelihood((exits + share * words[:, None]).reshape(texts * layers, classes), each, 0.0)
+
+    share = float(minimize_scalar(loss, bounds=(0.0, _MOST_AT_EXITS), method="bounded").x)
+    return share if loss(share) < loss(0.0) else 0.0
+
+
+def _unlikelihood(logits: Floats, targets: NDArray[Any], doubt: float) -> float:
+    """Return the mean negative log-likelihood of targets, where each is wrong with a chance of `doubt`."""
+    from scipy.special import log_expit, log_softmax
+
+    if targets.ndim == 2:
+        told = np.where(targets >= 0.5, logits, -logits)
+        return float(-((1 - doubt) * log_expit(told) + doubt * log_expit(-told)).mean())
+    chances = log_softmax(logits, -1)
+    right = chances[np.arange(len(targets)), targets]
+    others = (chances.sum(-1) - right) / max(logits.shape[-1] - 1, 1)
+    return float(-((1 - doubt) * right + doubt * others).mean())

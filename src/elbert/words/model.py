@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ Floats = NDArray[np.float32]
 MOST_BYTES = 8_000_000
 
 _SHAPES = {"buckets": 1, "idf": 1, "weight": 2, "bias": 1}
+_AT_EXITS = "at_exits"  # saved where it is not 0, so that a model without it is what it always was
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +32,14 @@ class WordModel:
         idf: [K] fp16, inverse document frequency of each.
         weight: [K, C] fp16.
         bias: [C] fp32.
+        at_exits: how much of its logits is added to those of every exit; 0 for nothing.
     """
 
     buckets: NDArray[np.int32]
     idf: NDArray[np.float16]
     weight: NDArray[np.float16]
     bias: Floats
+    at_exits: float = 0.0
     _place: NDArray[np.int32] = field(init=False, repr=False)  # of each bucket; K where it is unknown
     _idf: Floats = field(init=False, repr=False)
     _weight: Floats = field(init=False, repr=False)
@@ -79,9 +83,22 @@ class WordModel:
         logits[text[starts]] += summed / length[:, None]
         return logits
 
+    def added(self, texts: Sequence[Sequence[int]]) -> Floats | None:
+        """Return what is added to every exit's logits of tokenised texts, [N, C]; None for nothing.
+
+        Args:
+            texts: token ids of each of N texts.
+        """
+        if not self.at_exits or not len(texts):
+            return None
+        lengths = np.array([len(ids) for ids in texts])
+        ids = np.fromiter(chain.from_iterable(texts), np.int64, int(lengths.sum()))
+        return np.float32(self.at_exits) * self.logits(ids, lengths)
+
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays saved as `words.safetensors`."""
-        return {name: getattr(self, name) for name in _SHAPES}
+        share = {_AT_EXITS: np.array([self.at_exits], np.float32)} if self.at_exits else {}
+        return {**{name: getattr(self, name) for name in _SHAPES}, **share}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]]) -> WordModel:
@@ -90,7 +107,8 @@ class WordModel:
         Raises:
             ModelError: an array is missing, unknown, or of another shape than its fellows ask for.
         """
-        if set(tensors) != set(_SHAPES):
+        share = tensors.get(_AT_EXITS, np.zeros(1, np.float32))
+        if set(tensors) - {_AT_EXITS} != set(_SHAPES) or share.shape != (1,):
             given = ", ".join(sorted(tensors)) or "nothing"
             raise ModelError(f"words.safetensors holds {given}; it has to hold {', '.join(_SHAPES)}: fit it again")
         return cls(
@@ -98,6 +116,7 @@ class WordModel:
             tensors["idf"].astype(np.float16),
             tensors["weight"].astype(np.float16),
             tensors["bias"].astype(np.float32),
+            float(share[0]),
         )
 
     def _check(self) -> None:
@@ -106,7 +125,7 @@ class WordModel:
         wanted = {"buckets": kinds[:1], "idf": kinds[:1], "weight": kinds, "bias": kinds[1:]}
         if shapes != wanted:
             raise ModelError(f"the word model's arrays have shapes {shapes}; allowed: {wanted}: fit it again")
-        numbers = all(np.isfinite(getattr(self, name)).all() for name in ("idf", "weight", "bias"))
+        numbers = all(np.isfinite(getattr(self, name)).all() for name in ("idf", "weight", "bias", _AT_EXITS))
         ordered = kinds[0] == 0 or (
             self.buckets[0] >= 0 and self.buckets[-1] < BUCKETS and bool((np.diff(self.buckets) > 0).all())
         )

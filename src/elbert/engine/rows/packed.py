@@ -9,13 +9,14 @@ where a call costs a fraction of a tensor operation. This module moves rows; it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, repeat
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from elbert.engine.rows.blocks import Blocks, Integers, blocks_of, filled, on_device
@@ -121,6 +122,7 @@ class Rows:
         ran: [rows] int64 on the host, layers run so far.
         last: [rows] int64 on the host, the depth at which each leaves whatever its policy says.
         memory: what the exit policies remember.
+        added: [rows, C] fp32 on the host, what layer 0 adds to every exit's logits; None for nothing.
     """
 
     hidden: Tensor
@@ -131,6 +133,7 @@ class Rows:
     ran: Integers
     last: Integers
     memory: Memory
+    added: NDArray[np.float32] | None = None
 
     @property
     def count(self) -> int:
@@ -145,13 +148,13 @@ class Rows:
     def stepped(self, hidden: Tensor, layout: Layout) -> Rows:
         """Return the rows after a layer that left them so."""
         depth, ran = self.depth + 1, self.ran + 1
-        return Rows(hidden, layout, self.index, self.arrived, depth, ran, self.last, self.memory)
+        return replace(self, hidden=hidden, layout=layout, depth=depth, ran=ran)
 
     def going_on(self, stays: Integers, memory: Memory) -> Rows:
         """Return the rows `stays` ([n] row numbers, ascending, n >= 1) with their new memory."""
         if len(stays) < self.count:
             return self.keep(stays, memory)
-        return Rows(self.hidden, self.layout, self.index, self.arrived, self.depth, self.ran, self.last, memory)
+        return replace(self, memory=memory)
 
     def keep(self, stays: Integers, memory: Memory | None = None) -> Rows:
         """Return only the rows `stays` ([n] row numbers, ascending, n >= 1), with their memory where it is another."""
@@ -164,6 +167,7 @@ class Rows:
             ran=self.ran[stays],
             last=self.last[stays],
             memory=self.memory.keep(stays) if memory is None else memory,
+            added=None if self.added is None else self.added[stays],
         )
 
     def join(self, other: Rows, start: int = 0, end: int | None = None) -> Rows:
@@ -185,4 +189,7 @@ class Rows:
             ran=np.concatenate((self.ran, other.ran[part])),
             last=np.concatenate((self.last, other.last[part])),
             memory=self.memory.join(memory),
+            added=None
+            if self.added is None or other.added is None
+            else np.concatenate((self.added, other.added[part])),
         )
