@@ -38,12 +38,14 @@ test: lint       ## lint and the whole test suite: offline, seeded, under ten mi
 fuzz: env        ## the property tests with examples of their own in every round: ROUNDS of them, 10 unless given
 	for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz || exit 1; done
 
-# uv takes the lowest version of every direct dependency, as pyproject.toml declares it.
+# uv takes the lowest version of every direct dependency, as pyproject.toml declares it. Not of torch, whose builds on the
+# index bring gigabytes of CUDA: that one is taken as in every other environment, and its floor is no lower.
 lowest:          ## the test suite on the lowest versions that are declared, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-lowest
-	$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check uv
+	$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check uv "$$(grep '^torch==' constraints.txt)"
+	echo "torch; sys_platform == 'never'" > $(VENV)-lowest/without-torch.txt
 	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
-	  --editable '.[train,plots,onnx]' 'pytest>=8.3' 'hypothesis>=6.100'
+	  --override $(VENV)-lowest/without-torch.txt --editable '.[train,plots,onnx,serve]' 'pytest>=8.3' 'hypothesis>=6.100' 'httpx2>=2.0'
 	$(VENV)-lowest/bin/python -m pytest
 
 ray: env         ## the tests of Ray's actors, which make test leaves out where Ray is not installed

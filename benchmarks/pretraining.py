@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 from transformers import (
     AlbertForMaskedLM,
@@ -38,6 +36,7 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from elbert.evaluation.bench.machine import machine, versions
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.tokenizer import train_tokenizer
 from elbert.pretraining import PretrainSettings
@@ -197,6 +196,11 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def facts() -> dict[str, Any]:
+    """Return what the numbers have to be read with."""
+    return {"machine": machine(), "versions": versions(), "device": str(device()), "threads": torch.get_num_threads()}
+
+
 def compare(
     kind: str, corpus: TokenCorpus, tokenizer: Any, settings: PretrainSettings, options: Any
 ) -> dict[str, list[float]]:
@@ -244,16 +248,8 @@ def main() -> None:
             ratio = best["elbert pretrain"] / speed
             print(f"{kind:<10}{name:<40}{speed:>10.0f}{ratio:>7.2f}x", flush=True)
             rows.append({"sequences": kind, "system": name, "tokens_per_second": speed, "rounds": speeds[name]})
-    machine = {
-        "machine": platform.processor() or platform.machine(),
-        "device": str(device()),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "vocabulary": len(tokenizer),
-        "settings": settings.to_dict(),
-    }
-    print(json.dumps({"benchmark": "pretraining", **machine, "rows": rows}))
+    about = {**facts(), "vocabulary": len(tokenizer), "settings": settings.to_dict()}
+    print(json.dumps({"benchmark": "pretraining", **about, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
 from elbert import TrainSettings, load_data
@@ -29,7 +26,7 @@ from elbert.modeling.quiet import quiet_transformers
 from elbert.training import EarlyExitTrainer, schemes, start_model
 from elbert.training.encoding import encode
 from elbert.training.start import set_dropout
-from pretraining import GROUPED, WARM_UP, Clock, Stepped, device
+from pretraining import GROUPED, WARM_UP, Clock, Stepped, device, facts
 
 OURS = "elbert train"
 
@@ -115,16 +112,9 @@ def main() -> None:
         middle, name = statistics.median(ratios), system if system == OURS else f"transformers Trainer, {system}"
         print(f"{name:<40}{statistics.median(found):>10.0f}{middle:>11.2f}x{min(ratios):>8.2f}–{max(ratios):.2f}x")
         table.append({"system": name, "tokens_per_second": found, "ratios": ratios, "ratio": middle})
-    machine = {
-        "machine": platform.processor() or platform.machine(),
-        "device": str(device()),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-    facts = {"model": options.model, "data": Path(options.data).name, "batch_size": options.batch_size}
-    facts |= {"max_length": options.max_length, "dtype": options.dtype, "steps": options.steps}
-    print(json.dumps({"benchmark": "training", **machine, **facts, "rows": table}))
+    about = {"model": options.model, "data": Path(options.data).name, "batch_size": options.batch_size}
+    about |= {"max_length": options.max_length, "dtype": options.dtype, "steps": options.steps}
+    print(json.dumps({"benchmark": "training", **facts(), **about, "rows": table}))
 
 
 if __name__ == "__main__":

@@ -71,8 +71,15 @@ class _Watching(TorchOps):
         return super().plus(x, product, residual)
 
 
-# What oneDNN may be held to where its 8-bit products would saturate.
-_WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE")
+def held_below_vnni() -> str | None:
+    """Return the setting, NAME=VALUE, that keeps oneDNN from VNNI, so that its 8-bit products saturate; None for none.
+
+    oneDNN obeys it, and torch does not know of it.
+    """
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        if os.environ.get(name, "").upper() in ("SSE41", "AVX", "AVX2", "AVX512_CORE"):
+            return f"{name}={os.environ[name]}"
+    return None
 
 
 def check_int8(device: torch.device) -> None:
@@ -82,9 +89,8 @@ def check_int8(device: torch.device) -> None:
     usable = hasattr(torch.ops.onednn, "qlinear_prepack") and torch.backends.mkldnn.is_available()
     if not usable or not torch.cpu._is_vnni_supported():
         raise UsageError("dtype int8 needs an x86 CPU with AVX-512 VNNI and torch with oneDNN; use float32 or bfloat16")
-    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):  # oneDNN obeys, torch does not know of it
-        if os.environ.get(name, "").upper() in _WITHOUT_VNNI:
-            raise UsageError(f"{name}={os.environ[name]} keeps dtype int8 from AVX-512 VNNI: unset it, or use float32")
+    if held := held_below_vnni():
+        raise UsageError(f"{held} keeps dtype int8 from AVX-512 VNNI: unset it, or use float32")
 
 
 def measure_ranges(

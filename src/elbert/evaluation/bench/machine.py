@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from elbert.engine.layers.int8 import held_below_vnni
+
 _LIBRARIES = ("elbert", "torch", "transformers", "tokenizers", "numpy", "onnx", "onnxruntime", "openvino", "nncf")
 
 # What decides which products are fast, under the names Linux uses.
@@ -22,9 +24,6 @@ _FLAGS = {
     "amx_bf16": "amx_bf16",
     "amx_int8": "amx_int8",
 }
-
-# What oneDNN calls the instruction sets that have no VNNI.
-_WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")
 
 
 def machine() -> dict[str, Any]:
@@ -47,9 +46,9 @@ def saturates() -> bool | None:
     """Tell whether 8-bit products lose what goes beyond 16 bits here, as they do on x86 without VNNI.
 
     None where the system does not say. oneDNN, which OpenVINO multiplies with too, can be held to less than the
-    processor has by ONEDNN_MAX_CPU_ISA.
+    processor has.
     """
-    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_VNNI:
+    if held_below_vnni():
         return True
     found = machine()
     told = (found["avx512_vnni"], found["avx_vnni"])
