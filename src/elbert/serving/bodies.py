@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from elbert.data import Text
 from elbert.errors import did_you_mean
-from elbert.serving.served import Wishes
+from elbert.serving.choices import Wishes
 
 Squash: TypeAlias = Literal["sigmoid", "softmax", "none"]
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import torch
 
@@ -24,10 +23,10 @@ from elbert.classifier import Classifier
 from elbert.data import Text
 from elbert.engine.requests import Arrival
 from elbert.engine.scheduler import Scheduler
-from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.results import Trace
 from elbert.serving.budgets import Budgets
+from elbert.serving.choices import Choices, Wishes
 from elbert.serving.ladder import Ladder
 from elbert.serving.metrics import Metrics
 from elbert.serving.pressure import Pressure
@@ -39,9 +38,6 @@ from elbert.serving.worker import Worker
 # Characters from which on a request is tokenised beside the event loop, which would stand still too long.
 _LONG = 4096
 
-# Policies kept by what requests asked for: rows are decided on together where they have the very same object.
-_MOST_POLICIES = 256
-
 _FULL = make("full")
 
 # One place is kept for rows in a hurry for each so many others, or they would wait until somebody leaves.
@@ -49,25 +45,6 @@ _KEPT = 4
 
 # Weight of the newest text in the running mean of how long one keeps the model busy.
 _NEWEST = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a request asks for beside its texts.
-
-    Attributes:
-        policy: a saved policy's or a rule's name, or a policy as JSON; None for the level.
-        level: of the ladder; None for the usual one.
-        max_layers: layers at most; None for all.
-        max_latency: seconds until the answer has to be there; None for whenever.
-        truncate: cut off what is too long, instead of refusing it; None for the server's way.
-    """
-
-    policy: str | Mapping[str, Any] | None = None
-    level: int | None = None
-    max_layers: int | None = None
-    max_latency: float | None = None
-    truncate: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +94,13 @@ class ServedModel:
         self.warm = False
         self._settings = settings
         self._metrics = metrics
-        self._policies: dict[str, ExitPolicy] = {}
         self._numbers = itertools.count()
         self._row_seconds = 0.0
         self._tokeniser = ThreadPoolExecutor(1, thread_name_prefix="elbert-tokeniser")
         self._worker = Worker(self._new_scheduler, settings.max_batch_requests, self._left)
         fastest = self.ladder.usual if settings.fastest_level is None else self.ladder.number(settings.fastest_level)
         self._pressure = Pressure(self.ladder.usual, fastest, settings.max_batch_requests, self._worker.clock)
+        self._choices = Choices(classifier, self.ladder)
         self._budgets = Budgets(name, classifier.num_layers, settings, metrics, self._worker.clock)
         self._tracing = asyncio.Lock()
         self._worker.start()
@@ -157,7 +134,7 @@ class ServedModel:
         budget.check()
         self._check_room(0, wishes.max_latency)
         begun = time.perf_counter()
-        policy, policy_name, level = self._policy(wishes)
+        policy, policy_name, level = self._chosen(wishes)
         arrivals, truncated = await self._tokenise(texts)
         if not (self._settings.auto_truncate if wishes.truncate is None else wishes.truncate) and any(truncated):
             raise too_large(
@@ -205,7 +182,7 @@ class ServedModel:
         """
         budget = self._budgets.of(key)
         budget.check()
-        policy, _, _ = self._policy(wishes)
+        policy, _, _ = self._chosen(wishes)
         budget.spend(self.classifier.num_layers)
         async with self._tracing:
             run = partial(self.classifier.trace, text, policy=policy)
@@ -233,27 +210,8 @@ class ServedModel:
             return run()
         return await asyncio.get_running_loop().run_in_executor(self._tokeniser, run)
 
-    def _policy(self, wishes: Wishes) -> tuple[ExitPolicy, str, int | None]:
-        """Return the policy, its name and its level."""
-        if wishes.policy is None:
-            level = (
-                self._pressure.level(self.rows_in_flight) if wishes.level is None else self.ladder.check(wishes.level)
-            )
-            return self.ladder.policies[level], self.ladder.names[level], level
-        if wishes.level is not None:
-            raise UsageError("policy and level were both given; give one of them")
-        if isinstance(wishes.policy, str) and wishes.policy in self.ladder.names:
-            level = self.ladder.number(wishes.policy)
-            return self.ladder.policies[level], wishes.policy, level
-        key = json.dumps(wishes.policy, sort_keys=True)
-        policy = self._policies.get(key)
-        if policy is None:
-            given = wishes.policy if isinstance(wishes.policy, str) else dict(wishes.policy)
-            policy = self.classifier.exit_policy(given)
-            if len(self._policies) >= _MOST_POLICIES:
-                self._policies.clear()
-            self._policies[key] = policy
-        return policy, wishes.policy if isinstance(wishes.policy, str) else policy.name, None
+    def _chosen(self, wishes: Wishes) -> tuple[ExitPolicy, str, int | None]:
+        return self._choices.of(wishes, lambda: self._pressure.level(self.rows_in_flight))
 
     def _check_room(self, tokens: int, max_latency: float | None) -> None:
         """Raise Refusal where the queue has no room, or a deadline cannot be kept even after one layer."""

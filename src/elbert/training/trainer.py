@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
@@ -19,21 +18,18 @@ from transformers import Trainer, TrainingArguments
 from elbert.disk import FREE_SPACE, whole_folder, write_errors
 from elbert.modeling import MultiExitModel, MultiExitOutput, layer_losses
 from elbert.modeling.losses import depth_distance, row_losses
-from elbert.results import ProblemType
 from elbert.runs.folder import CHECKPOINT, step_of
-from elbert.scoring.metrics import metric_name, score
+from elbert.scoring.metrics import metric_name
 from elbert.tasks import task_of
 from elbert.training import checkpoint
 from elbert.training.encoding import EncodedDataset, LengthGroupedBatches, LongestFirst, collator_for
 from elbert.training.schemes import LossScheme
+from elbert.training.scores import layer_scores
 from elbert.training.steplog import StepLog
 from elbert.training.teachers import taught_losses
 
 TRAINER_STATE = "trainer_state.json"
 FINAL, MEAN_EXIT, ERROR = "eval_final", "eval_mean-exit", "eval_error"
-
-# Resamples of the dev split from which the standard error of a score is taken.
-_RESAMPLES = 100
 
 
 class ModelWithScheme(nn.Module):
@@ -283,28 +279,3 @@ class EarlyExitTrainer(Trainer):
     def _load_rng_state(self, checkpoint_folder: str | None) -> None:
         if checkpoint_folder is not None:
             checkpoint.load_generators(Path(checkpoint_folder))
-
-
-def layer_scores(evaluated: Any, *, problem_type: ProblemType, metric: str) -> dict[str, float]:
-    """Score every exit's decisions.
-
-    Args:
-        evaluated: transformers' `EvalPrediction` with `Task.decisions` of every exit, and labels.
-        problem_type: how to read them.
-        metric: full name of the metric.
-
-    Returns:
-        `layer_1` … `layer_M`, `final` (the last), `mean-exit` (the mean over all) and `error`, the standard error of
-        `final` over texts, by bootstrap.
-    """
-    given, labels = evaluated.predictions, evaluated.label_ids
-
-    def scored(layer: int, texts: Any) -> float:
-        one, wanted = given[texts, layer], labels[texts]
-        return score(problem_type, one.reshape(wanted.shape), wanted.astype(one.dtype), metric)[1]
-
-    scores = [scored(layer, slice(None)) for layer in range(given.shape[1])]
-    named = {f"layer_{layer}": value for layer, value in enumerate(scores, start=1)}
-    rng, rows = np.random.default_rng(0), len(labels)
-    drawn = [scored(-1, rng.integers(rows, size=rows)) for _ in range(_RESAMPLES)]
-    return {**named, "final": scores[-1], "mean-exit": float(np.mean(scores)), "error": float(np.std(drawn))}

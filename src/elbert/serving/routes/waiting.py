@@ -8,9 +8,10 @@ from fastapi import Request
 
 from elbert.data import Text
 from elbert.errors import UsageError
+from elbert.serving.choices import Wishes
 from elbert.serving.middleware.keys import key_of
 from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
-from elbert.serving.served import Asked, ServedModel, Wishes
+from elbert.serving.served import Asked, ServedModel
 
 
 async def answered(request: Request, served: ServedModel, texts: list[Text], wishes: Wishes) -> Asked:
