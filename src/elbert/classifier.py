@@ -361,7 +361,7 @@ class Classifier(PolicyKeeper):
         """
         if self.words is not None:
             raise UsageError(f"model {self.name!r} has a layer 0 already, fitted with it; leave the texts away")
-        if not self.task.has_classes:
+        if not self.labels.names:
             raise UsageError(f"model {self.name!r} answers with values; layer 0 tells classes apart")
         dataset = self._dataset(texts, labels)
         if dataset.labels is None:

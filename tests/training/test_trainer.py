@@ -12,9 +12,9 @@ from transformers import TrainingArguments
 from elbert.modeling import load_model
 from elbert.training import EarlyExitTrainer, schemes
 from elbert.training.encoding import encode
+from elbert.training.scores import layer_scores
 from elbert.training.settings import TrainSettings
 from elbert.training.start import default_model, set_dropout, start_model
-from elbert.training.trainer import layer_scores
 from tests.conftest import FAMILIES
 
 

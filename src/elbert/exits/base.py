@@ -251,6 +251,11 @@ class ExitPolicy(ABC):
         return policy.with_tensors(tensors) if tensors else policy
 
 
+def one_label(output: ExitOutput) -> bool:
+    """Tell whether a text has exactly one of several labels; what is ruled for that alone fires nowhere else."""
+    return reading(output).exclusive
+
+
 def own_fields(policy: Any) -> list[dataclasses.Field[Any]]:
     """Return the fields of a policy or policy class that are parameters of its own rule, not common to all."""
     common = {field.name for field in dataclasses.fields(ExitPolicy)}

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import LEAST, Array, amax, namespace, own_products
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import ExitPolicy, Found, State, one_label
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
-from elbert.tasks import reading
 
 _GRID = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.006, 0.003, 0.001, 3e-4, 1e-4, 1e-5)
 _SCALES = (0.1, 1.0, 3.0)
@@ -76,7 +75,7 @@ class Cap(Learned):
         # What is left without the part that is read: a difference of squares would lose half of the digits.
         left = moved - own_products(own_products(moved, read, at), read.swapaxes(1, 2), at)
         unread = xp.sqrt((left * left).sum(-1) / (moved * moved).sum(-1).clip(min=LEAST)).clip(max=1)
-        if not reading(output).exclusive:
+        if not one_label(output):
             return {"fired": layer < 0, "chance_of_none": xp.ones_like(unread)}, state
         further = self.alpha * unread
         most = xp.maximum(amax(logits, -1), further)

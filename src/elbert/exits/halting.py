@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, amax, constants, namespace, products, sigmoid
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import ExitPolicy, Found, State, one_label
 from elbert.exits.fitting import descend, scaled
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
-from elbert.tasks import reading
 
 # What a layer's weight costs while the unit is fitted: the paper's τ.
 PRICE = 5e-4
@@ -52,7 +51,7 @@ class Halting(Learned):
         """Fit the unit; it stays 0, and h ½, where a text has not one label."""
         pooled: Array = said.pooled
         texts, layers, width = pooled.shape
-        if not reading(said).exclusive:
+        if not one_label(said):
             return {"weight": np.zeros(width), "bias": 0.0, "layers": float(layers)}
         inputs, mean, spread = scaled(pooled.reshape(-1, width))
         right = np.take_along_axis(said.probs, targets.astype(np.int64)[:, None, None], -1)[..., 0].astype(np.float64)
@@ -81,7 +80,7 @@ class Halting(Learned):
         weight, bias, layers = (self.weights.like(name, output.pooled) for name in self.axes)
         share = share * sigmoid(products(output.pooled, weight[None])[:, 0] + bias)
         after = {"mixed": mixed, "weight": share}
-        if not reading(output).exclusive:
+        if not one_label(output):
             return {"fired": layer < 0, "weight_of_the_rest": share}, after
         numbers = constants(tuple(range(mixed.shape[-1])), mixed)
         winner = mixed.argmax(-1)

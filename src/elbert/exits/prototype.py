@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import LEAST, Array, amin, constants, distances, namespace
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import ExitPolicy, Found, State, one_label
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
@@ -60,7 +60,7 @@ class Prototype(Learned):
         prototypes = self.weights.like("prototypes", output.pooled)
         far = distances(output.pooled, prototypes, (layer - 1).clip(max=len(prototypes) - 1))
         xp, task = namespace(far), reading(output)
-        if not task.exclusive:
+        if not one_label(output):
             never = xp.full_like(far[:, 0], math.inf)
             return {"fired": never < self.threshold, "uncertainty": never}, state
         numbers = constants(tuple(range(far.shape[-1])), far)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.training.schemes.base import check_number
 from elbert.training.schemes.staged import StagedScheme
@@ -29,6 +28,7 @@ class ActScheme(StagedScheme):
     name = "act"
     summary = "the exits' answers are mixed by a unit learnt along, and the mixture's loss counts (DACT-BERT)"
     citation = "Eyzaguirre et al., DACT-BERT, 2021, arXiv 2109.11745"
+    reads_one_label = "mixes the probabilities of one label"
 
     def __init__(self, num_layers: int, *, first: float = 0.5, price: float = 5e-4) -> None:
         super().__init__(num_layers, first=first)
@@ -39,19 +39,6 @@ class ActScheme(StagedScheme):
         """Make the unit; it starts at ½."""
         self.hidden_size = hidden_size
         self.weight, self.bias = nn.Parameter(torch.zeros(hidden_size)), nn.Parameter(torch.zeros(()))
-
-    def begin(self, model: Any, steps: int) -> None:
-        """Meet the model.
-
-        Raises:
-            UsageError: its texts have not one label each.
-        """
-        super().begin(model, steps)
-        if model.problem_type != "single_label_classification":
-            raise UsageError(
-                f"scheme {self.name!r} mixes the probabilities of one label a text; the data is {model.problem_type}: "
-                "take another scheme, such as elbert_balanced"
-            )
 
     def weights(self) -> Tensor:
         """Return ones, [M]; what an exit counts is the text's own."""

@@ -27,6 +27,7 @@ class LossScheme(nn.Module, ABC):
         summary: one line for `elbert schemes`.
         citation: the paper.
         staged: whether it looks at more than the exits' losses, so that `begin` has to come before the first step.
+        reads_one_label: what it does with the one label of a text, where it is for such data alone.
         num_layers: exits of the model, M.
         learning_rate: of the scheme's own parameters; None where it has none.
     """
@@ -35,6 +36,7 @@ class LossScheme(nn.Module, ABC):
     summary: ClassVar[str]
     citation: ClassVar[str]
     staged: ClassVar[bool] = False
+    reads_one_label: ClassVar[str | None] = None
     learning_rate: float | None = None
     fixed: Tensor
 
@@ -66,6 +68,11 @@ class LossScheme(nn.Module, ABC):
             UsageError: the model cannot be trained this way.
         """
         self.steps, self.task = steps, task_of(model.problem_type, model.num_labels)
+        if self.reads_one_label is not None and not self.task.exclusive:
+            raise UsageError(
+                f"scheme {self.name!r} {self.reads_one_label}, so it is for one label a text; the data is "
+                f"{model.problem_type}: take another scheme, such as elbert_balanced"
+            )
         self.build(int(model.config.hidden_size))
 
     def before_step(self, model: Any, step: int) -> None:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from elbert.errors import UsageError
 from elbert.training.schemes.base import LossScheme, check_number
 
 
@@ -32,6 +31,7 @@ class CoseeScheme(LossScheme):
     summary = "a layer counts where texts would leave at drawn thresholds; the signal learns to tell right (COSEE)"
     citation = "He et al., COSEE, AAAI 2025, arXiv 2412.13236"
     staged: ClassVar[bool] = True
+    reads_one_label = "reads which label is right"
     low: Tensor
     high: Tensor
 
@@ -52,19 +52,6 @@ class CoseeScheme(LossScheme):
         self.register_buffer("low", torch.ones(()))
         self.register_buffer("high", torch.zeros(()))
         self.fix(torch.full((num_layers,), 1 / num_layers))
-
-    def begin(self, model: Any, steps: int) -> None:
-        """Meet the model.
-
-        Raises:
-            UsageError: its texts have not one label each.
-        """
-        super().begin(model, steps)
-        if model.problem_type != "single_label_classification":
-            raise UsageError(
-                f"scheme {self.name!r} reads which label is right, so it is for one label a text; the data is "
-                f"{model.problem_type}: take another scheme, such as elbert_balanced"
-            )
 
     def weights(self) -> Tensor:
         """Return what layers count before it is known where texts leave, [M]."""
