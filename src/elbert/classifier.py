@@ -226,28 +226,16 @@ class Classifier(PolicyKeeper):
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a string is an iterable of strings too, and comes first
-        self,
-        texts: Text,
-        *,
-        policy: PolicyLike = None,
-        batch_size: int = 32,
+        self, texts: Text, *, policy: PolicyLike = None, batch_size: int = 32
     ) -> Prediction: ...
 
     @overload
     def predict(
-        self,
-        texts: Iterable[Text],
-        *,
-        policy: PolicyLike = None,
-        batch_size: int = 32,
+        self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
     ) -> list[Prediction]: ...
 
     def predict(
-        self,
-        texts: Text | Iterable[Text],
-        *,
-        policy: PolicyLike = None,
-        batch_size: int = 32,
+        self, texts: Text | Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
     ) -> Prediction | list[Prediction]:
         """Classify one text, or many in input order: one in, one out.
 
@@ -264,13 +252,7 @@ class Classifier(PolicyKeeper):
             return next(self.stream([texts], policy=policy, batch_size=1))
         return list(self.stream(texts, policy=policy, batch_size=batch_size))
 
-    def stream(
-        self,
-        texts: Iterable[Text],
-        *,
-        policy: PolicyLike = None,
-        batch_size: int = 32,
-    ) -> Iterator[Prediction]:
+    def stream(self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32) -> Iterator[Prediction]:
         """Classify any number of texts, yielding in input order with bounded memory.
 
         Texts are read ahead by 64 × batch_size to be ordered by length (on a CUDA device by two such windows).
@@ -279,11 +261,7 @@ class Classifier(PolicyKeeper):
             yield prediction
 
     def predict_proba(
-        self,
-        texts: Iterable[Text],
-        *,
-        policy: PolicyLike = None,
-        batch_size: int = 32,
+        self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
     ) -> NDArray[np.float32]:
         """Return what the exit each text left by says of every class, [N, C], columns as in `classes_`.
 
@@ -451,12 +429,8 @@ class Classifier(PolicyKeeper):
         search: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric}
         check_request(self.problem_type, promised, **search)
         dataset = self._dataset(texts, labels)
-        guarded = protected_classes(
-            protect,
-            self.labels.names,
-            per_class=per_class,
-            labelled=dataset.labels is not None,
-        )
+        labelled_texts = dataset.labels is not None
+        guarded = protected_classes(protect, self.labels.names, per_class=per_class, labelled=labelled_texts)
         search |= {"protect": guarded, "conditional": conditional, "abstain": abstain}
         sha256 = fingerprint(dataset.texts, dataset.labels)
         check_unseen(self.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from elbert.errors import UsageError
-from elbert.evaluation.sweep import Sweep, grids, sweep, sweep_replays
+from elbert.evaluation.sweep import Sweep, grids, sample, sweep
+from elbert.evaluation.sweep import swept as sweep_of
 from elbert.exits import get, make, names
 from elbert.results import LayerOutputs
 from elbert.scoring.curves import operating_points, replay_all
@@ -163,7 +164,7 @@ def test_parts_of_a_recording_sweep_as_the_whole() -> None:
         for rows in (slice(0, 20), slice(20, N))
     ]
     whole = sweep(outputs, labels, settings, bootstrap=100)
-    assert sweep_replays([replay_all(settings, parts)], labels, bootstrap=100) == whole
+    assert sweep_of(sample([replay_all(settings, parts)], labels, bootstrap=100)) == whole
 
 
 def test_what_cannot_be_swept_is_refused_in_one_line() -> None:

@@ -71,10 +71,11 @@ def sweep(
     first, dataset, replays = _record(
         [model, *(also or [])], data, split, chosen, loading, columns, batch_size, progress=progress
     )
-    from elbert.evaluation.sweep import sweep_replays
+    from elbert.evaluation.sweep import sample, swept
     from elbert.evaluation.sweep_time import with_times
 
-    result = sweep_replays(replays, dataset.labels or [], metric=metric, bootstrap=bootstrap, seed=seed)
+    scores = sample(replays, dataset.labels or [], metric=metric, bootstrap=bootstrap, seed=seed)
+    result = swept(scores, metric=metric, seed=seed)
     with progress_bar(None, "texts timed", forced=progress) as bar:
         result = with_times(result, first, dataset.texts, timed, batch_size=batch_size, on_text=bar.update)
     sources = {"models": [model, *(also or [])], "data": dataset.name}

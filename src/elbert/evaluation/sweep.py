@@ -153,42 +153,22 @@ def sweep(
     readable = (each for each in grids(None, layers, classes) if each.needs <= set(kept))
     settings = list(readable if policies is None else policies)
     missing = [each for each in [*get("fixed").grid(layers, classes), make("full")] if each not in settings]
-    return sweep_replays(
-        [replay_all([*settings, *missing], each) for each in recordings],
-        labels,
-        metric=metric,
-        bootstrap=bootstrap,
-        seed=seed,
-    )
-
-
-def sweep_replays(
-    replays: Sequence[Replays],
-    labels: ArrayLike,
-    *,
-    metric: str | None = None,
-    bootstrap: int = 1000,
-    seed: int = 0,
-) -> Sweep:
-    """Return what each policy offers, from replays; for recordings too large to hold, see `curves.replay_all`.
-
-    Args:
-        replays: one per model, all over the same texts and settings; `fixed` at layer 1 and `full` are among these.
-        labels: as in `sweep`, as are the others.
-        metric: its name.
-        bootstrap: resamples.
-        seed: of the resamples.
-
-    Raises:
-        UsageError: as `sweep`.
-    """
+    replays = [replay_all([*settings, *missing], each) for each in recordings]
     return swept(sample(replays, labels, metric=metric, bootstrap=bootstrap, seed=seed), metric=metric, seed=seed)
 
 
 def sample(
     replays: Sequence[Replays], labels: ArrayLike, *, metric: str | None = None, bootstrap: int = 1000, seed: int = 0
 ) -> Sample:
-    """Score replays on all texts, on resamples and on halves of them; arguments as in `sweep_replays`.
+    """Score replays on all texts, on resamples and on halves of them; `swept` makes a sweep of that.
+
+    Args:
+        replays: one per model, all over the same texts and settings; `fixed` at layer 1 and `full` are among these. For
+            recordings too large to hold, see `curves.replay_all`.
+        labels: as in `sweep`, as are the others.
+        metric: its name.
+        bootstrap: resamples.
+        seed: of the resamples.
 
     Raises:
         UsageError: as `sweep`.

@@ -81,7 +81,9 @@ class Loop:
         window = told = Window(self.progress)
         with self._bar(show_progress) as bar, _pool(self.workers) as pool:
             for plan, indices in self._steps():
-                tokens, losses = self._step(pool, plan, indices, self._rate(plan))
+                tokens, losses = self._step(
+                    pool, plan, indices, rate_at(self.done(plan), self.settings.learning_rate, self.settings.warm_up)
+                )
                 self.progress = self.progress.advance(len(indices), tokens, time.monotonic() - origin)
                 window.add(tokens, losses)
                 bar.update(tokens)
@@ -157,9 +159,6 @@ class Loop:
     def _losses(self, index: int) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = self.student(self.batcher.batch(self.held_out, index).to(self.device))[1]
         return losses
-
-    def _rate(self, plan: Plan) -> float:
-        return rate_at(self.done(plan), self.settings.learning_rate, self.settings.warm_up)
 
     def _report(self, pool: Executor, window: Window, done: float) -> Report:
         seconds = self.progress.seconds - window.start.seconds

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from elbert.exits import ExitPolicy, replay
+from elbert.exits import ExitPolicy
 from elbert.results import LayerOutputs, ProblemType
 from elbert.tasks import Task, task_of
 
 if TYPE_CHECKING:
-    from elbert.data import Text, TextDataset
+    from elbert.data import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +140,3 @@ class Run:
             "right": {name: None if verdicts is None else int(getattr(verdicts, name).sum()) for name in counted},
             "policy": self.policy.to_dict(),
         }
-
-
-def run_of(dataset: TextDataset, names: tuple[str, ...], outputs: LayerOutputs, policy: ExitPolicy) -> Run:
-    """Return the view of a data set that was recorded at full depth.
-
-    Args:
-        dataset: its texts, with or without labels.
-        names: the model's class names; empty for regression.
-        outputs: of these texts, in this order.
-        policy: whose exits to take.
-    """
-    return Run(dataset.texts, dataset.labels, names, outputs, replay(policy, outputs), policy)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from elbert.exits import replay
 from elbert.reports import evidence, run_charts, texts
 from elbert.reports.filters import percent, shortened
 from elbert.reports.page import page
 from elbert.reports.plots import DepthCurve
-from elbert.reports.run import Run, Verdicts, run_of
+from elbert.reports.run import Run, Verdicts
 from elbert.reports.story import curves_of
 from elbert.reports.summary import policy_words, summary
 from elbert.scoring.curves import operating_points
@@ -90,7 +91,8 @@ def report_of(
     """
     pooled = "pooled" in classifier.policy.needs
     outputs = classifier.record(dataset.texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
-    run = run_of(dataset, classifier.labels.names, outputs, classifier.policy)
+    exit_layer = replay(classifier.policy, outputs)
+    run = Run(dataset.texts, dataset.labels, classifier.labels.names, outputs, exit_layer, classifier.policy)
     scores, points, score, name = _scored(run, dataset, evaluation.metric if evaluation else metric)
     return Report(
         title,
