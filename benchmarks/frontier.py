@@ -158,7 +158,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minilm-rate", type=float, default=1e-4, help="peak learning rate of its fine-tuning")
     parser.add_argument("--depth", type=int, help="layers of the first-layers rival  [default: a third of ours]")
     parser.add_argument("--corpora", type=words, help="some only: trec,cola,…")
-    parser.add_argument("--rows", type=words, help="some only: tfidf,chars,frozen,ours,minilm,cascade,first")
+    parser.add_argument("--rows", type=words, help="some only: tfidf,chars,frozen,ours,summed,minilm,cascade,first")
     parser.add_argument("--dtypes", type=words, help="of ours  [default: those this processor gains by]")
     parser.add_argument("--train-rows", type=int, help="training rows of a corpus at most  [default: all]")
     parser.add_argument("--limit", type=int, help="rows to learn from and to report on at most, to try things out")

@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import Any
 
 from elbert.reports.plots import COLOURS, rendered, styled
-from frontier_records import Line
+from frontier_records import OURS, Line
 
 _OURS = {"float32": "o", "bfloat16": "^", "int8": "D"}
 _RIVALS = ("s", "v", "P", "X", "*", "h", "<", ">")
@@ -27,7 +27,7 @@ def picture(lines: Sequence[Line], times: Mapping[str, Any], published: Any, met
         shown = [(rate, line) for rate, line in points if rate]
         _draw_ours(axes, shown)
         for marker, (rate, line) in zip(
-            cycle(_RIVALS), [each for each in shown if each[1].row != "ours"], strict=False
+            cycle(_RIVALS), [each for each in shown if each[1].row not in OURS], strict=False
         ):
             axes.plot(rate, line.score, marker, ls="", ms=6, color=COLOURS["depth"], label=line.name)
         scores = [line.score for _, line in shown]
@@ -47,14 +47,14 @@ def picture(lines: Sequence[Line], times: Mapping[str, Any], published: Any, met
 
 
 def _draw_ours(axes: Any, shown: Sequence[tuple[float, Line]]) -> None:
-    """Draw ours: a line a precision, filled with layer 0, hollow without it."""
-    for dtype, marker in _OURS.items():
-        own = sorted(
-            (rate, line.score, line.words) for rate, line in shown if line.row == "ours" and line.dtype == dtype
-        )
-        for filled in (True, False):
-            part = [(rate, score) for rate, score, words in own if words is filled]
-            if part:
-                label = f"ours, {dtype}" + (", layer 0" if filled else "")
-                colour, face = COLOURS["exits"], COLOURS["exits"] if filled else "white"
-                axes.plot(*zip(*part, strict=True), marker, ls="-", lw=0.6, ms=5, color=colour, mfc=face, label=label)
+    """Draw ours: a line a row and precision, filled with layer 0, hollow without it."""
+    kinds = [(row, dtype, filled) for row in OURS for dtype in _OURS for filled in (True, False)]
+    for row, dtype, filled in kinds:
+        kind = (row, dtype, filled)
+        own = sorted((rate, line.score) for rate, line in shown if (line.row, line.dtype, line.words) == kind)
+        if own:
+            title = "ours" if row == OURS[0] else "ours + words"
+            label = f"{title}, {dtype}" + (", layer 0" if filled else "")
+            colour, line = (COLOURS["exits"], "-") if row == OURS[0] else ("#009e73", "--")
+            face = colour if filled else "white"
+            axes.plot(*zip(*own, strict=True), _OURS[dtype], ls=line, lw=0.6, ms=5, color=colour, mfc=face, label=label)

@@ -11,7 +11,7 @@ from typing import Any
 
 from frontier_figure import picture
 from frontier_ground import MAX_LENGTH, Ground
-from frontier_records import LEVELS, Line
+from frontier_records import LEVELS, OURS, Line
 
 # What counts as "no worse": than the best row that was fine-tuned and runs to full depth; and as clearly better than
 # TF-IDF.
@@ -47,6 +47,8 @@ _HOW = """
 - *ours, full depth* is that training; *drop-X* is the level of the ladder that promises to lose less than X points,
   with and without layer 0, calibrated in the precision it runs in.
   A dagger marks a level where no test passed, so that it runs to full depth.
+- *ours + words* is the same training with `--set words_at_exits=true`: layer 0 is added to every exit, and its full
+  depth is the sum.
 - *mean exit layer* counts layer 0 at what it costs, in layers of the same precision.
 - *rarest* is the recall of the class of the fewest training rows; where several are as rare, the mean over them.
 - MiniLM is all-MiniLM-L6-v2, fine-tuned with AdamW at {rate:g} for three epochs, its last layer alone; int8 is dynamic
@@ -100,8 +102,8 @@ def verdict(lines: Sequence[Line], times: Mapping[str, Any]) -> Verdict | None:
     """
     rates = {line.key: (times.get(line.key) or {}).get("texts_per_second") for line in lines}
     timed = [line for line in lines if rates[line.key]]
-    ours = [line for line in timed if line.row == "ours" and line.level in _FAST]
-    rivals = [line for line in timed if line.row != "ours"]
+    ours = [line for line in timed if line.row in OURS and line.level in _FAST]
+    rivals = [line for line in timed if line.row not in OURS]
     if not ours or not rivals:
         return None
     tuned = max((line.score for line in lines if line.row == "minilm" or line.level == "full"), default=0.0)
@@ -216,7 +218,7 @@ def depth(line: Line, times: Mapping[str, Any], words_us: float | None, lines: S
     """Return the mean exit layer; where layer 0 is on, with what it costs a text in layers of that precision."""
     if line.mean_exit_layer is None or not (line.policy or {}).get("words") or words_us is None:
         return line.mean_exit_layer
-    full = next((each for each in lines if each.level == "full" and each.dtype == line.dtype), None)
+    full = next((each for each in lines if (each.level, each.row, each.dtype) == ("full", line.row, line.dtype)), None)
     rate = (times.get(full.key) or {}).get("texts_per_second") if full else None
     return line.mean_exit_layer + (words_us * 1e-6 * rate * (line.layers or 1) if rate else 0.0)
 

@@ -13,6 +13,9 @@ from elbert.calibration.promises import LADDER
 from elbert.evaluation.bench.job import Spec
 from frontier_ground import Ground
 
+# Rows of ours: as it is trained by default, and with layer 0 added to every exit.
+OURS = ("ours", "summed")
+
 # The levels of ours that are shown.
 LEVELS = tuple(name for name, drop in LADDER.items() if drop)
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 import frontier_cascade
-from elbert import Classifier, TrainSettings, train
+from elbert import Classifier, TextDataset, TrainSettings, train
 from elbert.calibration import calibrate
 from elbert.calibration.promises import LADDER
+from elbert.engine.requests import Arrival
 from elbert.evaluation.bench.job import Spec
 from elbert.evaluation.bench.machine import machine
 from elbert.evaluation.bench.worker import Worker
@@ -27,6 +28,7 @@ from elbert.modeling.files.sources import find_folder
 from elbert.results import LayerOutputs
 from elbert.tasks import task_of
 from elbert.training import start_model
+from elbert.words.fit import fit_at_exits
 from first_layers import cut
 from frontier_ground import Ground
 from frontier_linear import CHARACTERS, WORDS, Fitted, Linear, confidence, fit, tfidf, vectorizers_of, vectors
@@ -156,23 +158,48 @@ def cascade_threshold(sure: Any, first: Any, second: Any, score: Callable[[Any],
 
 def ours_row(ground: Ground, asked: Asked) -> list[Line]:
     """Ours, trained and calibrated by default; in every precision at full depth and at every level of the ladder."""
-    folder, spent = trained(ground, asked.model, "ours", TrainSettings())
-    held, lines = ground.parts[1], []
-    for dtype in asked.dtypes:
-        classifier = Classifier.from_pretrained(folder, dtype=dtype)
-        learnt, seen = classifier.record(held.texts), classifier.record(ground.test.texts)
-        about = {"row": "ours", "backend": "torch", "dtype": dtype, "folder": "ours", "size_mb": size_mb(folder)}
-        about |= {"layers": classifier.num_layers, **spent}
-        full = make("full")
-        lines.append(_exits(ground, "ours, full depth", full, seen, system="elbert-full", level="full", **about))
-        for words in (True, False) if learnt.words is not None else (False,):
-            kept = learnt if words else replace(learnt, words=None)
-            for level, found in calibrate(kept, held.labels, LADDER, metric=ground.corpus.metric).items():
-                if level not in LEVELS:
-                    continue
-                name = f"ours, {level}" + ("" if words else ", no layer 0")
-                about |= {"level": level, "words": words, "guaranteed": found.guaranteed}
-                lines.append(_exits(ground, name, found.policy, seen, system="elbert", **about))
+    spent = trained(ground, asked.model, "ours", TrainSettings())[1]
+    return [line for dtype in asked.dtypes for line in _ladder(ground, "ours", "ours", dtype, spent)]
+
+
+def summed_row(ground: Ground, asked: Asked) -> list[Line]:
+    """The same with layer 0 added to every exit, as `words_at_exits` does it at the end of the same training."""
+    ours, held = Classifier.from_pretrained(ground.out / "ours"), ground.parts[1]
+    if ours.words is None:
+        return []
+    clock = Clock()
+    said = replace(ours.words, at_exits=1.0).added([arrival.ids for arrival in _in_order(ours, held)])
+    exits = ours.record(held.texts).logits.numpy()
+    ours.engine.words = replace(ours.words, at_exits=fit_at_exits(exits, said, np.asarray(held.labels)))
+    ours.save_policies(ground.out / "summed")
+    before = read_lines(ground, "ours")[0]
+    spent = {
+        key: None if getattr(before, key) is None else getattr(before, key) + more for key, more in clock.read().items()
+    }
+    lines = [line for dtype in asked.dtypes for line in _ladder(ground, "ours + words", "summed", dtype, spent)]
+    return [line for line in lines if line.words or line.level == "full"]
+
+
+def _in_order(classifier: Classifier, dataset: TextDataset) -> list[Arrival]:
+    return sorted(classifier.arrivals(dataset.texts, {}), key=lambda arrival: arrival.index)
+
+
+def _ladder(ground: Ground, title: str, row: str, dtype: str, spent: dict[str, Any]) -> list[Line]:
+    """Return a model of ours in one precision, at full depth and calibrated with and without layer 0."""
+    folder, held = ground.out / row, ground.parts[1]
+    classifier = Classifier.from_pretrained(folder, dtype=dtype)
+    learnt, seen = classifier.record(held.texts), classifier.record(ground.test.texts)
+    about = {"row": row, "backend": "torch", "dtype": dtype, "folder": row, "size_mb": size_mb(folder)}
+    about |= {"layers": classifier.num_layers, **spent}
+    lines = [_exits(ground, f"{title}, full depth", make("full"), seen, system="elbert-full", level="full", **about)]
+    for words in (True, False) if learnt.words is not None else (False,):
+        kept = learnt if words else replace(learnt, words=None)
+        for level, found in calibrate(kept, held.labels, LADDER, metric=ground.corpus.metric).items():
+            if level not in LEVELS:
+                continue
+            name = f"{title}, {level}" + ("" if words else ", no layer 0")
+            about |= {"level": level, "words": words, "guaranteed": found.guaranteed}
+            lines.append(_exits(ground, name, found.policy, seen, system="elbert", **about))
     return lines
 
 
@@ -258,6 +285,7 @@ def rows(asked: Asked) -> dict[str, Callable[[Ground], list[Line]]]:
     if minilm is not None:
         made["frozen"] = lambda ground: frozen_row(ground, minilm)
     made["ours"] = lambda ground: ours_row(ground, asked)
+    made["summed"] = lambda ground: summed_row(ground, asked)
     if minilm is not None:
         made["minilm"] = lambda ground: minilm_row(ground, asked, minilm)
         made["cascade"] = lambda ground: cascade_row(ground)

@@ -236,6 +236,15 @@ def test_layer_0_is_searched_beside_the_exits_and_its_leavers_count_in_the_evide
     assert found.evidence["mean_exit_layer"] < alone.evidence["mean_exit_layer"] / 2
 
 
+def test_where_texts_put_aside_would_leave_too_few_layer_0_is_off_and_all_are_tested_on() -> None:
+    outputs, labels = with_words(545)
+    found = calibrate(outputs, labels.numpy(), {"drop-0.5": 0.005, "drop-1": 0.01})
+    few, enough = found["drop-0.5"], found["drop-1"]
+    assert (few.guaranteed, few.policy.words, few.evidence["tested_on"]) == (True, None, 545)
+    assert enough.policy.words is not None
+    assert enough.evidence["tested_on"] == 545 - 164
+
+
 def test_words_that_are_sure_and_wrong_leave_layer_0_off() -> None:
     outputs, labels = with_words(600)
     assert outputs.words is not None

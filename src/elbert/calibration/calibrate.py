@@ -157,7 +157,8 @@ class _Sample:
     def calibrate(self, name: str, max_drop: float) -> Calibration:
         """Search one promise's policy."""
         task = task_of(self.outputs.problem_type, self.classes)
-        tried = path(self.learned, self.layers, self.classes, task, nothing=max_drop <= 0, words=self.words is not None)
+        words = self.words is not None and self._enough(max_drop)
+        tried = path(self.learned, self.layers, self.classes, task, nothing=max_drop <= 0, words=words)
         ordered = tried.ordered and not self.asked.conditional  # along a path few leave at first, too few to test
         aside = self._aside(ordered=ordered)
         policies = self._later(tried.policies) if self.asked.conditional else tried.policies
@@ -203,6 +204,15 @@ class _Sample:
         """Return the texts that are not tested on, because an order or a scale is taken from them."""
         share = max(0.0 if ordered else _ASIDE, self.task.scale_share)
         return np.asarray(self.shuffled[self.kept : self.kept + math.ceil(share * (self.n - self.kept))])
+
+    def _enough(self, max_drop: float) -> bool:
+        """Return whether a test can pass at all once texts are put aside to learn an order on.
+
+        Their number alone says so, and no answer is looked at: where they are too few, a path that needs no order is
+        tested on all of them.
+        """
+        needed = texts_needed(max_drop, self.level, self.bound)
+        return needed is None or self.n - self.kept - len(self._aside(ordered=False)) >= needed
 
     def _later(self, policies: tuple[ExitPolicy, ...]) -> tuple[ExitPolicy, ...]:
         """Return the policies with every `min_layer`.
