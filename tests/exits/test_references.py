@@ -207,6 +207,15 @@ def halting(p: dict[str, Any], h: History, kind: str) -> bool:
     return safe and label(h[-1], kind) == label(answer, kind)
 
 
+def bandit(p: dict[str, Any], h: History, kind: str) -> bool:
+    arms, scores = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0), []
+    for tried, gained, passed in zip(p["tried"], p["gained"], p["passed"], strict=True):
+        scores.append(
+            (gained - p["cost"] * passed) / tried + p["curiosity"] * math.sqrt(math.log(sum(p["tried"])) / tried)
+        )
+    return kind != REGRESSION and confidence(h[-1], kind) >= arms[scores.index(max(scores))] + p["nudge"]
+
+
 def gelu(value: float) -> float:
     return value / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (value + 0.044715 * value**3)))
 
@@ -266,6 +275,7 @@ REFERENCES: dict[str, Callable[[dict[str, Any], History, str], bool]] = {
     "q_exit": q_exit,
     "halting": halting,
     "consistent": consistent,
+    "bandit": bandit,
     "prototype": prototype,
     "predicted_depth": predicted_depth,
     "budget": budget,
@@ -307,6 +317,7 @@ PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "cap": st.fixed_dictionaries({"threshold": UNIT, "alpha": st.sampled_from([0.1, 1.0, 3.0])}),
     "q_exit": st.fixed_dictionaries({"threshold": st.floats(0.001, 0.999)}),
     "halting": st.fixed_dictionaries({"slack": UNIT}),
+    "bandit": st.fixed_dictionaries({"cost": st.floats(0.0013, 0.3), "curiosity": st.sampled_from([0.0, 2.0])}),
     "consistent": st.fixed_dictionaries({"threshold": st.floats(0.001, 0.999)}),
     "prototype": st.fixed_dictionaries({"threshold": UNIT, "balance": st.sampled_from([0.0, 0.5, 1.0, 3.0])}),
     "predicted_depth": st.fixed_dictionaries({"threshold": UNIT}),

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from elbert.errors import UsageError, did_you_mean
+from elbert.exits.bandit import Bandit
 from elbert.exits.base import ExitPolicy
 from elbert.exits.beem import Beem
 from elbert.exits.budget import Budget
@@ -57,6 +58,7 @@ BUILT_IN: tuple[type[ExitPolicy], ...] = (
     Prototype,
     PredictedDepth,
     Budget,
+    Bandit,
     AnyOf,
     AllOf,
     Fixed,
