@@ -18,6 +18,7 @@ from elbert.exits import make
 from elbert.modeling import load_model
 from elbert.modeling.losses import layer_losses
 from elbert.training import schemes
+from elbert.training.schemes.tight_frame import tight_frame
 from tests.training.conftest import weights
 
 SINGLE = "single_label_classification"
@@ -59,7 +60,7 @@ def test_every_one_trains_a_model_that_is_read_again(name: str, fine_tune: Any, 
 
 
 def test_the_second_stage_moves_the_exits_alone(fine_tune: Any, settings: Any, tmp_path: Any) -> None:
-    for name in ("two_stage", "self_distillation"):
+    for name in ("two_stage", "tight_frame"):
         chosen = dataclasses.replace(settings, scheme=name, scheme_options={"first": 0.0}, epochs=1)
         fine_tune(tmp_path / name, settings=chosen, family="bert", heads="full")
         fine_tune(
@@ -68,11 +69,11 @@ def test_the_second_stage_moves_the_exits_alone(fine_tune: Any, settings: Any, t
         one, more = weights(tmp_path / name), weights(tmp_path / f"{name}-more")
         assert all(torch.equal(one[key], more[key]) for key in one)
         assert not torch.equal(
-            *(load_model(tmp_path / each)[0].exit_heads.out_weight for each in (name, f"{name}-more"))
+            *(load_model(tmp_path / each)[0].exit_heads.dense_weight for each in (name, f"{name}-more"))
         )
 
 
-@pytest.mark.parametrize("name", ["two_stage", "self_distillation"])
+@pytest.mark.parametrize("name", ["two_stage", "self_distillation", "tight_frame"])
 def test_exits_that_share_the_last_head_cannot_be_trained_alone(name: str, tiny_model: Any) -> None:
     with pytest.raises(UsageError, match=f"scheme '{name}' trains heads of the exits' own.* add --set heads=full"):
         met(name, tiny_model("albert"))
@@ -255,3 +256,54 @@ def test_wrong_values_are_told_of_values_too(tiny_model: Any) -> None:
     scheme = met("alternate", tiny_model("bert", num_labels=1, problem_type="regression"))
     wrong = scheme._wrong(torch.tensor([[[1.0], [3.0], [2.0]]]), torch.tensor([1.0]))
     assert wrong[0].tolist() == pytest.approx([0, math.tanh(2), math.tanh(1)])
+
+
+def test_weights_follow_what_helps_other_texts(tiny_model: Any) -> None:
+    model = tiny_model("bert", heads="full")
+    ids = torch.randint(5, 200, (8, 6), generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1] * 4)
+    scheme = schemes.make("cross_level", 3, every=2, temperature=1.0)
+    scheme.begin(model, 10)
+    output = model(ids)
+    each = layer_losses(output.logits, labels, SINGLE)
+    quiet, loud = (scheme(each, output=output, labels=labels, step=step) for step in (1, 2))
+    log = output.logits.log_softmax(-1)
+    mutual = [
+        sum((log[:, j].exp() * (log[:, j] - log[:, i])).sum(-1).mean() for j in range(3) if j != i) / 2
+        for i in range(3)
+    ]
+    assert quiet.item() == pytest.approx((each + torch.stack(mutual)).sum().item(), rel=1e-4)
+    assert loud.item() == pytest.approx(quiet.item(), rel=1e-6)
+    (slope,) = torch.autograd.grad(loud, [scheme.logits], retain_graph=True)
+    plain, half = scheme.task.exit_losses(output.logits, labels), torch.arange(8) % 2 == 1
+    taught, aim = plain + scheme._mutual(output.logits), plain[~half].sum(1).mean()
+    pull = torch.zeros(3)
+    for k in range(3):
+        pairs = zip(
+            torch.autograd.grad(aim, scheme._matrices, retain_graph=True, allow_unused=True),
+            torch.autograd.grad(taught[half, k].mean(), scheme._matrices, retain_graph=True, allow_unused=True),
+            strict=True,
+        )
+        pull[k] = sum((a * b).sum() for a, b in pairs if a is not None and b is not None)
+    torch.testing.assert_close(slope, -(pull - pull.mean()), rtol=1e-3, atol=1e-6)  # through softmax at equal weights
+    with pytest.raises(RuntimeError, match="unused"):  # between two looks ahead nothing moves the weights
+        torch.autograd.grad(quiet, [scheme.logits])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_classes_of_a_tight_frame_are_equally_far_apart(classes: int) -> None:
+    frame = tight_frame(classes, 16)
+    cosines = frame @ frame.T
+    torch.testing.assert_close(cosines.diagonal(), torch.ones(classes))
+    others = cosines[~torch.eye(classes, dtype=torch.bool)]
+    torch.testing.assert_close(others, torch.full_like(others, -1 / (classes - 1)))  # the least that all can have
+
+
+def test_a_tight_frame_is_fixed_and_early_exits_count_most(tiny_model: Any) -> None:
+    model = tiny_model("bert", heads="full")
+    scheme = met("tight_frame", model, scale=5.0)
+    assert scheme.weights().tolist() == pytest.approx([2 / 3, 1 / 3, 0])
+    torch.testing.assert_close(model.exit_heads.out_weight[1], 5 * tight_frame(2, 16))
+    assert not model.exit_heads.out_weight.requires_grad
+    with pytest.raises(UsageError, match="heads linear: add --set heads=full"):
+        met("tight_frame", tiny_model("bert", heads="linear"))

@@ -9,6 +9,7 @@ from elbert.training.schemes.act import ActScheme
 from elbert.training.schemes.alternate import AlternateScheme
 from elbert.training.schemes.base import LossScheme, check_options
 from elbert.training.schemes.cosee import CoseeScheme
+from elbert.training.schemes.cross_level import CrossLevelScheme
 from elbert.training.schemes.depth_weighted import DepthWeightedScheme
 from elbert.training.schemes.detached import DetachedScheme
 from elbert.training.schemes.elbert import ElbertScheme
@@ -19,6 +20,7 @@ from elbert.training.schemes.last import LastScheme
 from elbert.training.schemes.mixed import MixedScheme
 from elbert.training.schemes.ponder import PonderScheme
 from elbert.training.schemes.self_distillation import SelfDistillationScheme
+from elbert.training.schemes.tight_frame import TightFrameScheme
 from elbert.training.schemes.two_stage import TwoStageScheme
 
 SCHEMES: dict[str, type[LossScheme]] = {
@@ -33,10 +35,12 @@ SCHEMES: dict[str, type[LossScheme]] = {
         SelfDistillationScheme,
         AlternateScheme,
         GradientRegularisedScheme,
+        CrossLevelScheme,
         CoseeScheme,
         PonderScheme,
         ActScheme,
         DetachedScheme,
+        TightFrameScheme,
         LastScheme,
     )
 }

@@ -184,3 +184,11 @@ def check_options(scheme: type[LossScheme], options: dict[str, Any]) -> None:
         if option not in known:
             allowed = did_you_mean(option, known) if known else "; it has none"
             raise UsageError(f"scheme {scheme.name!r} has no option {option!r}{allowed}")
+
+
+def encoder_matrices(model: Any) -> list[Tensor]:
+    """Return the weight matrices of a model's encoder that are trained, without those of its head."""
+    dense, _, out = model.family.head(model.backbone)
+    head = {id(dense.weight), id(out.weight)}
+    trained = (each for each in model.backbone.parameters() if each.requires_grad and each.ndim == 2)
+    return [each for each in trained if id(each) not in head]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from elbert.training.schemes.base import LossScheme, check_number
+from elbert.training.schemes.base import LossScheme, check_number, encoder_matrices
 
 
 class GradientRegularisedScheme(LossScheme):
@@ -44,10 +44,7 @@ class GradientRegularisedScheme(LossScheme):
     def begin(self, model: Any, steps: int) -> None:
         """Meet the model, and note the encoder's matrices."""
         super().begin(model, steps)
-        dense, _, out = model.family.head(model.backbone)
-        head = {id(dense.weight), id(out.weight)}
-        trained = (each for each in model.backbone.parameters() if each.requires_grad and each.ndim == 2)
-        self._matrices = [each for each in trained if id(each) not in head]
+        self._matrices = encoder_matrices(model)
 
     def weights(self) -> Tensor:
         """Return what the labels' losses count, [M]."""
