@@ -122,7 +122,7 @@ class Running:
     def in_flight(self) -> int:
         """Texts that wait or run, as the metrics say."""
         served = next(iter(self.server.config.app.state.models))
-        return int(served.rows_in_flight)
+        return int(served.books.rows)
 
 
 Start = Callable[..., AbstractContextManager[Running]]

@@ -98,7 +98,9 @@ def test_a_key_over_its_layers_a_second_is_refused_by_every_route(
 ) -> None:
     with start(key_layers_per_second=1.0) as running:
         model = running.server.config.app.state.models.find(None)
-        monkeypatch.setattr(model._budgets.of(0), "_clock", lambda: model._budgets.of(0)._filled)  # time stands still
+        monkeypatch.setattr(
+            model.books.budgets.of(0), "_clock", lambda: model.books.budgets.of(0)._filled
+        )  # time stands still
         assert [running.client.post("/trace", json={"inputs": "good"}).status_code for _ in range(3)] == [200] * 3
         for path in ("/predict", "/trace"):
             said = running.client.post(path, json={"inputs": "good"})

@@ -15,6 +15,8 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not i
 # declared (limits refuse with several).
 EXCLUDED = ("positive_data_acceptance", "status_code_conformance")
 
+EXAMPLES = 5 if settings.default.derandomize else 50
+
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
@@ -27,7 +29,7 @@ def test_every_route_answers_what_its_schema_allows_and_what_it_does_not(running
         if mode == schemathesis.GenerationMode.NEGATIVE and not operation.body:
             continue  # there is nothing to get wrong
 
-        @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=mode))
         def play(case: Any) -> None:
             case.call_and_validate(timeout=30, excluded_checks=excluded)

@@ -248,6 +248,7 @@ class _Sample:
         return {
             "score": self._score(exit_layer),
             "full_depth_score": self._score(np.full(self.n, self.layers)),
+            "agreement": self._agreement(exit_layer),
             "mean_exit_layer": mean,
             "layer_speedup": self.layers / mean if mean else None,
             **({"layer_0": int((exit_layer == 0).sum())} if policy.words is not None else {}),
@@ -258,6 +259,14 @@ class _Sample:
             "classes": self._recalls(exit_layer),
             "drift": summarize(sure),
         }
+
+    def _agreement(self, exit_layer: NDArray[Any]) -> float | None:
+        """Return the share of texts answered as full depth would; None for values, which are never quite the same."""
+        if not self.task.has_classes:
+            return None
+        early, late = (self.task.decisions(each) for each in (self.outputs.at(exit_layer), self.outputs.probs[:, -1]))
+        same = early == late
+        return float((same.all(-1) if same.ndim > 1 else same).float().mean())
 
     def _abstention(self, sure: NDArray[np.float64], wrong: NDArray[np.bool_]) -> list[dict[str, Any]]:
         """Test it on the texts kept aside; nothing is said of those that the policy was chosen on."""

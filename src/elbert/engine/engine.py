@@ -144,7 +144,7 @@ class Engine:
 
     def scheduler(self, policy: ExitPolicy, **options: Any) -> Scheduler:
         """Return a scheduler of its own over the model, for one thread; arguments as `Scheduler` takes them."""
-        return Scheduler(self.weights, self.backend, policy, words=self.words, **options)
+        return Scheduler(self.weights, self.backend, policy, **{"words": self.words, **options})
 
     def record(
         self,

@@ -11,10 +11,11 @@ import torch
 from fastapi import Response
 
 from elbert.classifier import Classifier
+from elbert.serving.asked import Asked
 from elbert.serving.bodies import Squash
 from elbert.serving.refusals import Refusal
 from elbert.serving.rows import Answer, Row
-from elbert.serving.served import Asked, ServedModel
+from elbert.serving.served import ServedModel
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # Bytes of request line and headers; more are refused before they fill the memory. A first read is not counted: it may
@@ -12,6 +13,14 @@ _MOST_HEAD = 65_536
 
 # Seconds a connection may be open until a head is whole, so that slow or silent clients hold no socket for ever.
 _HEAD_TIMEOUT = 30.0
+
+# Where a request's state says that its connection was lost.
+_GONE = "elbert.gone"
+
+
+def is_gone(request: Request) -> bool:
+    """Tell whether a request's client has gone, without reading on in its body."""
+    return bool(request.scope["state"].get(_GONE))
 
 
 class Connection(HttpToolsProtocol):
@@ -28,8 +37,10 @@ class Connection(HttpToolsProtocol):
         self._timer = self.loop.call_later(_HEAD_TIMEOUT, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the clock."""
+        """Forget the clock, and tell whoever works on a request that nobody waits."""
         self._head_is_whole()
+        if self.scope is not None:
+            self.scope["state"][_GONE] = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

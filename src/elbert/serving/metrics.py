@@ -26,6 +26,8 @@ class Metrics:
         queue_tokens: tokens that do.
         failed: texts that could not be answered, by model.
         feedback: early answers compared with full depth, by model, policy and whether both agree.
+        agreement: share of a level's last early answers that were those of full depth, by model and policy.
+        drift: 1 where that is less than its calibration led to expect, likewise.
         key_depth: how many times as deep as calibrated a key's texts go in the mean, by model and number of the key.
         key_abnormal: 1 where that is far above 1, likewise.
         restarts: exceptions the worker has outlived, by model.
@@ -51,6 +53,9 @@ class Metrics:
         self.feedback = Counter(
             "feedback", "Early answers compared with full depth.", ["model", "policy", "agrees"], **own
         )
+        level = ["model", "policy"]
+        self.agreement = Gauge("agreement", "Early answers that were those of full depth.", level, **own)
+        self.drift = Gauge("drift", "Early answers agree less than calibration led to expect.", level, **own)
         key = ["model", "key"]
         self.key_depth = Gauge("key_depth", "Depth of a key's texts, in mean exit layers as calibrated.", key, **own)
         self.key_abnormal = Gauge("key_abnormal", "A key's texts go far deeper than calibrated.", key, **own)

@@ -86,6 +86,11 @@ class Worker:
         """True while it runs, and rows that are submitted are likely to be answered."""
         return self._thread.is_alive() and not self._inbox.closed and self._failures < _MOST_FAILURES
 
+    @property
+    def ended(self) -> bool:
+        """True once it takes nothing in any more."""
+        return self._inbox.closed or not self._thread.is_alive()
+
     def submit(self, rows: Sequence[Row]) -> None:
         """Take rows in; each gets an outcome sooner or later, unless it is cancelled.
 

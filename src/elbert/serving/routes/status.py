@@ -88,6 +88,7 @@ def _about(served: ServedModel) -> dict[str, Any]:
                 "policy": policy.to_dict(),
                 "mean_exit_layer": depth,
                 **{key: classifier.calibration.get(name, {}).get(key) for key in _EVIDENCE},
+                "drifting": name in served.books.feedback.drifting,
                 "dial": dial(policy, classifier.num_layers, len(labels) or 1),
             }
             for level, (name, policy, depth) in enumerate(columns)

@@ -15,10 +15,12 @@ from starlette.types import Receive, Scope, Send
 
 from elbert.errors import UsageError
 from elbert.serving.answers import predicted, refused
+from elbert.serving.asked import Asked
 from elbert.serving.bodies import PredictRequest, texts_of, validation_line
+from elbert.serving.connection import is_gone
 from elbert.serving.middleware.keys import key_of
 from elbert.serving.refusals import Refusal, invalid, too_large
-from elbert.serving.served import Asked, ServedModel
+from elbert.serving.served import ServedModel
 
 PATH = "/predict/stream"
 
@@ -78,6 +80,8 @@ async def _answers(request: Request) -> AsyncIterator[Any]:
     window: deque[_Pending | Refusal] = deque()
     try:
         async for line in _lines(request):
+            if is_gone(request):
+                return
             window.append(line if isinstance(line, Refusal) else await _asked(request, line))
             while len(window) >= request.app.state.settings.max_client_batch_size or _ready(window):
                 yield await _found(window)

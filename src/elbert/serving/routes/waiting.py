@@ -8,10 +8,11 @@ from fastapi import Request
 
 from elbert.data import Text
 from elbert.errors import UsageError
+from elbert.serving.asked import Asked
 from elbert.serving.choices import Wishes
 from elbert.serving.middleware.keys import key_of
 from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
-from elbert.serving.served import Asked, ServedModel
+from elbert.serving.served import ServedModel
 
 
 async def answered(request: Request, served: ServedModel, texts: list[Text], wishes: Wishes) -> Asked:
