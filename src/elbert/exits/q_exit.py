@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.arrays import Array, copy, namespace, products, sigmoid
+from elbert.arrays import Array, copy, products, sigmoid
 from elbert.exits.base import ExitPolicy, Found, State
 from elbert.exits.fitting import descend, leaving, losses, scaled
 from elbert.exits.learned import Learned
@@ -78,19 +78,18 @@ class QExit(Learned):
         return {"weight": weight, "bias": found[-1] - weight @ mean}
 
     def start(self, rows: int, num_labels: int) -> State:
-        """Return `stayed` [rows], the chance to be there still; the first update adds `last` [rows, H]."""
+        """Return `stayed` [rows], the chance to be there still, and `last` [rows, H], the state before."""
         super().start(rows, num_labels)
-        return {"stayed": np.ones(rows, np.float32)}
+        width = len(self.weights["weight"]) // 2
+        return {"stayed": np.ones(rows, np.float32), "last": np.zeros((rows, width), np.float32)}
 
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Cumulate the chance and compare it with the threshold."""
         pooled: Array = output.pooled
-        xp = namespace(pooled)
-        last = state.get("last", pooled)
-        last = xp.where((layer == 1)[:, None], 0, last)
+        del layer
         weight, bias = (self.weights.like(name, pooled) for name in ("weight", "bias"))
         width = len(weight) // 2
-        both = products(pooled, weight[None, :width]) + products(last, weight[None, width:])
+        both = products(pooled, weight[None, :width]) + products(state["last"], weight[None, width:])
         stayed = state["stayed"] * (1 - sigmoid(both[:, 0] + bias))
         gone = 1 - stayed
         return {"fired": gone > self.threshold, "chance_to_have_left": gone}, {"stayed": stayed, "last": copy(pooled)}
