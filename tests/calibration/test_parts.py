@@ -139,17 +139,17 @@ def test_abstention_is_promised_only_on_texts_the_policy_was_not_chosen_on(recor
     [
         ({"protect": ["badd"]}, "unknown class 'badd' to protect; did you mean 'bad'"),
         ({"protect": ["bad"], "labelled": False}, "only where the texts have labels"),
-        ({"per_class": True, "has_classes": False}, "a regression has no classes to protect"),
+        ({"per_class": True, "names": ()}, "a regression has no classes to protect"),
     ],
 )
 def test_what_cannot_be_protected_is_one_clear_line(asked: dict[str, Any], said: str) -> None:
-    usual: dict[str, Any] = {"protect": (), "per_class": False, "labelled": True, "has_classes": True}
+    usual: dict[str, Any] = {"names": ("fine", "bad"), "protect": (), "per_class": False, "labelled": True}
     with pytest.raises(UsageError, match=said):
-        protected_classes(names=("fine", "bad"), **{**usual, **asked})
+        protected_classes(**{**usual, **asked})
 
 
 def test_classes_are_protected_by_name_or_all() -> None:
-    usual: dict[str, Any] = {"names": ("a", "b", "c"), "labelled": True, "has_classes": True}
+    usual: dict[str, Any] = {"names": ("a", "b", "c"), "labelled": True}
     assert protected_classes(("c", "a", "c"), per_class=False, **usual) == (2, 0)
     assert protected_classes((), per_class=True, **usual) == (0, 1, 2)
     assert protected_classes((), per_class=False, **usual) == ()

@@ -19,7 +19,7 @@ class _SingleLabel(Task):
         return softmax(logits)
 
     def logits(self, probs: Array) -> Array:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(probs)
 
     def entropy(self, probs: Array) -> Array:
