@@ -262,15 +262,12 @@ class _Sample:
 
     def _agreement(self, exit_layer: NDArray[Any]) -> float | None:
         """Return the share of texts answered as full depth would; None for values, which are never quite the same."""
-        if not self.task.has_classes:
-            return None
-        early, late = (self.task.decisions(each) for each in (self.outputs.at(exit_layer), self.outputs.probs[:, -1]))
-        same = early == late
-        return float((same.all(-1) if same.ndim > 1 else same).float().mean())
+        same = self.task.right(self.outputs.at(exit_layer), self.task.decisions(self.outputs.probs[:, -1]))
+        return None if same is None else float(same.float().mean())
 
     def _abstention(self, sure: NDArray[np.float64], wrong: NDArray[np.bool_]) -> list[dict[str, Any]]:
         """Test it on the texts kept aside; nothing is said of those that the policy was chosen on."""
-        if not self.task.has_classes or self.labels is None or not self.kept:
+        if self.labels is None or not self.kept or self.task.right(self.outputs.probs[:, -1], self.labels) is None:
             return []
         rows = self.shuffled[: self.kept]
         return abstention(sure[rows], wrong[rows], self.level)
