@@ -11,7 +11,8 @@ A constant depth goes through the same. Bands are over texts and, where there ar
 
 The folder --out holds a folder per run and is taken up where it was left: trained models are not trained again, nor
 recorded ones recorded, and what was broken off goes on. Every call writes report.md, figures and results.json from the
-runs that are there, prints the page, and one JSON line last. `--report` does that and trains nothing.
+runs that are there, prints the page, and one JSON line last. `--report` does that and trains nothing. `--timed` runs a
+few settings of each policy for real beside full depth: only on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import argparse
 import json
 import shutil
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,13 @@ from safetensors.torch import load_file, save_file
 
 from checkpoints import HELD_OUT, limited
 from compare_judge import Answers, Judged, judge
-from compare_report import plain, write
+from compare_report import Key, plain, write
 from elbert import Classifier, TrainSettings, load_data, train
 from elbert.data import TextDataset, split
 from elbert.disk import whole_folder
 from elbert.errors import ElbertError
 from elbert.evaluation.bench.machine import machine, versions
+from elbert.evaluation.sweep_time import with_times
 from elbert.results import LayerOutputs
 from elbert.tasks import task_of
 from elbert.training import start_model
@@ -169,17 +171,29 @@ def read(folder: Path) -> Answers:
     return Answers(*found, about["training"])
 
 
-def judged_runs(
-    there: Iterable[tuple[Run, Path]], only: Sequence[str] | None, bootstrap: int
-) -> dict[tuple[str, str], Judged]:
+def judged_runs(there: Iterable[tuple[Run, Path]], only: Sequence[str] | None, bootstrap: int) -> dict[Key, Judged]:
     """Return what is there, judged: by corpus and kind of training, over the seeds."""
-    seeds: dict[tuple[str, str], list[tuple[Run, Path]]] = {}
+    seeds: dict[Key, list[tuple[Run, Path]]] = {}
     for run, folder in there:
         seeds.setdefault((run.ground.name, run.scheme), []).append((run, folder))
     return {
         key: judge([read(folder) for _, folder in runs], runs[0][0].ground.metric, only, bootstrap)
         for key, runs in seeds.items()
     }
+
+
+def timed(
+    judged: Mapping[Key, Judged], first: Mapping[Key, tuple[Run, Path]], options: argparse.Namespace
+) -> dict[Key, Judged]:
+    """Return what was judged with measured speedups of a few settings, those of the first seed's model."""
+    found = {}
+    for key, each in judged.items():
+        run, folder = first[key]
+        classifier = Classifier.from_pretrained(folder / MODEL, dtype=run.study.dtype)
+        test = load_data(options.data / run.ground.name, split=run.ground.test, labels=classifier.labels)
+        texts = limited(test, run.ground.test_rows).texts
+        found[key] = replace(each, sweep=with_times(each.sweep, classifier, texts, options.timed))
+    return found
 
 
 def main() -> None:
@@ -192,6 +206,9 @@ def main() -> None:
     parser.add_argument("--schemes", nargs="+", help="some kinds of training only")
     parser.add_argument("--policies", nargs="+", help="some policies only")
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples behind every band")
+    parser.add_argument(
+        "--timed", type=int, default=0, help="settings of each policy to run for real, on a quiet machine"
+    )
     parser.add_argument("--report", action="store_true", help="train nothing, report on the runs that are there")
     parser.add_argument("--drop-models", action="store_true", help="delete a model once its answers are recorded")
     options = parser.parse_args()
@@ -218,7 +235,10 @@ def main() -> None:
     if not there:
         raise SystemExit(f"compare.py: no run of {options.study} is in {options.out}; leave --report out to train")
     about = {"benchmark": "compare", "study": options.study.stem, "start": study.start}
-    result = write(judged_runs(there, options.policies, options.bootstrap), options.out, about)
+    judged = judged_runs(there, options.policies, options.bootstrap)
+    if options.timed:
+        judged = timed(judged, {(run.ground.name, run.scheme): (run, at) for run, at in reversed(there)}, options)
+    result = write(judged, options.out, about)
     print((options.out / "report.md").read_text())
     print(json.dumps({**about, "machine": machine(), "versions": versions(), **result}))
 

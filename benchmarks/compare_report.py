@@ -54,7 +54,7 @@ def _corpus(corpus: str, own: Mapping[str, Judged]) -> list[str]:
     lines += _table(("training", "seeds", "minutes", *map(str, layers)), [_training(*each) for each in own.items()])
     lines += ["Score of each layer's exit.", "", *_schemes(own)]
     for scheme, each in own.items():
-        lines += [f"### {corpus}, `{scheme}`", "", *_policies(each), *_variants(each), *_auroc(each)]
+        lines += [f"### {corpus}, `{scheme}`", "", *_policies(each), *_timed(each), *_variants(each), *_auroc(each)]
         lines += [f"![{corpus}, {scheme}](figures/{corpus}-{plain(scheme)}-curves.svg)", ""]
     return lines + _published(corpus)
 
@@ -98,6 +98,18 @@ def _policies(judged: Judged) -> list[str]:
 
 def _at(point: SpeedupPoint, *, constant: bool) -> str:
     return f"{point.score:.3f}" + ("" if constant else f", {gain(point.gain, point.gain_band)}")
+
+
+def _timed(judged: Judged) -> list[str]:
+    """Return what the settings that were run for real saved on the clock."""
+    points = [
+        (curve.policy, each) for curve in judged.sweep.curves for each in curve.points if each.speedup is not None
+    ]
+    rows = [
+        [f"`{name}`", f"{each.speedup or 0:.2f}×", f"{each.layer_speedup:.2f}×", f"{each.score:.3f}"]
+        for name, each in sorted(points, key=lambda pair: -(pair[1].speedup or 0))
+    ]
+    return _table(("run for real", "on the clock", "layers", "score, all texts"), rows) if rows else []
 
 
 def _variants(judged: Judged) -> list[str]:
@@ -180,6 +192,8 @@ def draw(judged: Mapping[Key, Judged], folder: Path) -> None:
         stem = f"{corpus}-{plain(scheme)}"
         (folder / f"{stem}-curves.svg").write_bytes(sweep_plots.score_by_layers(each.sweep, picture="svg"))
         (folder / f"{stem}-gains.svg").write_bytes(sweep_plots.gains(each.sweep, picture="svg"))
+        if each.sweep.timing is not None:
+            (folder / f"{stem}-clock.svg").write_bytes(sweep_plots.score_by_speedup(each.sweep, picture="svg"))
         if each.auroc:
             (folder / f"{stem}-auroc.svg").write_bytes(_auroc_figure(each))
 

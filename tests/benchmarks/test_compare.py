@@ -97,6 +97,14 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is(folder: Path, mo
     assert json.dumps(again) + "\n" == before
 
 
+def test_settings_can_be_run_for_real(folder: Path) -> None:
+    call(folder, "--report", "--timed", "1", "--policies", "patience")
+    page = (folder / "out" / "report.md").read_text()
+    assert "| run for real | on the clock |" in page
+    assert "| `fixed` |" in page.split("run for real")[1].split("\n\n")[0]
+    assert (folder / "out" / "figures" / "sst2-equal-leap-clock.svg").exists()
+
+
 def test_without_a_run_one_line_says_so(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no run of .* leave --report out"):
         call(folder, "--report", "--only", "trec")
