@@ -177,7 +177,7 @@ def summed_row(ground: Ground, asked: Asked) -> list[Line]:
         key: None if getattr(before, key) is None else getattr(before, key) + more for key, more in clock.read().items()
     }
     lines = [line for dtype in asked.dtypes for line in _ladder(ground, "ours + words", "summed", dtype, spent)]
-    return [line for line in lines if line.words or line.level == "full"]
+    return [line for line in lines if line.level == "full" or (line.words and line.level == "drop-1")]
 
 
 def _in_order(classifier: Classifier, dataset: TextDataset) -> list[Arrival]:

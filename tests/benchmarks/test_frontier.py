@@ -175,3 +175,18 @@ def test_records_made_otherwise_are_not_mixed_up(tmp_path: Path) -> None:
     frontier.check_settings(tmp_path, {"limit": None, "model": "mini"})
     with pytest.raises(SystemExit, match="were made with limit None, not 100; name another --out"):
         frontier.check_settings(tmp_path, {"limit": 100, "model": "mini"})
+
+
+def test_ours_runs_a_precision_a_heat_and_the_rivals_in_all_of_them() -> None:
+    eight = [replace(each, dtype="int8") for each in LINES if each.row == "ours"]
+    heats = frontier.heats([*LINES, *eight])
+    assert [[line.dtype for line in heat if line.row == "ours"] for heat in heats] == [["float32"] * 3, ["int8"] * 3]
+    assert [[line.name for line in heat if line.row != "ours"] for heat in heats] == [["TF-IDF", "MiniLM"]] * 2
+    assert frontier.heats(LINES[:1]) == [LINES[:1]]
+
+
+def test_of_several_heats_the_medians_count_and_failures_do_not() -> None:
+    runs = [{"texts_per_second": rate, "p50_ms": None, "reason": None} for rate in (100.0, 300.0, 120.0)]
+    failed = {"texts_per_second": None, "p50_ms": None, "reason": "out of memory"}
+    assert frontier.median_of([*runs, failed]) == {"texts_per_second": 120.0, "p50_ms": None, "reason": None}
+    assert frontier.median_of([failed, failed]) == failed
