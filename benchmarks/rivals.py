@@ -3,8 +3,7 @@
     python benchmarks/rivals.py openvino --dtype int8 --folder MODEL --scratch DIR --max-length 64 --port 3100
 
 For `serving.py`, which starts each in a process of its own. The HTTP stack, the threads and the loop are those of
-`elbert serve`; a batch is taken as soon as the one before it is done, so that nobody waits for a clock. With
---litserve the same model stands behind LitServe's own server and batching instead.
+`elbert serve`; a batch is taken as soon as the one before it is done, so that nobody waits for a clock.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import argparse
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,9 +22,6 @@ from pydantic import BaseModel
 
 from elbert.evaluation.bench.job import Job, Run, Spec
 from elbert.evaluation.bench.systems import SYSTEMS
-
-# Seconds that LitServe waits for a batch to fill, where it batches.
-_LITSERVE_WAIT = 0.002
 
 
 class Body(BaseModel):
@@ -92,39 +87,9 @@ def _tell(taken: list[Any], labels: list[Any]) -> None:
             future.set_result(label)
 
 
-def litserve(load: Callable[[], Run], options: Any) -> None:
-    """Serve behind LitServe."""
-    import litserve as ls
-
-    class Api(ls.LitAPI):  # type: ignore[misc]
-        def setup(self, device: Any) -> None:
-            del device
-            self.run = load()
-
-        def decode_request(self, request: dict[str, Any]) -> str:
-            return str(request["inputs"])
-
-        def predict(self, texts: Any) -> Any:
-            several = texts if isinstance(texts, list) else [texts]
-            labels = self.run(several, len(several)).labels
-            return labels if isinstance(texts, list) else labels[0]
-
-        def unbatch(self, output: Any) -> Any:
-            return list(output)
-
-        def batch(self, inputs: list[str]) -> list[str]:
-            return list(inputs)
-
-        def encode_response(self, output: Any) -> dict[str, Any]:
-            return {"label": output}
-
-    api = Api(max_batch_size=options.batch, batch_timeout=_LITSERVE_WAIT)
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=False)
-    server.run(host="127.0.0.1", port=options.port, num_api_servers=1, generate_client_file=False, log_level="warning")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(about: str | None) -> Any:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("system", choices=sorted(SYSTEMS))
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--folder", required=True)
@@ -133,20 +98,20 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, required=True, help="tokens read of a text")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--litserve", action="store_true")
     parser.add_argument("--build", action="store_true", help="only make the graphs, then end")
-    options = parser.parse_args()
-    if options.build:
-        import_module(SYSTEMS[options.system].module).build(
-            job_of(options), Spec(options.system, "torch", options.dtype)
-        )
-    elif options.litserve:
-        litserve(lambda: loaded(options), options)
-    else:
-        import uvicorn
+    return parser.parse_args()
 
-        app = app_of(loaded(options), options.batch)
-        uvicorn.run(app, host="127.0.0.1", port=options.port, access_log=False, log_level="warning", loop="uvloop")
+
+def main() -> None:
+    options = arguments(__doc__)
+    if options.build:
+        spec = Spec(options.system, "torch", options.dtype)
+        import_module(SYSTEMS[options.system].module).build(job_of(options), spec)
+        return
+    import uvicorn
+
+    app = app_of(loaded(options), options.batch)
+    uvicorn.run(app, host="127.0.0.1", port=options.port, access_log=False, log_level="warning", loop="uvloop")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ Every server runs in a process of its own with the same threads and is sent the 
 Poisson process over the loopback; latencies count from the intended send time. The race reports the most requests a
 second at which the 99th percentile stays within --limit, and the percentile of everybody at --equal of what the best
 rival can do. A rival is SYSTEM:DTYPE of `elbert bench`, with `/1` one text at a time instead of batches of what waits,
-with `/litserve` behind LitServe (`--litserve DIR`, where `pip install --target DIR litserve` put it).
+with `/litserve` behind LitServe (`--litserve DIR`, where `pip install --target DIR --no-deps litserve pyzmq` put it).
 
 --soak runs at 80 % of what the server can do, with bursts to 300 %, and compares every answer with what the library
 says at its level. --deadlines runs at 150 % with `max_latency_ms`. Prints a table, then one JSON line.
@@ -153,15 +153,17 @@ def rival(name: str, options: Any, port: int, texts: Texts) -> tuple[list[str], 
     system = _SYSTEMS.get(system, system)
     scratch = Path(options.scratch) / spec.replace(":", "-")
     scratch.mkdir(parents=True, exist_ok=True)
+    here = Path(__file__).parent
     command = [
-        *(sys.executable, str(Path(__file__).with_name("rivals.py")), system, "--dtype", dtype),
+        *(sys.executable, str(here / "rivals.py"), system, "--dtype", dtype),
         *("--folder", str(find_folder(options.model)), "--scratch", str(scratch), "--port", str(port)),
         *("--threads", str(options.threads), "--max-length", str(texts.classifier.max_length)),
     ]
     if system != "transformers" and not any(scratch.iterdir()):
         subprocess.run([*command, "--build"], check=True)
-    extra = {"": [], "1": ["--batch", "1"], "litserve": ["--litserve"]}[how]
-    return [*command, *extra], options.litserve if how == "litserve" else ""
+    if how == "litserve":
+        return [command[0], str(here / "rival_litserve.py"), *command[2:]], options.litserve
+    return [*command, *(["--batch", how] if how else [])], ""
 
 
 def trial(port: int, requests: Sequence[bytes], rate: float, options: Any) -> Load:
