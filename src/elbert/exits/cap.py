@@ -42,9 +42,7 @@ class Cap(Learned):
 
     name: ClassVar[str] = "cap"
     summary: ClassVar[str] = "leave when a class of what the head can't read is less likely than `threshold` (NSP)"
-    citation: ClassVar[str] = (
-        "He et al., Null-Space Projection for Early Exiting (NSP, CAP), IJCAI 2025, arXiv:2506.17249"
-    )
+    citation: ClassVar[str] = "He et al., NSP and its score CAP, IJCAI 2025, arXiv:2506.17249"
     needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
     axes: ClassVar[Mapping[str, int]] = {"read": 3, "shift": 2}
 

@@ -31,7 +31,7 @@ class TightFrameScheme(StagedScheme):
 
     name = "tight_frame"
     summary = "exits with fixed classifiers, all classes equally far apart, over a backbone held still (after DREE)"
-    citation = "Wang et al., Disentangled Representation for Early Exiting, Findings of ACL 2023 (our reading)"
+    citation = "Wang et al., DREE, Findings of ACL 2023 (our reading)"
     frozen: ClassVar[bool] = True
 
     def __init__(self, num_layers: int, *, first: float = 0.5, scale: float = 1.0) -> None:
