@@ -56,8 +56,7 @@ _HOW = """
   The cascade lets TF-IDF answer above the lowest threshold that lost at most 0.01 on the rows held out.
 - *the first layers of ours* are trained without exits for as many layer passes as ours.
 - p50, p95 and p99 are of texts one by one; texts/s with {batch} in flight, runs of some seconds, a process for every
-  line,
-  in turns, the median of {rounds} rounds, on {threads} threads of {cpu}.
+  line, in turns, the median of {rounds} rounds, on {threads} threads of {cpu}.
   Ours runs in a heat a precision, the rivals in every heat.
 - *core s* are seconds of one core for training, choosing included; ours trains every exit.
 - *MB* is what lies on the disk for a deployment.
