@@ -189,10 +189,24 @@ def section(
     said += f"| {' | '.join(head)} |\n|---|---|{'---:|' * (len(head) - 2)}\n"
     for line in lines:
         said += f"| {' | '.join(cells(line, times, record.get('words_us'), lines))} |\n"
+    gains = [f"{dtype} {gain:.2f}×" for dtype, gain in gains_of_words(lines, times).items()]
+    if gains:
+        said += f"\nAt `drop-1`, texts/s with layer 0 over texts/s without: {', '.join(gains)}.\n"
     if published:
         each = [f"{one['name']} {one['value']:.3f} ({one['note']})" for one in published]
         said += f"\nPublished by others, not run here: {'; '.join(each)}.\n"
     return said
+
+
+def gains_of_words(lines: Sequence[Line], times: Mapping[str, Any]) -> dict[str, float]:
+    """Return how many times faster ours is with layer 0 than without at `drop-1`, by precision, where both were timed."""
+    rates = {
+        (line.dtype, line.words): (times.get(line.key) or {}).get("texts_per_second")
+        for line in lines
+        if line.row == OURS[0] and line.level == _FAST[0]
+    }
+    pairs = {dtype: (rates[dtype, True], rates.get((dtype, False))) for dtype, words in rates if words}
+    return {dtype: on / off for dtype, (on, off) in pairs.items() if on and off}
 
 
 def cells(line: Line, times: Mapping[str, Any], words_us: float | None, lines: Sequence[Line]) -> list[str]:

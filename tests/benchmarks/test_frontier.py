@@ -18,7 +18,7 @@ import frontier_linear
 from elbert.evaluation.bench.job import Job, Spec
 from frontier_ground import CORPORA, Ground
 from frontier_linear import CHARACTERS, WORDS, Linear, fit, tfidf, vectorizers_of
-from frontier_page import depth, verdict, write_page
+from frontier_page import depth, gains_of_words, verdict, write_page
 from frontier_records import Line, read_lines, write_lines
 from frontier_rows import cascade_threshold
 
@@ -124,6 +124,13 @@ def test_far_below_the_best_and_near_tf_idf_is_no_win() -> None:
     assert found is not None
     assert (found.front, found.near, found.won) == (True, False, False)
     assert verdict(LINES, {}) is None
+
+
+def test_what_layer_0_gains_is_told_at_the_same_guarantee() -> None:
+    without = replace(LINES[3], name="ours, drop-1, no layer 0", words=False)
+    times = rates(9000, 100, 90, 400, 800) | {without.key: {"texts_per_second": 160}}
+    assert gains_of_words([*LINES, without], times) == {"float32": 2.5}
+    assert gains_of_words(LINES, times) == {}
 
 
 def test_layer_0_counts_at_its_cost_in_layers() -> None:
