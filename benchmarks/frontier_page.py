@@ -199,7 +199,7 @@ def section(
 
 
 def gains_of_words(lines: Sequence[Line], times: Mapping[str, Any]) -> dict[str, float]:
-    """Return how many times faster ours is with layer 0 than without at `drop-1`, by precision, where both were timed."""
+    """Return how many times faster ours is with layer 0 than without at `drop-1`, by precision, where both ran."""
     rates = {
         (line.dtype, line.words): (times.get(line.key) or {}).get("texts_per_second")
         for line in lines
