@@ -38,12 +38,14 @@ class Corpus:
         title: as people call it.
         split: what is reported on.
         metric: of `score`; None takes the problem's own.
+        note: what a reader of its table has to know.
     """
 
     name: str
     title: str
     split: str = "test"
     metric: str | None = None
+    note: str = ""
 
 
 CORPORA = (
@@ -52,7 +54,13 @@ CORPORA = (
     Corpus("clinc150", "CLINC150"),
     Corpus("rte", "RTE", "dev"),
     Corpus("rotten_tomatoes", "Rotten Tomatoes"),
-    Corpus("sst2", "SST-2", "dev"),
+    Corpus(
+        "sst2",
+        "SST-2",
+        "dev",
+        note="Its training rows are phrases and its dev texts whole sentences, so what is guaranteed for texts like "
+        "those is no guarantee for these.",
+    ),
     Corpus("goemotions", "GoEmotions"),
     Corpus("ag_news", "AG News"),
     Corpus("imdb", "IMDB"),

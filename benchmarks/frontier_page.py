@@ -182,7 +182,8 @@ def section(
     """Return one corpus: figure, table, and what others published."""
     metric, times = metric_of(ground), record.get("lines", {})
     title, rows = ground.corpus.title, f"{len(ground.train):,} training rows, {len(ground.test):,} reported on"
-    said = f"\n## {title}\n\n{rows}.\n\n" + (
+    note = f"{ground.corpus.note}\n" if ground.corpus.note else ""
+    said = f"\n## {title}\n\n{rows}.\n{note}\n" + (
         f"![{title}: {metric} by texts per second]({figure})\n\n" if figure else ""
     )
     head = [cell.format(metric=metric) for cell in _HEAD]
