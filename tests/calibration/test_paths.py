@@ -44,4 +44,4 @@ def test_every_policy_has_something_to_try_and_only_a_single_row_of_settings_is_
     for name in names():
         tried = path(make(name), 12, 3, SINGLE_LABEL)
         assert tried.policies
-        assert tried.ordered == (name not in ("pcee", "f_pabee", "epee", "saturation")), name
+        assert tried.ordered == (name not in ("pcee", "f_pabee", "epee", "cap", "saturation")), name
