@@ -172,6 +172,7 @@ def test_the_page_says_first_where_ours_is_not_on_the_front(ground: Ground, tmp_
     page = (tmp_path / "docs" / "frontier.md").read_text()
     assert page.index("On 0 of 1 corpora") < page.index("- TREC: not on the front; ") < page.index("## TREC")
     assert "MiniLM (float32) is faster and better" in page
+    assert "TREC: without TF-IDF of words and characters, frozen MiniLM, the cascade, the first layers of ours." in page
     assert "| ours, drop-1 † | float32 | 0.949 |" in page, "no test stands behind it"
     assert "ULMFiT 0.964" in page
     assert (tmp_path / "docs" / "frontier-trec.svg").read_bytes().startswith(b"<?xml")
