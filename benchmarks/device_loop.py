@@ -30,7 +30,6 @@ from elbert.engine.device.dense import fits
 from elbert.engine.device.launch import launcher_for
 from elbert.engine.device.loops import SWITCH, DeviceLoops
 from elbert.engine.placement import DTYPES
-from elbert.engine.tokens import arrivals
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.exits import ExitPolicy, make
 from elbert.modeling.weights import EncoderWeights
@@ -113,7 +112,7 @@ def texts_of(classifier: Classifier, options: argparse.Namespace) -> list[Arriva
     """Return the lines of a file as tokens, or random tokens of the lengths of sentences."""
     if options.data is not None:
         lines = options.data.read_text(encoding="utf-8").splitlines()[: options.count]
-        return list(arrivals(lines, classifier.tokenizer, classifier.max_length, {}))
+        return list(classifier.arrivals(lines, {}))
     chance, known = random.Random(1), len(classifier.engine.weights.embedding.word)
     lengths = (min(classifier.max_length, 4 + int(chance.lognormvariate(2.8, 0.6))) for _ in range(options.count))
     return [Arrival(index, [chance.randrange(known) for _ in range(length)]) for index, length in enumerate(lengths)]

@@ -35,6 +35,7 @@ from elbert.evaluation.bench.lengths import lengths_of
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.bench.systems import OURS
 from elbert.evaluation.bench.worker import process_peak_mb
+from elbert.modeling.files.open import open_tokenizer
 from elbert.reports.plots import rendered, styled
 from elbert.reports.race import notes_of, table_of
 from elbert.reports.tables import plain
@@ -55,7 +56,7 @@ def run_race(
     folder: Path, classifier: Classifier, texts: list[str], specs: list[Spec], plan: Plan, options: Any
 ) -> tuple[list[Row], dict[str, float]]:
     """Race on these texts, print the table, and return the rows with the texts' lengths."""
-    lengths = lengths_of(texts, classifier.tokenizer, classifier.max_length)
+    lengths = lengths_of(texts, open_tokenizer(folder), classifier.max_length)
     with tempfile.TemporaryDirectory() as scratch:
         limits = (classifier.max_length, options.threads)
         job = Job(folder, Path(scratch), texts, SINGLE, *limits, plugins=("drawn",), device=options.device)
