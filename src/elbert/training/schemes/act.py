@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elbert.exits import ExitPolicy, make
 from elbert.training.schemes.base import check_number
 from elbert.training.schemes.staged import StagedScheme
+from elbert.training.schemes.unit import UnitAlong
 
 
-class ActScheme(StagedScheme):
+class ActScheme(UnitAlong, StagedScheme):
     """`L = L_M` for the first stage; then `L = −log a_M(y) + price · Σ_i p_i`.
 
     a_i = p_{i-1} y_i + (1 − p_{i-1}) a_{i-1} mixes the exits' probabilities y_i, p_i = p_{i-1} σ(w · c_i + b), p_0 = 1,
@@ -35,15 +36,6 @@ class ActScheme(StagedScheme):
         self.price = check_number(self.name, "price", price, 0.0)
         self.fix(torch.ones(num_layers))
 
-    def build(self, hidden_size: int) -> None:
-        """Make the unit; it starts at ½."""
-        self.hidden_size = hidden_size
-        self.weight, self.bias = nn.Parameter(torch.zeros(hidden_size)), nn.Parameter(torch.zeros(()))
-
-    def weights(self) -> Tensor:
-        """Return ones, [M]; what an exit counts is the text's own."""
-        return self.fixed
-
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:
         """Return the loss of the stage that the step is in."""
         if not self.second(step) or labels is None:
@@ -59,5 +51,4 @@ class ActScheme(StagedScheme):
 
     def policies(self) -> dict[str, ExitPolicy]:
         """Return `halting` with the unit."""
-        unit = {"weight": self.weight.detach().cpu().numpy(), "bias": self.bias.detach().cpu().numpy()}
-        return {"halting": make("halting").with_tensors({**unit, "layers": float(self.num_layers)})}
+        return {"halting": make("halting").with_tensors({**self.unit(), "layers": float(self.num_layers)})}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elbert.exits import ExitPolicy, make
 from elbert.training.schemes.base import LossScheme
+from elbert.training.schemes.unit import UnitAlong
 
 
-class AlternateScheme(LossScheme):
+class AlternateScheme(UnitAlong, LossScheme):
     """`L = L_M` in even steps, `L = Σ_i L_i + Σ_i (u_i − t_i)²` in odd ones.
 
     u_i = σ(w · c_i + b) is one unit over the pooled states of all exits, t_i whether exit i is wrong, for values
@@ -31,15 +32,6 @@ class AlternateScheme(LossScheme):
         super().__init__(num_layers)
         self.fix(torch.ones(num_layers))
 
-    def build(self, hidden_size: int) -> None:
-        """Make the unit; it starts undecided."""
-        self.hidden_size = hidden_size
-        self.weight, self.bias = nn.Parameter(torch.zeros(hidden_size)), nn.Parameter(torch.zeros(()))
-
-    def weights(self) -> Tensor:
-        """Return ones, [M], what counts in odd steps."""
-        return self.fixed
-
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:
         """Return the loss of an even or an odd step."""
         if step % 2 == 0 or labels is None:
@@ -54,5 +46,4 @@ class AlternateScheme(LossScheme):
 
     def policies(self) -> dict[str, ExitPolicy]:
         """Return `certainty` with the unit."""
-        weights = {"weight": self.weight.detach().cpu().numpy(), "bias": self.bias.detach().cpu().numpy()}
-        return {"certainty": make("certainty").with_tensors(weights)}
+        return {"certainty": make("certainty").with_tensors(self.unit())}

@@ -7,7 +7,6 @@ into the finished model's `elbert.json`. It runs no encoder and knows no data se
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -19,7 +18,7 @@ from elbert.exits import ExitPolicy
 from elbert.tasks import Task, task_of
 
 
-class LossScheme(nn.Module, ABC):
+class LossScheme(nn.Module):
     """Base of every scheme: built for M layers, called once a step.
 
     Attributes:
@@ -97,9 +96,12 @@ class LossScheme(nn.Module, ABC):
         """Keep weights [M] that nobody trains as `fixed`, on the model's device; no checkpoint holds them."""
         self.register_buffer("fixed", weights, persistent=False)
 
-    @abstractmethod
     def weights(self) -> Tensor:
-        """Return how much each layer's loss counts now, [M], with gradient where it is trained."""
+        """Return how much each layer's loss counts now, [M], with gradient where it is trained; by default `fixed`.
+
+        Of schemes of two stages in the second; where a layer counts differently for every text, before that is known.
+        """
+        return self.fixed
 
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
         """Return the loss of one batch, a scalar.

@@ -53,10 +53,6 @@ class CoseeScheme(LossScheme):
         self.register_buffer("high", torch.zeros(()))
         self.fix(torch.full((num_layers,), 1 / num_layers))
 
-    def weights(self) -> Tensor:
-        """Return what layers count before it is known where texts leave, [M]."""
-        return self.fixed
-
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:
         """Return the mean weighed loss of the batch, and the signal's own."""
         if output is None or labels is None:

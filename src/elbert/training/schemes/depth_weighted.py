@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from elbert.training.schemes.base import LossScheme
 
@@ -22,7 +21,3 @@ class DepthWeightedScheme(LossScheme):
         super().__init__(num_layers)
         depth = torch.arange(1.0, num_layers + 1)
         self.fix(depth / depth.sum())
-
-    def weights(self) -> Tensor:
-        """Return i / Σ i, [M]; they sum to 1."""
-        return self.fixed

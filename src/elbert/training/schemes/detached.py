@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from elbert.errors import UsageError
 from elbert.training.schemes.base import LossScheme
@@ -45,7 +44,3 @@ class DetachedScheme(LossScheme):
                 "encoder such as BERT and add --set heads=full, or take another scheme"
             )
         model.detached = True
-
-    def weights(self) -> Tensor:
-        """Return ones, [M]."""
-        return self.fixed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from elbert.training.schemes.base import LossScheme
 
@@ -21,7 +20,3 @@ class EqualScheme(LossScheme):
     def __init__(self, num_layers: int) -> None:
         super().__init__(num_layers)
         self.fix(torch.ones(num_layers))
-
-    def weights(self) -> Tensor:
-        """Return ones, [M]."""
-        return self.fixed

@@ -46,10 +46,6 @@ class GradientRegularisedScheme(LossScheme):
         super().begin(model, steps)
         self._matrices = encoder_matrices(model)
 
-    def weights(self) -> Tensor:
-        """Return what the labels' losses count, [M]."""
-        return self.fixed
-
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
         """Return the loss whose gradient is the regularised one; its value is the loss itself."""
         logits = output.logits.float()

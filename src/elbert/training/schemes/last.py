@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from elbert.training.schemes.base import LossScheme
 
@@ -22,7 +21,3 @@ class LastScheme(LossScheme):
     def __init__(self, num_layers: int) -> None:
         super().__init__(num_layers)
         self.fix(torch.eye(num_layers)[-1])
-
-    def weights(self) -> Tensor:
-        """Return 0 … 0 1, [M]."""
-        return self.fixed

@@ -28,10 +28,6 @@ class MixedScheme(StagedScheme):
         super().__init__(num_layers, first=first)
         self.fix(torch.ones(num_layers))
 
-    def weights(self) -> Tensor:
-        """Return what counts in the second stage: ones, [M]."""
-        return self.fixed
-
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
         """Return the loss of the stage that the step is in."""
         return layer_losses.sum() if self.second(step) else layer_losses[-1]

@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from elbert.exits import ExitPolicy, make
 from elbert.training.schemes.base import LossScheme, check_number
+from elbert.training.schemes.unit import UnitAlong
 
 
-class PonderScheme(LossScheme):
+class PonderScheme(UnitAlong, LossScheme):
     """`L = mean over texts of Σ_i P(i) L_i + pull · KL(prior ‖ P)`, P(i) = λ_i Π_{k<i} (1 − λ_k), λ_M = 1.
 
     λ_i = σ(w · [c_i ; c_{i-1}] + b), c_i the pooled state of exit i, c_0 = 0: the linear option of the authors' code,
@@ -30,6 +31,7 @@ class PonderScheme(LossScheme):
     summary = "a layer counts as often as a unit, learnt along, lets texts leave there (PALBERT)"
     citation = "Balagansky and Gavrilov, PALBERT, NeurIPS 2022, arXiv 2204.03276"
     staged: ClassVar[bool] = True
+    states: ClassVar[int] = 2
 
     def __init__(self, num_layers: int, *, prior: float = 0.1, pull: float = 0.5) -> None:
         super().__init__(num_layers)
@@ -39,15 +41,9 @@ class PonderScheme(LossScheme):
         shares[-1] = 1 - shares[:-1].sum()
         self.fix(shares)
 
-    def build(self, hidden_size: int) -> None:
-        """Make the unit; it starts at the prior."""
-        self.hidden_size = hidden_size
-        self.weight = nn.Parameter(torch.zeros(2 * hidden_size))
-        self.bias = nn.Parameter(torch.logit(torch.tensor(self.prior)))
-
-    def weights(self) -> Tensor:
-        """Return the prior, [M], what layers count before the unit has learnt."""
-        return self.fixed
+    def start(self) -> float:
+        """Return b before training, where λ is the prior."""
+        return float(torch.logit(torch.tensor(self.prior)))
 
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
         """Return the mean expected loss and the pull."""
@@ -65,5 +61,4 @@ class PonderScheme(LossScheme):
 
     def policies(self) -> dict[str, ExitPolicy]:
         """Return `q_exit` with the unit."""
-        weights = {"weight": self.weight.detach().cpu().numpy(), "bias": self.bias.detach().cpu().numpy()}
-        return {"q_exit": make("q_exit").with_tensors(weights)}
+        return {"q_exit": make("q_exit").with_tensors(self.unit())}

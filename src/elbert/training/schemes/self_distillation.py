@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from elbert.training.schemes.staged import StagedScheme
+from elbert.training.schemes.staged import FrozenScheme
 
 
-class SelfDistillationScheme(StagedScheme):
+class SelfDistillationScheme(FrozenScheme):
     """`L = L_M` for the first stage; then `L = Σ_{i<M} KL(p_i ‖ p_M)` with the backbone held still.
 
     Use it where the early answers should be the full depth's, right or wrong. The second stage looks at no label. For
@@ -24,15 +23,6 @@ class SelfDistillationScheme(StagedScheme):
     name = "self_distillation"
     summary = "the backbone is fine-tuned, then held still while the exits learn the last one's answers (FastBERT)"
     citation = "Liu et al., FastBERT, ACL 2020, arXiv 2004.02178"
-    frozen: ClassVar[bool] = True
-
-    def __init__(self, num_layers: int, *, first: float = 0.5) -> None:
-        super().__init__(num_layers, first=first)
-        self.fix(1 - torch.eye(num_layers)[-1])
-
-    def weights(self) -> Tensor:
-        """Return what counts in the second stage: 1 for every exit but the last, [M]."""
-        return self.fixed
 
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
         """Return the loss of the stage that the step is in."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
+
 from elbert.errors import UsageError
 from elbert.training.schemes.base import LossScheme, check_number
 
@@ -17,25 +19,10 @@ class StagedScheme(LossScheme):
     """
 
     staged: ClassVar[bool] = True
-    # Whether the backbone, its own head included, stays as it is in the second stage.
-    frozen: ClassVar[bool] = False
 
     def __init__(self, num_layers: int, *, first: float = 0.5) -> None:
         super().__init__(num_layers)
         self.first = check_number(self.name, "first", first, 0.0, 0.9)
-
-    def begin(self, model: Any, steps: int) -> None:
-        """Meet the model.
-
-        Raises:
-            UsageError: the second stage trains the exits' own heads, and the model has none.
-        """
-        super().begin(model, steps)
-        if self.frozen and model.exit_heads is None:
-            raise UsageError(
-                f"scheme {self.name!r} trains heads of the exits' own over a backbone that stays as it is, and this "
-                "model's exits share one head: add --set heads=full (or linear, mean)"
-            )
 
     def whole(self, step: int) -> bool:
         """Tell whether the second stage has begun."""
@@ -45,7 +32,32 @@ class StagedScheme(LossScheme):
         """Tell whether the next step belongs to the second stage."""
         return step >= self.first * self.steps
 
+
+class FrozenScheme(StagedScheme):
+    """Base of those whose second stage trains the exits' own heads, over a backbone that stays as it is, head and all.
+
+    Args:
+        num_layers: exits, M; in the second stage all but the last count.
+        first: share of the steps in the first stage.
+    """
+
+    def __init__(self, num_layers: int, *, first: float = 0.5) -> None:
+        super().__init__(num_layers, first=first)
+        self.fix(1 - torch.eye(num_layers)[-1])
+
+    def begin(self, model: Any, steps: int) -> None:
+        """Meet the model.
+
+        Raises:
+            UsageError: its exits have no heads of their own.
+        """
+        super().begin(model, steps)
+        if model.exit_heads is None:
+            raise UsageError(
+                f"scheme {self.name!r} trains heads of the exits' own over a backbone that stays as it is, and this "
+                "model's exits share one head: add --set heads=full (or linear, mean)"
+            )
+
     def before_step(self, model: Any, step: int) -> None:
-        """Hold the backbone still in the second stage, where the scheme does so."""
-        if self.frozen:
-            model.backbone.requires_grad_(not self.second(step))
+        """Hold the backbone still in the second stage."""
+        model.backbone.requires_grad_(not self.second(step))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from elbert.errors import UsageError
 from elbert.training.schemes.base import check_number
-from elbert.training.schemes.staged import StagedScheme
+from elbert.training.schemes.staged import FrozenScheme
 
 _SEED = 0
 
 
-class TightFrameScheme(StagedScheme):
+class TightFrameScheme(FrozenScheme):
     """`L = L_M` for the first stage; then `L = Σ_{i<M} (M − i) L_i / Σ_{i<M} (M − i)` with the backbone held still.
 
     Every exit before the last classifies by `scale` · E, E = √(C / (C − 1)) · U (I − 11ᵀ / C) with U [H, C] random and
@@ -32,7 +32,6 @@ class TightFrameScheme(StagedScheme):
     name = "tight_frame"
     summary = "exits with fixed classifiers, all classes equally far apart, over a backbone held still (after DREE)"
     citation = "Wang et al., DREE, Findings of ACL 2023 (our reading)"
-    frozen: ClassVar[bool] = True
 
     def __init__(self, num_layers: int, *, first: float = 0.5, scale: float = 1.0) -> None:
         super().__init__(num_layers, first=first)
@@ -61,10 +60,6 @@ class TightFrameScheme(StagedScheme):
             heads.out_bias.zero_()
         heads.out_weight.requires_grad_(False)
         heads.out_bias.requires_grad_(False)
-
-    def weights(self) -> Tensor:
-        """Return what counts in the second stage, [M]; they sum to 1."""
-        return self.fixed
 
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
         """Return the loss of the stage that the step is in."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from elbert.training.schemes.staged import StagedScheme
+from elbert.training.schemes.staged import FrozenScheme
 
 
-class TwoStageScheme(StagedScheme):
+class TwoStageScheme(FrozenScheme):
     """`L = L_M` for the first stage; then `L = Σ_{i<M} L_i` with the backbone held still.
 
     Use it where full depth must score what it would without exits: the exits cost it nothing. They read states that
@@ -24,15 +23,6 @@ class TwoStageScheme(StagedScheme):
     name = "two_stage"
     summary = "the backbone is fine-tuned, then held still while the exits' own heads learn (DeeBERT)"
     citation = "Xin et al., DeeBERT, ACL 2020, arXiv 2004.12993"
-    frozen: ClassVar[bool] = True
-
-    def __init__(self, num_layers: int, *, first: float = 0.5) -> None:
-        super().__init__(num_layers, first=first)
-        self.fix(1 - torch.eye(num_layers)[-1])
-
-    def weights(self) -> Tensor:
-        """Return what counts in the second stage: 1 for every exit but the last, [M]."""
-        return self.fixed
 
     def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
         """Return the loss of the stage that the step is in."""
