@@ -21,12 +21,11 @@ from elbert.cli.writers import FORMATS, Writer, format_of
 from elbert.disk import whole_file
 from elbert.errors import DataError, DataWarning, UsageError
 from elbert.scaleout.parts import Block, How, Part, Parts, open_parts
-from elbert.scaleout.workers import Answering, by_processes, complete, here
+from elbert.scaleout.workers import Answering, by_processes, complete, here, load_classifier
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
     from elbert.data import Text
-    from elbert.exits import ExitPolicy
 
 STANDARD = "-"
 
@@ -91,7 +90,7 @@ def predict(
     rows = Rows(source, split, columns, pair=pair)
     if part_rows is not None:
         how = How(FORMATS[kind], batch_size)
-        load = partial(_load, model, loading, classifier.policy)
+        load = partial(load_classifier, model, **asdict(loading), policy=classifier.policy)
         answering: Answering
         if ray is not None:
             answering = partial(_by_actors(ray), how=how, load=load, workers=workers)
@@ -238,13 +237,6 @@ def _check_parts(part_rows: int | None, workers: int, output: str, ray: str | No
         raise UsageError(f"{given} needs --part-rows: several processes write a folder of parts")
     if part_rows is not None and output == STANDARD:
         raise UsageError("--part-rows writes a folder of parts; name it with --output")
-
-
-def _load(model: str, loading: options.LoadFlags, policy: ExitPolicy) -> Classifier:
-    """Load the model in a worker process, with the policy that was settled on."""
-    from elbert.classifier import Classifier
-
-    return Classifier.from_pretrained(model, **asdict(loading), policy=policy)
 
 
 def _by_actors(address: str) -> Any:

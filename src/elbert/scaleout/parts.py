@@ -58,6 +58,7 @@ class Part:
     """What the manifest says of one part.
 
     Attributes:
+        number: its place among them, from 0.
         name: of its file.
         rows: answers in it.
         rejected: rows that could not be read.
@@ -66,6 +67,7 @@ class Part:
         written: digest of the file.
     """
 
+    number: int
     name: str
     rows: int
     rejected: int
@@ -119,7 +121,7 @@ class Parts:
     ) -> None:
         self.folder, self.suffix = folder, suffix
         self._request = dict(request)
-        self.made = {number: Part(**part) for number, part in _numbered(content)}
+        self.made = {part["number"]: Part(**part) for part in ([] if content is None else content["parts"])}
         self.finished = bool(content and content["finished"])
 
     def missing(self, blocks: Iterator[Block]) -> Iterator[tuple[int, Block]]:
@@ -150,7 +152,7 @@ class Parts:
         self._write(name, answers.text)
         counts = len(block.texts), len(block.rejected), answers.layers
         written = hashlib.sha256(answers.text.encode()).hexdigest()
-        part = self.made[number] = Part(name, *counts, block.digest(), written)
+        part = self.made[number] = Part(number, name, *counts, block.digest(), written)
         self._save()
         return part
 
@@ -169,7 +171,7 @@ class Parts:
             "rows": rows,
             "rejected": sum(part.rejected for part in parts),
             "mean_exit_layer": sum(part.layers for part in parts) / rows if rows else 0.0,
-            "parts": [{"number": number, **asdict(self.made[number])} for number in sorted(self.made)],
+            "parts": [asdict(part) for part in parts],
         }
         self._write(MANIFEST, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
@@ -231,11 +233,6 @@ def _alone(folder: Path) -> Iterator[None]:
             (folder / _LOCK).unlink(missing_ok=True)
 
 
-def _numbered(content: Mapping[str, Any] | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    for part in [] if content is None else content["parts"]:
-        yield part["number"], {name: value for name, value in part.items() if name != "number"}
-
-
 def _read(folder: Path) -> dict[str, Any] | None:
     path = folder / MANIFEST
     if not path.is_file():
@@ -250,10 +247,9 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 
 def _check_empty(folder: Path) -> None:
+    """Refuse a folder that holds more than what a run killed before its first manifest leaves."""
     names = sorted(path.name for path in folder.iterdir() if path.name != _LOCK)
-    foreign = [
-        name for name in names if not name.startswith("part-")
-    ]  # those of a run killed before its first manifest
+    foreign = [name for name in names if not name.startswith("part-")]
     if foreign:
         raise UsageError(f"output {str(folder)!r} holds {foreign[0]!r}, which no such run wrote; name another folder")
 

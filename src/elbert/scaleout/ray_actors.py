@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from elbert.errors import MissingExtraError, UsageError
 from elbert.scaleout.parts import Answers, Block, How
-from elbert.scaleout.workers import Load, Numbered
-
-if TYPE_CHECKING:
-    from elbert.classifier import Classifier
+from elbert.scaleout.workers import Load, Numbered, load_classifier, loaded
 
 # An actor or its machine may die as often as it likes; what raises is not tried again.
 _IMMORTAL = {"max_restarts": -1, "max_task_retries": -1}
@@ -71,10 +68,7 @@ class Actor:
     """One classifier in a process of its own."""
 
     def __init__(self, load: Load, how: How, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
-        self._classifier, self._how = load(), how
+        self._classifier, self._how = loaded(load, threads), how
 
     def answer(self, block: Block) -> Answers:
         """Answer the rows of a block."""
@@ -154,7 +148,7 @@ def predict_dataset(
         raise UsageError(f"the data set has a column {taken[0]!r} already; rename it, the answer is to be called so")
     return dataset.map_batches(
         Batches,
-        fn_constructor_args=(partial(_load, model, loading), columns, batch_size, int(max(1, cores))),
+        fn_constructor_args=(partial(load_classifier, model, **loading), columns, batch_size, int(max(1, cores))),
         batch_size=_ROWS,
         batch_format="numpy",
         concurrency=workers,
@@ -170,10 +164,7 @@ class Batches:
     """What `map_batches` makes an actor of: adds answers to batches of rows."""
 
     def __init__(self, load: Load, columns: tuple[str, ...], batch_size: int, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
-        self._classifier, self._columns, self._batch_size = load(), columns, batch_size
+        self._classifier, self._columns, self._batch_size = loaded(load, threads), columns, batch_size
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch with its answers."""
@@ -181,9 +172,3 @@ class Batches:
         given = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
         answers = [each.to_dict() for each in self._classifier.stream(given, batch_size=self._batch_size)]
         return {**batch, **{name: [answer[name] for answer in answers] for name in _ANSWER}}
-
-
-def _load(model: str, loading: dict[str, Any]) -> Classifier:
-    from elbert.classifier import Classifier
-
-    return Classifier.from_pretrained(model, **loading)

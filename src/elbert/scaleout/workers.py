@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from elbert.errors import ElbertError
 from elbert.scaleout.parts import Answers, Block, How, Part, Parts
@@ -90,13 +90,25 @@ def _done(pending: dict[Future[Answers], tuple[int, Block]]) -> Iterator[tuple[i
         yield *pending.pop(future), future.result()
 
 
-def _begin(load: Load, how: How, threads: int) -> None:
+def load_classifier(model: str, **loading: Any) -> Classifier:
+    """Load a model in a worker; arguments as `Classifier.from_pretrained` takes them."""
+    from elbert.classifier import Classifier
+
+    return Classifier.from_pretrained(model, **loading)
+
+
+def loaded(load: Load, threads: int) -> Classifier:
+    """Return the classifier of a worker that has so many cores for itself."""
     import torch
 
-    Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    return load()
+
+
+def _begin(load: Load, how: How, threads: int) -> None:
+    Thread(target=_die_with_parent, daemon=True).start()
     global _classifier, _how
-    _classifier, _how = load(), how
+    _classifier, _how = loaded(load, threads), how
 
 
 def _die_with_parent() -> None:
