@@ -17,14 +17,17 @@ from elbert import TextDataset, load_data
 from elbert.data import split
 from elbert.data.splits import same_text
 from elbert.evaluation.bench.job import Job
+from elbert.modeling.files.open import open_tokenizer
+from elbert.modeling.files.sources import find_folder
 from elbert.scoring.metrics import score
-from elbert.training import TrainSettings
+from elbert.training import TrainSettings, default_model
 from elbert.training.prepare import DEV_FRACTION, DEV_SEED
+from elbert.training.truncation import choose_length
 
 Array = NDArray[Any]
 
-# What every encoder reads of a text, that of `elbert train` with no flag.
-MAX_LENGTH = TrainSettings().max_length
+# Tokens that MiniLM can read, and what is made of it.
+POSITIONS = 512
 
 PLUGINS = ("frontier_linear", "frontier_cascade")
 
@@ -139,9 +142,15 @@ class Ground:
             "rarest_recall": float((found[there > 0] / there[there > 0]).mean()) if (there > 0).any() else None,
         }
 
+    @cached_property
+    def max_length(self) -> int:
+        """What every encoder reads of a text, that of `elbert train` with no flag."""
+        tokenizer = open_tokenizer(find_folder(default_model()))
+        return choose_length(TrainSettings().max_length, self.parts[0], tokenizer, POSITIONS)
+
     def job(self, folder: Path, texts: Sequence[Any], threads: int | None = None) -> Job:
         """Return the job of a race on these texts; graphs stay beside the records."""
         scratch = self.out / "graphs"
         scratch.mkdir(parents=True, exist_ok=True)
         counted = threads or torch.get_num_threads()
-        return Job(folder, scratch, texts, self.problem_type, MAX_LENGTH, counted, PLUGINS)
+        return Job(folder, scratch, texts, self.problem_type, self.max_length, counted, PLUGINS)

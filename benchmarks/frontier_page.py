@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from frontier_figure import picture
-from frontier_ground import MAX_LENGTH, Ground
+from frontier_ground import Ground
 from frontier_records import LEVELS, OURS, Line
 
 # What counts as "no worse": than the best row that was fine-tuned and runs to full depth; and as clearly better than
@@ -60,7 +60,7 @@ _HOW = """
   Ours runs in a heat a precision, the rivals in every heat.
 - *core s* are seconds of one core for training, choosing included; ours trains every exit.
 - *MB* is what lies on the disk for a deployment.
-- Encoders read {length} tokens of a text, TF-IDF all of it.
+- Encoders read {length} of a text, TF-IDF all of it.
 - {model2vec}
 
 ```sh
@@ -268,7 +268,11 @@ def _how(about: Mapping[str, Any], grounds: Sequence[Ground], lines: Mapping[str
     cpu = (about.get("machine") or {}).get("cpu", "–")
     facts = {"batch": about.get("batch_size", "–"), "rounds": about.get("rounds", "–"), "cpu": cpu}
     rate = asked.get("minilm_rate", 0.0)
-    return _HOW.format(**facts, threads=about.get("threads", "–"), rate=rate, length=MAX_LENGTH, model2vec=_MODEL2VEC)
+    titles: dict[int, list[str]] = {}
+    for ground in grounds:
+        titles.setdefault(ground.max_length, []).append(ground.corpus.title)
+    length = ", ".join(f"{tokens} tokens ({', '.join(names)})" for tokens, names in sorted(titles.items()))
+    return _HOW.format(**facts, threads=about.get("threads", "–"), rate=rate, length=length, model2vec=_MODEL2VEC)
 
 
 def _times(ground: Ground) -> dict[str, Any]:

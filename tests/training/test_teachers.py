@@ -185,7 +185,7 @@ def test_several_labels_and_values_can_be_taught(problem_type, fine_tune, tmp_pa
     assert str(tmp_path) not in json.dumps(saved)
 
 
-def test_a_taught_value_is_learnt_in_the_labels_units(settings, tmp_path, save_teacher, plain_tokenizer, tiny_texts):
+def test_a_taught_value_is_learnt_in_the_labels_units(tmp_path, save_teacher, plain_tokenizer, tiny_texts):
     def seven_thousand(head):
         with torch.no_grad():
             head.weight.zero_()
@@ -196,7 +196,7 @@ def test_a_taught_value_is_learnt_in_the_labels_units(settings, tmp_path, save_t
     folder = save_teacher(names=("score",), problem_type=REGRESSION, change=seven_thousand)
     units, lesson = ValueUnits.of(prices), make_lesson(folder, TextDataset(tiny_texts), prices, 32)
     read = encode(units.encoded(prices), plain_tokenizer, 32, progress=False)
-    taught = lesson.add_to(read, prices, plain_tokenizer, settings, tmp_path / "answers", units, progress=False)
+    taught = lesson.add_to(read, prices, plain_tokenizer, "float32", tmp_path / "answers", units, progress=False)
     assert (len(taught), taught.labelled) == (68, 60)
     torch.testing.assert_close(taught.answers, torch.full((68, 1), (7000 - units.mean) / units.scale))
 

@@ -8,7 +8,7 @@ import pytest
 
 from elbert.data import TextDataset
 from elbert.training.encoding import encode
-from elbert.training.truncation import tell_truncation
+from elbert.training.truncation import choose_length, tell_truncation
 
 
 def told(texts: list[Any], tokenizer: Any, max_length: int, most: int, caplog: pytest.LogCaptureFixture) -> str:
@@ -43,3 +43,12 @@ def test_pairs_are_counted_whole(plain_tokenizer: Any, caplog: pytest.LogCapture
 
 def test_nothing_is_said_where_next_to_nothing_is_cut(plain_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert told(["film"] * 199 + ["film " * 90], plain_tokenizer, 16, 512, caplog) == ""
+
+
+@pytest.mark.parametrize(("long", "most", "wanted"), [(26, 512, 256), (25, 512, 128), (26, 200, 200), (0, 64, 64)])
+def test_twice_as_much_is_read_where_more_than_a_quarter_would_be_cut(
+    plain_tokenizer: Any, long: int, most: int, wanted: int
+) -> None:
+    data = TextDataset(["film " * 200] * long + ["film"] * (100 - long))
+    assert choose_length(None, data, plain_tokenizer, most) == wanted
+    assert choose_length(96, data, plain_tokenizer, most) == min(96, most)

@@ -44,7 +44,10 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak rate.  [default: what the model was made for, else 3e-5]")
     ] = None,
-    max_length: Annotated[int, typer.Option(help="Tokens read of a text; the rest is cut off.")] = 128,
+    max_length: Annotated[
+        int | None,
+        typer.Option(help="Tokens read of a text; the rest is cut off.  [default: 128; 256 where many are longer]"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of every random choice: the same seed gives the same model.")] = 0,
     dtype: Annotated[str, typer.Option(help="Of the matrix products: auto, float32, bfloat16 or float16.")] = "auto",
     class_weight: Annotated[

@@ -36,7 +36,7 @@ from elbert.training.start import set_dropout
 from elbert.training.summary import TrainSummary
 from elbert.training.teachers import make_lesson
 from elbert.training.trainer import FINAL, TRAINER_STATE, EarlyExitTrainer
-from elbert.training.truncation import tell_truncation
+from elbert.training.truncation import choose_length, tell_truncation
 from elbert.training.words import layer_zero
 from elbert.words import WordModel
 
@@ -90,25 +90,24 @@ def train(
     train, evaluation = check_datasets(model, train, evaluation)
     settings = settings.resolved(model.config)
     settings = dataclasses.replace(settings, metric=choose_metric(settings.metric, train))
+    plain, most = model.reader(tokenizer), model.family.max_length(model.config)
+    max_length = choose_length(settings.max_length, train, plain, most)
+    settings = dataclasses.replace(settings, max_length=settings.max_length or max_length)
     weights = class_weights(settings.class_weight, train)
-    lesson = make_lesson(teacher, unlabelled, train, settings.max_length)
+    lesson = make_lesson(teacher, unlabelled, train, max_length)
     record = run_record(model, train, evaluation, settings, model_name) | ({} if lesson is None else lesson.record())
     with write_errors(f"the run's folder beside {out}", ANOTHER_FOLDER):
         folder = open_run(Path(out), record, resume=resume, overwrite=overwrite)
-    most = model.family.max_length(model.config)
-    max_length = min(settings.max_length, most)
     set_dropout(model, settings.dropout, settings.classifier_dropout)
     units = ValueUnits.of(train)
     if units is not None:
         units.enter(model)
         train, evaluation = units.encoded(train), units.encoded(evaluation)
     try:
-        plain = model.reader(tokenizer)
         sets = [encode(part, plain, max_length, progress=progress) for part in (train, evaluation)]
         tell_truncation(train, sets[0].truncated, plain, max_length, most)
         if lesson is not None:
-            read = dataclasses.replace(settings, max_length=max_length)
-            sets[0] = lesson.add_to(sets[0], train, plain, read, folder.answers, units, progress=progress)
+            sets[0] = lesson.add_to(sets[0], train, plain, settings.dtype, folder.answers, units, progress=progress)
         with quiet_transformers():
             trainer = make_trainer(model, tokenizer, sets, settings, folder, weights)
             _run(trainer, settings, folder, resume=resume, progress=progress)

@@ -33,7 +33,6 @@ from elbert.runs.callbacks import TrainingInterruptedError
 from elbert.tasks import task_of
 from elbert.training.encoding import EncodedDataset, collator_for, encode
 from elbert.training.head_start import ValueUnits
-from elbert.training.settings import TrainSettings
 
 # Texts whose answers are written together; a run that was killed asks for no more than these again.
 CHUNK = 1024
@@ -151,10 +150,12 @@ class Lesson:
     Attributes:
         teacher: whose answers.
         unlabelled: texts that have no label, maybe none.
+        max_length: tokens the student reads of a text.
     """
 
     teacher: Teacher
     unlabelled: Sequence[Text]
+    max_length: int
 
     def record(self) -> dict[str, Any]:
         """Return what decides the outcome, for `run.json`; a resumed run must have the same."""
@@ -167,7 +168,7 @@ class Lesson:
         student: EncodedDataset,
         train: TextDataset,
         tokenizer: Any,
-        settings: TrainSettings,
+        dtype: str,
         folder: Path,
         units: ValueUnits | None,
         *,
@@ -179,7 +180,7 @@ class Lesson:
             student: `train` as the student reads it.
             train: the labelled texts.
             tokenizer: the student's.
-            settings: length and dtype, with nothing automatic left.
+            dtype: in which the teacher answers.
             folder: where the answers are kept while the run lasts.
             units: those of the student's labels, where they are values.
             progress: show bars on stderr.
@@ -189,7 +190,7 @@ class Lesson:
         """
         texts = [*train.texts, *self.unlabelled]
         try:
-            answers = soft_labels(self.teacher, texts, folder, dtype=settings.dtype, progress=progress)
+            answers = soft_labels(self.teacher, texts, folder, dtype=dtype, progress=progress)
         except KeyboardInterrupt:
             kept = min(CHUNK * len(list(folder.glob("*.safetensors"))), len(texts))
             raise TrainingInterruptedError(
@@ -198,7 +199,7 @@ class Lesson:
             ) from None
         if units is not None:
             answers = (answers - units.mean) / units.scale
-        more = encode(TextDataset(self.unlabelled), tokenizer, settings.max_length, progress=progress)
+        more = encode(TextDataset(self.unlabelled), tokenizer, self.max_length, progress=progress)
         nothing = [0.0] * answers.shape[1] if isinstance(student.labels[0], (list, tuple)) else 0
         types = None
         if student.token_type_ids is not None:
@@ -236,7 +237,7 @@ def make_lesson(
         raise UsageError("single texts and pairs can't be learnt together; give unlabelled texts of the data's kind")
     if train.label_space is None:
         raise UsageError(f"{train.name} has no labels; give a data set that has")
-    return Lesson(load_teacher(teacher, train.label_space, max_length), texts)
+    return Lesson(load_teacher(teacher, train.label_space, max_length), texts, max_length)
 
 
 def taught_losses(
