@@ -40,6 +40,8 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert-linear-heads": ("bert", {"heads": "linear"}),
     "albert-full-heads": ("albert", {"heads": "full"}),
     "bert-mean-heads": ("bert", {"heads": "mean"}),
+    "modernbert-mean": ("modernbert", {"classifier_pooling": "mean", "norm_bias": True}),
+    "modernbert-mean-heads": ("modernbert", {"heads": "mean"}),
     "bert-silu": ("bert", {"hidden_act": "silu"}),
     "bert-relu": ("bert", {"hidden_act": "relu"}),
     "bert-tanh": ("bert", {"hidden_act": "tanh"}),

@@ -68,6 +68,11 @@ def exported_of(
 KINDS: dict[str, dict[str, Any]] = {
     "albert": {},
     "bert-mean-heads": {"family": "bert", "heads": "mean", "policy": make("max_prob", threshold=0.665)},
+    "modernbert-mean": {
+        "family": "modernbert",
+        "classifier_pooling": "mean",
+        "policy": make("max_prob", threshold=0.8),
+    },
     "bert-own-heads": {"family": "bert", "heads": "full", "policy": make("max_prob", threshold=0.665)},
     "distilbert": {"family": "distilbert", "seed": 1, "policy": make("patience", patience=1)},
     "multi-label": {

@@ -71,7 +71,8 @@ def assert_same(printed: str, expected: list[dict[str, object]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["albert", "bert-own-heads", "bert-mean-heads", "distilbert", "multi-label", "regression"]
+    "kind",
+    ["albert", "bert-own-heads", "bert-mean-heads", "modernbert-mean", "distilbert", "multi-label", "regression"],
 )
 def test_it_answers_as_elbert_predict_does(
     format: str,

@@ -29,7 +29,7 @@ def naive_logits(
     for step, head in zip(weights.layers, weights.heads, strict=True):
         for layer in step:
             hidden = naive_layer(layer, hidden)
-        logits.append(naive_head(head, hidden.mean(0) if head.reads_mean else hidden[0]))
+        logits.append(naive_head(head, naive_mean(head, hidden) if head.reads_mean else hidden[0]))
     return torch.stack(logits)
 
 
@@ -112,6 +112,13 @@ def naive_rotation(part: Tensor, base: float) -> Tensor:
             turned[place, unit] = first * angle.cos() - second * angle.sin()
             turned[place, unit + half] = second * angle.cos() + first * angle.sin()
     return turned
+
+
+def naive_mean(head: HeadWeights, hidden: Tensor) -> Tensor:
+    if head.token_eps is not None:
+        plain = Norm(torch.ones(hidden.shape[1], dtype=hidden.dtype), None, head.token_eps)
+        hidden = torch.stack([naive_norm(row, plain) for row in hidden])
+    return hidden.mean(0)
 
 
 def naive_head(head: HeadWeights, cls: Tensor) -> Tensor:

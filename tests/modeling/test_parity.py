@@ -32,6 +32,7 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "modernbert": [
         {},
         {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True},
+        {"classifier_pooling": "mean", "norm_bias": True},
         {"local_attention": 2, "num_hidden_layers": 5, "hidden_activation": "silu", "classifier_activation": "relu"},
     ],
     "deberta-v2": [
@@ -61,7 +62,7 @@ def batch(config: Any, lengths: list[int], seed: int = 0) -> dict[str, torch.Ten
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
 
-def head_of_transformers(backbone: Any, hidden: torch.Tensor) -> torch.Tensor:
+def head_of_transformers(backbone: Any, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Each family's head as transformers itself calls it, on a hidden state [B, S, H]; dropout is off."""
     match backbone.config.model_type:
         case "albert":
@@ -71,7 +72,11 @@ def head_of_transformers(backbone: Any, hidden: torch.Tensor) -> torch.Tensor:
         case "deberta-v2":
             return backbone.classifier(backbone.pooler(hidden))
         case "modernbert":
-            return backbone.classifier(backbone.head(backbone.model.final_norm(hidden)[:, 0]))
+            normed = backbone.model.final_norm(hidden)
+            kept = mask[:, :, None].to(normed.dtype)
+            mean = backbone.config.classifier_pooling == "mean"
+            read = (normed * kept).sum(1) / kept.sum(1) if mean else normed[:, 0]
+            return backbone.classifier(backbone.head(read))
         case "distilbert":
             return backbone.classifier(torch.relu(backbone.pre_classifier(hidden[:, 0])))
         case _:
@@ -112,7 +117,7 @@ def test_every_exit_equals_the_head_of_transformers_on_that_hidden_state(tiny_mo
         logits = model(**inputs).logits
         assert_same_logits(logits[:, -1], whole(model.backbone, inputs))
         for exit, state in enumerate(states):
-            assert_same_logits(logits[:, exit], head_of_transformers(model.backbone, state))
+            assert_same_logits(logits[:, exit], head_of_transformers(model.backbone, state, inputs["attention_mask"]))
 
 
 @pytest.mark.parametrize("heads", ["shared", "linear", "full", "mean"])

@@ -28,6 +28,7 @@ class Exits:
     def __init__(self, weights: EncoderWeights, backend: Backend, recorder: Recorder | None) -> None:
         self._weights, self._backend, self._recorder = weights, backend, recorder
         self._reads_mean = np.array([head.reads_mean for head in weights.heads])
+        self._eps = next((head.token_eps for head in weights.heads if head.reads_mean), None)
 
     def ask(self, rows: Rows, hurried: Bools | None) -> Said | None:
         """Return what the exits say of rows, at those where somebody can leave; None where nobody can.
@@ -55,14 +56,14 @@ class Exits:
         """Return [n, H], what the exits at `depth` read of the rows `asked`: the state of [CLS], or the mean."""
         over_all = self._reads_mean[depth - 1]
         if over_all.all():
-            return rows.layout.means(rows.hidden, asked)
+            return rows.layout.means(rows.hidden, asked, self._eps)
         if rows.count == 1:
             return rows.hidden[:1]
         first = rows.layout.starts if len(asked) == rows.count else rows.layout.starts[asked]
         read = rows.hidden.index_select(0, first)
         if over_all.any():
             read = read.float()
-            read[over_all] = rows.layout.means(rows.hidden, asked[over_all])
+            read[over_all] = rows.layout.means(rows.hidden, asked[over_all], self._eps)
         return read
 
     def _heads(self, read: Tensor, depth: Integers) -> tuple[Tensor, Tensor]:

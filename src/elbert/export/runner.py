@@ -106,7 +106,10 @@ class Model:
             self.token_types, self.pair_types = export["token_types"], export["pair_token_types"]
             self.positions: bool = export.get("positions", True)
             runtime, dtype, side = RUNTIMES[export["backend"]], export["dtype"], export["truncation_side"]
-            self.mean: bool = content["heads"] == "mean"  # exits before the last read the mean over the tokens
+            self.means: list[bool] = export[
+                "means"
+            ]  # by exit, whether it reads the mean over the tokens, not the first
+            self.token_eps: float | None = export["token_eps"]  # of the norm that each passes before that mean
             embed, layers = export["embed"], list(zip(export["steps"], export["heads"], strict=True))
         self.rules = _rules(folder / RULES)
         self.task = self.rules.task_of(self.problem)
@@ -154,8 +157,9 @@ class Model:
         for depth, (step, head) in enumerate(self.layers, start=1):
             hidden = step({"hidden": hidden, **_padding(lengths)})[0]
             starts = np.cumsum(lengths) - lengths
-            if self.mean and depth < len(self.layers):
-                read = np.add.reduceat(hidden, starts) / lengths[:, None].astype(np.float32)
+            if self.means[depth - 1]:
+                states = hidden if self.token_eps is None else _normed(hidden, self.token_eps)
+                read = np.add.reduceat(states, starts) / lengths[:, None].astype(np.float32)
             else:
                 read = hidden[starts]
             logits = head({"cls": read})[0] if added is None else head({"cls": read})[0] + added
@@ -203,6 +207,13 @@ class Model:
         [(label, score)] = self.task.answers(probs[None], self.labels)
         answer: dict[str, Any] = self.rules.Prediction(label, score, depth, len(self.layers), truncated).to_dict()
         return answer
+
+
+def _normed(states: Array, eps: float) -> Array:
+    """Return states [tokens, H], each with mean 0 and variance 1."""
+    states = states - states.mean(-1, keepdims=True)
+    normed: Array = states / np.sqrt((states**2).mean(-1, keepdims=True) + np.float32(eps))
+    return normed
 
 
 def _padding(lengths: Array) -> dict[str, Array]:

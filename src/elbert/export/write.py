@@ -187,7 +187,8 @@ def _name_of(policy: ExitPolicy, saved: dict[str, ExitPolicy], default: str) -> 
 
 def _write_graphs(classifier: Classifier, chosen: Format, folder: Path) -> dict[str, Any]:
     """Write every graph once and return which exit uses which file."""
-    graphs = build_graphs(classifier.model.weights())
+    weights = classifier.model.weights()
+    graphs = build_graphs(weights)
     (folder / "graphs").mkdir()
 
     def write(graph: Graph, stem: str) -> str:
@@ -210,6 +211,8 @@ def _write_graphs(classifier: Classifier, chosen: Format, folder: Path) -> dict[
         "heads": write_each(graphs.heads, "head"),
         "token_types": graphs.token_types,
         "positions": graphs.positions,
+        "means": [head.reads_mean for head in weights.heads],
+        "token_eps": next((head.token_eps for head in weights.heads if head.reads_mean), None),
     }
 
 

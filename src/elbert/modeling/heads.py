@@ -49,6 +49,19 @@ class ExitHeads(nn.Module):
             self.dense_bias = nn.Parameter(dense.bias.detach().repeat(exits, 1))
 
 
+def read_states(
+    family: Family, backbone: nn.Module, hidden: Tensor, attention_mask: Tensor | None, *, over_all: bool
+) -> Tensor:
+    """Return [B, H], what an exit reads of hidden states [B, S, H]: the first token's, or with `over_all` the mean.
+
+    A pre-norm encoder's last norm comes before either.
+    """
+    final_norm = family.head_norms(backbone)[0]
+    if not (over_all or family.reads_mean(backbone.config)):
+        return hidden[:, 0] if final_norm is None else final_norm(hidden[:, 0])
+    return mean_over_tokens(hidden if final_norm is None else final_norm(hidden), attention_mask)
+
+
 def mean_over_tokens(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Return [B, H], the mean of hidden states [B, S, H] over the tokens that `attention_mask` [B, S] leaves."""
     if attention_mask is None:
@@ -64,15 +77,14 @@ def read_out(family: Family, backbone: nn.Module, exit_heads: ExitHeads | None, 
         family: the backbone's family.
         backbone: the transformers classifier that owns the last head.
         exit_heads: the heads of the exits before, or None where the last head serves all.
-        read: [B, M, H], what each exit reads of the states after its layer: that of the first token, or the mean.
+        read: [B, M, H], what each exit reads of the states after its layer, see `read_states`.
 
     Returns:
         logits [B, M, C] and pooled [B, M, H], the latter before dropout.
     """
     dense, dropout, out = family.head(backbone)
     activate = activation(family.head_act(backbone.config))
-    final_norm, head_norm = family.head_norms(backbone)
-    read = read if final_norm is None else final_norm(read)
+    head_norm = family.head_norms(backbone)[1]
     if family.cls_dropout is not None:
         read = backbone.get_submodule(family.cls_dropout)(read)
     if exit_heads is None or exit_heads.dense_weight is None:
@@ -100,17 +112,16 @@ def head_weights(
         config: the model's.
         kind: of the heads.
     """
-    last = family.head_weights(tensors, config)
-    num_layers = int(config.num_hidden_layers)
+    given, mean = family.head_weights(tensors, config), family.reads_mean(config)
+    last, num_layers = given.over_mean() if mean else given, int(config.num_hidden_layers)
     if exit_heads is None:
         return (last,) * num_layers
     heads = []
     for exit in range(num_layers - 1):
         own = {name: tensor.detach()[exit] for name, tensor in exit_heads.items()}
-        dense = Matrix(own["dense_weight"], own.get("dense_bias")) if "dense_weight" in own else last.dense
-        heads.append(
-            replace(last, dense=dense, out=Matrix(own["out_weight"], own["out_bias"]), reads_mean=kind == "mean")
-        )
+        dense = Matrix(own["dense_weight"], own.get("dense_bias")) if "dense_weight" in own else given.dense
+        head = replace(given, dense=dense, out=Matrix(own["out_weight"], own["out_bias"]))
+        heads.append(head.over_mean() if mean or kind == "mean" else head)
     return (*heads, last)
 
 

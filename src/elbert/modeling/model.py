@@ -22,7 +22,7 @@ from elbert.modeling.families import family_of
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.policies import Tensors
 from elbert.modeling.files.saving import save_model
-from elbert.modeling.heads import ExitHeads, mean_over_tokens, read_out
+from elbert.modeling.heads import ExitHeads, read_out, read_states
 from elbert.modeling.losses import layer_losses
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType
@@ -120,7 +120,7 @@ class MultiExitModel(nn.Module):
         for depth, step in enumerate(self.family.steps(self.backbone), start=1):
             hidden = run(step, hidden.detach() if self.detached and depth > 1 else hidden)
             over_all = self.heads == "mean" and depth < self.num_layers
-            states.append(mean_over_tokens(hidden, attention_mask) if over_all else hidden[:, 0])
+            states.append(read_states(self.family, self.backbone, hidden, attention_mask, over_all=over_all))
         logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))
         loss = None if labels is None else layer_losses(logits, labels, self.problem_type).mean()
         return MultiExitOutput(loss=loss, logits=logits, pooled=pooled)

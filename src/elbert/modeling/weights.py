@@ -149,6 +149,7 @@ class HeadWeights:
         final_norm: [H] of a pre-norm encoder, whose layers leave their sums as they are.
         norm: [H] behind the activation.
         reads_mean: whether it reads the mean over the tokens' states, instead of the first token's ([CLS]).
+        token_eps: eps of the norm, without weights, that every state passes before that mean; None for none.
     """
 
     dense: Matrix
@@ -157,6 +158,21 @@ class HeadWeights:
     final_norm: Norm | None = None
     norm: Norm | None = None
     reads_mean: bool = False
+    token_eps: float | None = None
+
+    def over_mean(self) -> HeadWeights:
+        """Return the head as it reads the mean over the tokens.
+
+        Each token's state is normed before the mean. A norm's weights are the same for all of them, so they can as
+        well be applied behind the mean, and then be part of `dense`.
+        """
+        if self.reads_mean or self.final_norm is None:
+            return replace(self, reads_mean=True)
+        weight, bias, shift = self.dense.weight, self.dense.bias, self.final_norm.bias
+        if shift is not None:
+            bias = weight @ shift if bias is None else bias + weight @ shift
+        dense = Matrix(weight * self.final_norm.weight, bias)
+        return replace(self, dense=dense, final_norm=None, reads_mean=True, token_eps=self.final_norm.eps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -94,14 +94,16 @@ class Layout:
         places = np.arange(ends[-1]) + np.repeat(self._starts[rows] - ends + counts, counts)
         return on_device(filled(places, rounded_up(int(ends[-1]))), self.device)
 
-    def means(self, hidden: Tensor, rows: Integers) -> Tensor:
+    def means(self, hidden: Tensor, rows: Integers, eps: float | None = None) -> Tensor:
         """Return [n, H] fp32, of each of `rows` ([n] row numbers) the mean of `hidden` [size, H] over its tokens.
 
-        A row's mean is the same to the bit whatever other rows there are.
+        With `eps` every token's state is normed first, with that much added to its variance. A row's mean is the same
+        to the bit whatever other rows there are.
         """
         counts = self.lengths[rows]
         starts = on_device(counts.cumsum() - counts, self.device)
-        return F.embedding_bag(self.tokens_of(rows)[: int(counts.sum())], hidden.float(), starts, mode="mean")
+        states = hidden.float() if eps is None else F.layer_norm(hidden.float(), hidden.shape[1:], eps=eps)
+        return F.embedding_bag(self.tokens_of(rows)[: int(counts.sum())], states, starts, mode="mean")
 
     @cached_property
     def _starts(self) -> Integers:

@@ -153,6 +153,10 @@ class Family:
     def check(self, config: Any) -> None:
         """Raise ModelError for a configuration that asks for what is not supported here."""
 
+    def reads_mean(self, config: Any) -> bool:  # noqa: ARG002
+        """Tell whether the family's own head, and so every exit, reads the mean over the tokens and not the first."""
+        return False
+
     def spec(self, config: Any, step: int) -> LayerSpec:  # noqa: ARG002
         """Return what the layers of a step are."""
         return LayerSpec(int(config.num_attention_heads), self.feed_forward_activation(config))

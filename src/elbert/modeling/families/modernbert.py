@@ -53,16 +53,15 @@ class ModernBert(Family):
     }
 
     def check(self, config: Any) -> None:
-        """Refuse other rotations than the plain one, and heads that read the mean of all tokens."""
+        """Refuse other rotations than the plain one."""
         kinds = {rope.get("rope_type", "default") for rope in config.rope_parameters.values()}
         if kinds != {"default"}:
             odd = min(kinds - {"default"})
             raise ModelError(f"rope_parameters of rope_type {odd!r} are not supported; allowed: default")
-        if config.classifier_pooling != "cls":
-            raise ModelError(
-                f"classifier_pooling {config.classifier_pooling!r} is not supported, exits read the first token: "
-                "set it to 'cls' in config.json and train the head again"
-            )
+
+    def reads_mean(self, config: Any) -> bool:
+        """Tell whether the head reads the mean over the tokens, as the published checkpoints' does."""
+        return str(config.classifier_pooling) == "mean"
 
     def stepping(self, backbone: nn.Module, hidden: Tensor, attention_mask: Tensor | None) -> Step:
         """Return how to call a step: with the mask and the rotation of its kind of attention."""
