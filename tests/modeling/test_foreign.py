@@ -21,6 +21,7 @@ from elbert.classifier import Classifier
 from elbert.errors import ElbertError, MissingExtraError, ModelError, UsageError
 from elbert.modeling import load_model
 from elbert.modeling.files.open import open_model
+from tests.conftest import TEXTS
 from tests.modeling.test_load_errors import edit_json
 from tests.modeling.test_plain_tokenizer import byte_pairs, pieces
 
@@ -110,6 +111,46 @@ def test_a_sentencepiece_model_names_the_package_it_needs(tiny_model, tmp_path, 
     monkeypatch.setattr("elbert.modeling.files.foreign.find_spec", lambda _: None)
     assert "sentencepiece is needed" in refused(folder, MissingExtraError)
     assert "pip install 'elbert[sentencepiece]'" in refused(folder, MissingExtraError)
+
+
+@pytest.fixture(scope="module")
+def unigrams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained SentencePiece model, as such checkpoints come with it: unigrams, padding at 0."""
+    sentencepiece = pytest.importorskip("sentencepiece", reason="the extra sentencepiece is not installed")
+    folder = tmp_path_factory.mktemp("pieces")
+    (folder / "text").write_text("\n".join(TEXTS * 4), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "text"), model_prefix=str(folder / "unigrams"), vocab_size=90, hard_vocab_limit=False, pad_id=0, unk_id=1,
+        bos_id=2, eos_id=3, control_symbols=["[CLS]", "[SEP]", "[MASK]"], minloglevel=2,
+    )  # fmt: skip
+    return folder / "unigrams.model"
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("albert", "spiece.model"),
+        ("xlm-roberta", "sentencepiece.bpe.model"),
+        ("camembert", "sentencepiece.bpe.model"),
+        ("deberta-v2", "spm.model"),
+    ],
+)
+def test_a_model_that_came_with_sentencepieces_alone_reads_them_and_is_saved_so_that_nothing_more_is_needed(
+    tiny_model, tmp_path, monkeypatch, unigrams, family, name
+):
+    folder = make(tiny_model, tmp_path / "model", family, vocab_size=120)
+    (folder / name).write_bytes(unigrams.read_bytes())
+    wanted, opened = AutoTokenizer.from_pretrained(folder), open_model(folder).tokenizer
+    texts = ["the film was wonderful", "a dull and careless story, unheard of"]
+    assert opened(texts, truncation=True, max_length=64)["input_ids"] == wanted(texts)["input_ids"]
+    assert len(set(opened(texts, truncation=True, max_length=64)["input_ids"][0])) > 4
+    torch.testing.assert_close(ours(folder, texts[0]), by_transformers(folder, texts[0]), atol=1e-5, rtol=0)
+
+    classifier = Classifier.from_pretrained(folder)
+    classifier.save_pretrained(tmp_path / "saved")
+    monkeypatch.setattr("elbert.modeling.files.foreign.find_spec", lambda _: None)  # as without the package
+    again = Classifier.from_pretrained(tmp_path / "saved")
+    assert again.predict(texts, policy=FULL) == classifier.predict(texts, policy=FULL)
 
 
 @pytest.mark.parametrize(
