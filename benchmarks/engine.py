@@ -9,8 +9,9 @@
         --batch-sizes 256 --speedups 4 --count 32768 --against transformers,transformers-batches,torch-compile
 
 CORPORA is a folder with `sst2`, `ag_news` and `imdb`: short, medium and long texts (cut at 256 tokens), `mixed` is a
-third of each. The models have the shapes of ALBERT and random weights, so what they answer means nothing; where a text
-leaves is drawn so that the layer speedup is the one asked for, see drawn.py. Prints a table, then one JSON line.
+third of each. The models have the shapes of ALBERT, or with --shapes mpnet-base-shape,modernbert-base-shape of encoders
+whose layers are distinct, and random weights, so what they answer means nothing; where a text leaves is drawn so that
+the layer speedup is the one asked for, see drawn.py. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What engine.py measures on: model folders with the shapes of ALBERT and random weights, and real texts by length."""
+"""What engine.py measures on: model folders of known shapes with random weights, and real texts by length."""
 
 from __future__ import annotations
 
@@ -8,17 +8,37 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AlbertForSequenceClassification
+from transformers import (
+    AlbertForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
+)
 
 from elbert import load_data
 from elbert.modeling.configs import random_config
 from elbert.modeling.files.load import load_model
 from elbert.modeling.model import MultiExitModel
 
+# What engine.py measures unless it is told otherwise; layers are shared in these, and distinct in those below.
 SHAPES = ("albert-base-shape", "albert-large-shape", "mini")
 CORPORA = {"short": ("sst2", "dev"), "medium": ("ag_news", "test"), "long": ("imdb", "test")}
 SINGLE = "single_label_classification"
 LONGEST = 256
+
+
+def distinct(shape: str, **common: Any) -> Any | None:
+    """Return a classifier with random weights of one of the published shapes whose layers are distinct, or None.
+
+    Their sizes are those of MPNet-base and ModernBERT-base, but for the vocabulary.
+    """
+    if shape == "mpnet-base-shape":
+        return MPNetForSequenceClassification(MPNetConfig(**common, max_position_embeddings=514))
+    if shape == "modernbert-base-shape":
+        marks = {f"{name}_token_id": common["pad_token_id"] for name in ("bos", "eos", "cls", "sep")}
+        return ModernBertForSequenceClassification(ModernBertConfig(**common, **marks, classifier_pooling="mean"))
+    return None
 
 
 def model_folder(shape: str, cache: Path, max_length: int = LONGEST) -> Path:
@@ -27,7 +47,11 @@ def model_folder(shape: str, cache: Path, max_length: int = LONGEST) -> Path:
     if not folder.exists():
         torch.manual_seed(0)
         model, tokenizer, elbert = load_model("mini", labels=["0", "1"])
-        if shape != "mini":
+        common = {"vocab_size": len(tokenizer), "num_labels": 2, "pad_token_id": tokenizer.pad_token_id}
+        given = distinct(shape, **common, problem_type=SINGLE)
+        if given is not None:
+            model = MultiExitModel(given)
+        elif shape != "mini":
             config = random_config(shape, vocab_size=len(tokenizer), num_labels=2, problem_type=SINGLE)
             model = MultiExitModel(AlbertForSequenceClassification(config))
         model.save_pretrained(folder, tokenizer=tokenizer, elbert={**elbert, "max_length": max_length})

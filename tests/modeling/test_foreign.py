@@ -120,8 +120,8 @@ def unigrams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pieces")
     (folder / "text").write_text("\n".join(TEXTS * 4), encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "text"), model_prefix=str(folder / "unigrams"), vocab_size=90, hard_vocab_limit=False, pad_id=0, unk_id=1,
-        bos_id=2, eos_id=3, control_symbols=["[CLS]", "[SEP]", "[MASK]"], minloglevel=2,
+        input=str(folder / "text"), model_prefix=str(folder / "unigrams"), vocab_size=90, hard_vocab_limit=False,
+        pad_id=0, unk_id=1, bos_id=2, eos_id=3, control_symbols=["[CLS]", "[SEP]", "[MASK]"], minloglevel=2,
     )  # fmt: skip
     return folder / "unigrams.model"
 
