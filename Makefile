@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # How often `make fuzz` runs; what failed once is kept in .hypothesis and tried first.
 ROUNDS ?= 10
 
-.PHONY: help env test fuzz lowest ray lint demo encoders clean
+.PHONY: help env test fuzz lowest ray lint docs demo encoders clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -52,6 +52,10 @@ ray: env         ## the tests of Ray's actors, which make test leaves out where 
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[ray]'
 	$(BIN)/python -m pytest tests/scaleout
 
+docs: env        ## the documentation as a site in site/, which fetches nothing while it is read
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet # a warning ends it
+
 demo: env        ## the whole story on packaged data: train, evaluate, predict, report
 	$(BIN)/elbert demo --out runs/demo
 
@@ -59,4 +63,4 @@ encoders: env    ## MiniLM and MPNet with their real weights, as teachers and fo
 	$(BIN)/python benchmarks/encoders.py --out encoders
 
 clean:           ## what the targets above made
-	rm -rf $(VENV) $(VENV)-lowest .mypy_cache .ruff_cache .pytest_cache runs
+	rm -rf $(VENV) $(VENV)-lowest .mypy_cache .ruff_cache .pytest_cache runs site
