@@ -36,6 +36,8 @@ SIGNALS = {
     "certainty": ("estimated_error", False),
     "q_exit": ("chance_to_have_left", True),
     "halting": ("safe_by", True),
+    "right_tool": ("confidence_of_the_mix", True),
+    "past_future": ("entropy_of_the_guess", False),
     "consistent": ("says_leave", True),
     "prototype": ("uncertainty", False),
 }

@@ -316,6 +316,81 @@ def test_the_early_answer_of_mixed_ones_is_the_answer_of_all_layers() -> None:
     assert hasty.mean() < exits.mean()
 
 
+def noisy(texts: int, seed: int = 0) -> tuple[LayerOutputs, np.ndarray[Any, Any]]:
+    """Outputs of exits that each see the right answer through a noise of their own, and say what they see."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, 3, (texts,), generator=generator)
+    seen = torch.nn.functional.one_hot(targets, 3)[:, None] * 1.5 + torch.randn(texts, 6, 3, generator=generator)
+    pooled = torch.cat([seen, torch.randn(texts, 6, 5, generator=generator)], -1)
+    return LayerOutputs(2 * seen, (2 * seen).softmax(-1), torch.full((texts,), 5), pooled), targets.numpy()
+
+
+@pytest.mark.parametrize(("name", "threshold"), [("right_tool", 0.9), ("past_future", 0.3)])
+def test_layers_that_are_read_together_know_more_than_an_exit(name: str, threshold: float) -> None:
+    seen, its = noisy(600)
+    new, wanted = noisy(600, seed=1)
+    exits = replay(make(name, threshold=threshold).fit(seen, its), new).numpy()
+    right = new.probs.argmax(-1).numpy() == wanted[:, None]
+    early = exits < 6
+    assert early.mean() > 0.5
+    assert right[early, exits[early] - 1].mean() > right.mean() + 0.1
+    # Their own sureness tells less: at as many layers on average they are wrong more often.
+    alone = [replay(make("max_prob", threshold=t), new).numpy() for t in np.linspace(0.5, 0.999, 60)]
+    same = min(alone, key=lambda layers: abs(layers.mean() - exits.mean()))
+    assert right[np.arange(600), exits - 1].mean() > right[np.arange(600), same - 1].mean() + 0.02
+
+
+def test_temperatures_make_a_mix_as_sure_as_it_is_right_at_every_layer() -> None:
+    seen, its = noisy(1500)
+    new, wanted = noisy(1500, seed=1)
+    policy = make("right_tool").fit(seen, its)
+    tensors = policy.tensors()
+    state, plain = (
+        policy.start(1500, 3),
+        dataclasses.replace(policy).with_tensors({**tensors, "temperature": np.ones(6)}),
+    )
+    told, gaps = [], []
+    for layer in range(6):
+        said = ExitOutput(*(part[:, layer].numpy() for part in (new.probs, new.logits, new.pooled)))
+        at = np.full(1500, layer + 1)
+        found, after = policy.decide(state, said, at)
+        right = (state_logits(after["mixed"], tensors).argmax(-1) == wanted).mean()
+        told.append(abs(found["confidence_of_the_mix"].mean() - right))
+        gaps.append(abs(plain.decide(state, said, at)[0]["confidence_of_the_mix"].mean() - right))
+        state = after
+    assert max(told) < 0.04
+    assert max(gaps) > 0.08  # one classifier for all layers is too sure early and not sure enough late
+
+
+def state_logits(mixed: Any, tensors: Any) -> Any:
+    """Return what the classifier over a mix says."""
+    return mixed @ tensors["weight"].T + tensors["bias"]
+
+
+def test_what_comes_later_is_guessed_from_a_state_that_tells_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.randn(8, 8, generator=generator)
+    first = torch.randn(500, 1, 8, generator=generator)
+    later = torch.tanh(first @ turn.T).expand(-1, 3, -1)
+    pooled = torch.cat([first, later], 1)
+    logits = torch.zeros(500, 4, 2)
+    seen = LayerOutputs(logits, logits.softmax(-1), torch.full((500,), 5), pooled)
+    ahead = make("past_future").fit(seen, np.arange(500) % 2).tensors()["ahead"]
+    guess = np.tanh(first[:, 0].numpy() @ ahead[0].T)
+    assert np.abs(guess - later[:, 0].numpy()).mean() < 0.1
+
+
+def test_a_second_opinion_on_other_classes_does_not_fit_the_model() -> None:
+    for name in ("right_tool", "past_future"):
+        policy = ready(name, outputs_of(0))
+        policy.check_fits(3, 4)
+        for classes, hidden in ((2, 4), (3, 5)):
+            with pytest.raises(
+                UsageError, match=f"weights of exit policy '{name}' .* are not for a model of {classes}"
+            ):
+                policy.check_fits(classes, hidden)
+
+
 def test_the_head_is_recovered_from_what_it_said() -> None:
     generator = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(3, 8, generator=generator), torch.randn(3, generator=generator)

@@ -207,6 +207,38 @@ def halting(p: dict[str, Any], h: History, kind: str) -> bool:
     return safe and label(h[-1], kind) == label(answer, kind)
 
 
+def second(logits: list[float], kind: str) -> list[float]:
+    """What logits say of classes, as probabilities."""
+    if kind == MULTI:
+        return [sigmoid(z) for z in logits]
+    powers = [math.exp(z - max(logits)) for z in logits]
+    return [power / sum(powers) for power in powers]
+
+
+def right_tool(p: dict[str, Any], h: History, kind: str) -> bool:
+    layer = len(h)
+    shares, states = p["share"][:layer], p["pooled"][:layer]
+    mix = [dot(shares, list(column)) / sum(shares) for column in zip(*states, strict=True)]
+    temperature = p["temperature"][layer - 1]
+    said = second([(dot(row, mix) + b) / temperature for row, b in zip(p["weight"], p["bias"], strict=True)], kind)
+    return kind != REGRESSION and confidence(said, kind) > p["threshold"] and label(said, kind) == label(h[-1], kind)
+
+
+def past_future(p: dict[str, Any], h: History, kind: str) -> bool:
+    layer, layers = len(h), len(p["pooled"])
+    states = p["pooled"][:layer]
+    total = [sum(column) for column in zip(*states, strict=True)]
+    guess = [math.tanh(dot(row, states[-1])) for row in p["ahead"][layer - 1]]
+    logits = []
+    for row, b, gate in zip(p["weight"], p["bias"], p["gate"], strict=True):
+        balance = sigmoid(dot(gate, [math.tanh(value / layer) for value in total]))
+        past, future = dot(row, total) / layers, dot(row, guess) * (layers - layer) / layers
+        logits.append(2 * balance * past + (2 - 2 * balance) * future + b)
+    said = second(logits, kind)
+    surely = kind != REGRESSION and normalised_entropy(said, kind) < p["threshold"]
+    return surely and label(said, kind) == label(h[-1], kind)
+
+
 def bandit(p: dict[str, Any], h: History, kind: str) -> bool:
     arms, scores = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0), []
     for tried, gained, passed in zip(p["tried"], p["gained"], p["passed"], strict=True):
@@ -274,6 +306,8 @@ REFERENCES: dict[str, Callable[[dict[str, Any], History, str], bool]] = {
     "cap": cap,
     "q_exit": q_exit,
     "halting": halting,
+    "right_tool": right_tool,
+    "past_future": past_future,
     "consistent": consistent,
     "bandit": bandit,
     "prototype": prototype,
@@ -317,6 +351,8 @@ PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "cap": st.fixed_dictionaries({"threshold": UNIT, "alpha": st.sampled_from([0.1, 1.0, 3.0])}),
     "q_exit": st.fixed_dictionaries({"threshold": st.floats(0.001, 0.999)}),
     "halting": st.fixed_dictionaries({"slack": UNIT}),
+    "right_tool": st.fixed_dictionaries({"threshold": UNIT}),
+    "past_future": st.fixed_dictionaries({"threshold": UNIT}),
     "bandit": st.fixed_dictionaries({"cost": st.floats(0.0013, 0.3), "curiosity": st.sampled_from([0.0, 2.0])}),
     "consistent": st.fixed_dictionaries({"threshold": st.floats(0.001, 0.999)}),
     "prototype": st.fixed_dictionaries({"threshold": UNIT, "balance": st.sampled_from([0.0, 0.5, 1.0, 3.0])}),

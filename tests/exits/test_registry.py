@@ -61,8 +61,8 @@ def plug_in(patch: pytest.MonkeyPatch, **targets: Any) -> None:
 def test_the_names_are_those_of_the_documents() -> None:
     assert names() == [
         "elbert", "entropy", "max_prob", "patience", "pcee", "f_pabee", "epee", "beem", "energy", "cap",
-        "saturation", "certainty", "q_exit", "halting", "consistent", "prototype", "predicted_depth", "budget",
-        "bandit", "any", "all", "fixed", "full",
+        "saturation", "certainty", "q_exit", "halting", "right_tool", "past_future", "consistent", "prototype",
+        "predicted_depth", "budget", "bandit", "any", "all", "fixed", "full",
     ]  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def test_every_one_trains_a_model_that_is_read_again(name: str, fine_tune: Any, 
     again = schemes.from_dict(content["scheme"])
     assert again.to_dict() == {key: value for key, value in content["scheme"].items() if key != "citation"}
     classifier = Classifier.from_pretrained(tmp_path / "model")
-    for policy in again.policies():
+    for policy in content["policies"]:
         assert classifier.predict("a fine film", policy=policy).label in ("good", "bad")
 
 
@@ -229,6 +229,84 @@ def test_the_mixed_answer_learns_and_is_what_the_policy_mixes() -> None:
         here = SimpleNamespace(**dict(zip(("probs", "logits", "pooled"), parts, strict=True)), problem_type=SINGLE)
         _, state = policy.decide(state, here, torch.full((4,), layer + 1).numpy())
     assert state["mixed"] == pytest.approx(torch.tensor(answers).numpy(), abs=1e-5)
+
+
+def drawn(scheme: schemes.LossScheme) -> None:
+    """Give a scheme's parameters values that nothing cancels in."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in scheme.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+
+
+def told(scheme: schemes.LossScheme, name: str, output: Any, measure: str) -> list[list[float]]:
+    """What the policy that a scheme learnt finds of every text at every layer before the last."""
+    policy = scheme.policies()[name]
+    state, found = policy.start(4, 2), []
+    for layer in range(2):
+        parts = (part[:, layer].detach().numpy() for part in (output.logits.softmax(-1), output.logits, output.pooled))
+        here = SimpleNamespace(**dict(zip(("probs", "logits", "pooled"), parts, strict=True)), problem_type=SINGLE)
+        measures, state = policy.decide(state, here, torch.full((4,), layer + 1).numpy())
+        found.append(measures[measure].tolist())
+    return found
+
+
+def test_a_mix_of_the_layers_so_far_learns_beside_the_exits_and_the_policy_mixes_so() -> None:
+    scheme, output = met("right_tool"), said()
+    drawn(scheme)
+    each, share = layer_losses(output.logits, LABELS, SINGLE), scheme.scores.detach().softmax(0)
+    total, cooled, sure = each.sum().item(), 0.0, []
+    for layer in range(3):
+        weights = share[: layer + 1] / share[: layer + 1].sum()
+        logits = torch.einsum("k,bkh->bh", weights, output.pooled[:, : layer + 1]) @ scheme.weight.T + scheme.bias
+        total += F.cross_entropy(logits, LABELS).item()
+        cooled += F.cross_entropy(logits.detach() / scheme.log_temperature[layer].exp(), LABELS)
+        sure.append((logits / scheme.log_temperature[layer].exp()).softmax(-1).amax(-1).tolist())
+    value = loss(scheme, output)
+    assert value.item() == pytest.approx(total, rel=1e-5)
+    (by_temperature,) = torch.autograd.grad(cooled, [scheme.log_temperature])
+    value.backward()
+    torch.testing.assert_close(scheme.log_temperature.grad, by_temperature)
+    for layer, confidences in enumerate(told(scheme, "right_tool", output, "confidence_of_the_mix")):
+        assert confidences == pytest.approx(sure[layer], rel=1e-4)
+
+
+def test_past_and_guessed_states_are_read_and_the_guess_is_taught_by_what_came() -> None:
+    scheme, output = met("past_future"), said()
+    drawn(scheme)
+    output.pooled.requires_grad_()
+    pooled, rows, total, entropies = output.pooled.detach(), layer_losses(output.logits, LABELS, SINGLE), 0.0, []
+    for layer in range(3):
+        past = pooled[:, : layer + 1].sum(1)
+        future = torch.zeros(4, 4)
+        if layer < 2:
+            guess = torch.tanh(pooled[:, layer] @ scheme.ahead[layer].T)
+            total += (1 - F.cosine_similarity(guess, pooled[:, layer + 1 :].mean(1))).mean().item() / 2 / 2
+            future = guess * (2 - layer) / 3
+        balance = torch.sigmoid(torch.tanh(past / (layer + 1)) @ scheme.gate.T)
+        logits = 2 * balance * (past / 3 @ scheme.weight.T) + (2 - 2 * balance) * (future @ scheme.weight.T)
+        logits = logits + scheme.bias
+        total += (layer + 1) / 6 / 2 * (rows[layer] + F.cross_entropy(logits, LABELS)).item()
+        probs = logits.softmax(-1)
+        entropies.append((-(probs * probs.log()).sum(-1) / math.log(2)).tolist())
+    assert loss(scheme, output).item() == pytest.approx(total, rel=1e-5)
+    for layer, found in enumerate(told(scheme, "past_future", output, "entropy_of_the_guess")):
+        assert found == pytest.approx(entropies[layer], abs=1e-5)
+    scheme.opinions(output.pooled)[:, 2].sum().backward()
+    assert output.pooled.grad[:, :2].abs().max() == 0  # the past is not taught by the present
+    assert output.pooled.grad[:, 2].abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["right_tool", "past_future"])
+def test_matrices_of_a_second_opinion_lie_in_the_policys_tensors_alone(
+    name: str, fine_tune: Any, settings: Any, tmp_path: Any
+) -> None:
+    fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, scheme=name), family="albert")
+    content = json.loads((tmp_path / "model" / "elbert.json").read_text())
+    assert content["scheme"]["state"] == {}
+    policy = Classifier.from_pretrained(tmp_path / "model").policies[name]
+    assert policy.tensors()["weight"].shape == (2, 16)
+    assert abs(policy.tensors()["weight"]).max() > 0
 
 
 def test_an_exit_reaches_its_own_layer_only(tiny_model: Any) -> None:

@@ -30,11 +30,13 @@ from elbert.exits.fixed import Fixed
 from elbert.exits.full import Full
 from elbert.exits.halting import Halting
 from elbert.exits.max_prob import MaxProb
+from elbert.exits.past_future import PastFuture
 from elbert.exits.patience import Patience
 from elbert.exits.pcee import Pcee
 from elbert.exits.predicted_depth import PredictedDepth
 from elbert.exits.prototype import Prototype
 from elbert.exits.q_exit import QExit
+from elbert.exits.right_tool import RightTool
 from elbert.exits.saturation import Saturation
 
 ENTRY_POINT_GROUP = "elbert.exits"
@@ -54,6 +56,8 @@ BUILT_IN: tuple[type[ExitPolicy], ...] = (
     Certainty,
     QExit,
     Halting,
+    RightTool,
+    PastFuture,
     Consistent,
     Prototype,
     PredictedDepth,

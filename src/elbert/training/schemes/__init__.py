@@ -18,7 +18,9 @@ from elbert.training.schemes.equal import EqualScheme
 from elbert.training.schemes.gradient_regularised import GradientRegularisedScheme
 from elbert.training.schemes.last import LastScheme
 from elbert.training.schemes.mixed import MixedScheme
+from elbert.training.schemes.past_future import PastFutureScheme
 from elbert.training.schemes.ponder import PonderScheme
+from elbert.training.schemes.right_tool import RightToolScheme
 from elbert.training.schemes.self_distillation import SelfDistillationScheme
 from elbert.training.schemes.tight_frame import TightFrameScheme
 from elbert.training.schemes.two_stage import TwoStageScheme
@@ -39,6 +41,8 @@ SCHEMES: dict[str, type[LossScheme]] = {
         CoseeScheme,
         PonderScheme,
         ActScheme,
+        RightToolScheme,
+        PastFutureScheme,
         DetachedScheme,
         TightFrameScheme,
         LastScheme,
