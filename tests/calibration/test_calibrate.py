@@ -224,36 +224,43 @@ def with_words(n: int) -> tuple[LayerOutputs, torch.Tensor]:
 
 
 def test_layer_0_is_searched_beside_the_exits_and_its_leavers_count_in_the_evidence() -> None:
-    outputs, labels = with_words(600)
+    outputs, labels = with_words(800)
     found = calibrate(outputs, labels.numpy(), {"drop-1": 0.01})["drop-1"]
     assert found.guaranteed
     assert found.policy.words is not None
-    assert found.evidence["layer_0"] == int((replay(found.policy, outputs) == 0).sum()) > 400
-    assert found.evidence["layer_0"] + sum(found.evidence["exit_histogram"]) == 600
+    assert found.evidence["layer_0"] == int((replay(found.policy, outputs) == 0).sum()) > 500
+    assert found.evidence["layer_0"] + sum(found.evidence["exit_histogram"]) == 800
     assert found.evidence["score"] == pytest.approx(1.0)
     alone = calibrate(dataclasses.replace(outputs, words=None), labels.numpy(), {"drop-1": 0.01})["drop-1"]
     assert alone.policy.words is None
     assert found.evidence["mean_exit_layer"] < alone.evidence["mean_exit_layer"] / 2
 
 
-def test_where_texts_put_aside_would_leave_too_few_layer_0_is_off_and_all_are_tested_on() -> None:
-    outputs, labels = with_words(545)
-    found = calibrate(outputs, labels.numpy(), {"drop-0.5": 0.005, "drop-1": 0.01})
-    few, enough = found["drop-0.5"], found["drop-1"]
-    assert (few.guaranteed, few.policy.words, few.evidence["tested_on"]) == (True, None, 545)
-    assert enough.policy.words is not None
-    assert enough.evidence["tested_on"] == 545 - 164
+def test_no_text_is_put_aside_for_layer_0() -> None:
+    found = calibrate(*with_words(700), {"drop-1": 0.01})["drop-1"]
+    assert found.policy.words is not None
+    assert found.evidence["tested_on"] == 700
 
 
 def test_words_that_are_sure_and_wrong_leave_layer_0_off() -> None:
-    outputs, labels = with_words(600)
+    outputs, labels = with_words(800)
     assert outputs.words is not None
     wrong = dataclasses.replace(outputs, words=outputs.words.flip(1))
-    assert calibrate(wrong, labels.numpy(), {"drop-1": 0.01})["drop-1"].policy.words is None
+    found = calibrate(wrong, labels.numpy(), {"drop-1": 0.01})["drop-1"]
+    assert (found.guaranteed, found.policy.words) == (True, None)
+
+
+def test_exits_that_are_sure_and_wrong_leave_layer_0_on() -> None:
+    outputs, labels = with_words(800)
+    early = torch.nn.functional.one_hot(1 - labels, 2) * 0.9998 + 0.0001
+    probs = torch.cat([early[:, None].expand(-1, 3, -1), outputs.probs[:, 3:]], 1)
+    found = calibrate(dataclasses.replace(outputs, logits=probs.log(), probs=probs), labels.numpy(), {"drop-1": 0.01})
+    assert found["drop-1"].guaranteed
+    assert (replay(found["drop-1"].policy, outputs) == 0).sum() > 400
 
 
 def test_texts_that_leave_at_layer_0_are_compared_when_texts_drift() -> None:
-    outputs, labels = with_words(600)
+    outputs, labels = with_words(800)
     found = calibrate(outputs, labels.numpy(), {"drop-1": 0.01})["drop-1"]
     exit_layer = replay(found.policy, outputs).numpy()
     same = check("drop-1", found.evidence, exit_layer, exit_confidence(outputs, exit_layer))

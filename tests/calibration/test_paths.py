@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from elbert.tasks import SINGLE_LABEL, task_of
 def test_along_elberts_path_texts_leave_ever_earlier(record: Any, layers: int) -> None:
     outputs, _ = record(200, layers=layers, classes=2)
     tried = path(make("elbert"), layers, 2, SINGLE_LABEL)
-    assert tried.ordered
+    assert len(tried.sequences) == 1
     depth = [float(replay(policy, outputs).double().mean()) for policy in tried.policies]
     assert (np.diff(depth) <= 0).all()
     assert depth[0] > layers - 1
@@ -44,4 +45,19 @@ def test_every_policy_has_something_to_try_and_only_a_single_row_of_settings_is_
     for name in names():
         tried = path(make(name), 12, 3, SINGLE_LABEL)
         assert tried.policies
-        assert tried.ordered == (name not in ("pcee", "f_pabee", "epee", "cap", "saturation")), name
+        assert bool(tried.sequences) == (name not in ("pcee", "f_pabee", "epee", "cap", "saturation")), name
+
+
+def test_with_a_layer_0_its_threshold_falls_along_the_path_and_each_of_the_two_has_one_alone(record: Any) -> None:
+    alone, tried = (path(make("elbert"), 6, 2, SINGLE_LABEL, words=words) for words in (False, True))
+    together, exits, words = ([tried.policies[place] for place in each.places] for each in tried.sequences)
+    assert [each.share for each in tried.sequences] == [0.9, 0.05, 0.05]
+    assert tuple(exits) == alone.policies == tuple(dataclasses.replace(each, words=None) for each in together)
+    for sequence in (together, words):
+        thresholds = [1.0 if each.words is None else each.words for each in sequence]
+        assert thresholds == sorted(thresholds, reverse=True)
+        assert thresholds[-1] == 0.6
+    assert {dataclasses.replace(each, words=None) for each in words} == {alone.policies[0]}
+    unordered = path(make("pcee"), 6, 2, SINGLE_LABEL, words=True)
+    assert not unordered.sequences
+    assert {each.words for each in unordered.policies} > {None}

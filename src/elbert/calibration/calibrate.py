@@ -20,7 +20,7 @@ from elbert.calibration.notes import note, rounded
 from elbert.calibration.parts import Parts, class_parts
 from elbert.calibration.paths import path
 from elbert.calibration.promises import LADDER, check_request
-from elbert.calibration.search import choose, learned_order, texts_needed
+from elbert.calibration.search import choose_along, learned_order, texts_needed
 from elbert.errors import DataError
 from elbert.exits import ExitPolicy, make, replay
 from elbert.exits.words import by_words
@@ -157,15 +157,18 @@ class _Sample:
     def calibrate(self, name: str, max_drop: float) -> Calibration:
         """Search one promise's policy."""
         task = task_of(self.outputs.problem_type, self.classes)
-        words = self.words is not None and self._enough(max_drop)
+        words = self.words is not None
         tried = path(self.learned, self.layers, self.classes, task, nothing=max_drop <= 0, words=words)
-        ordered = tried.ordered and not self.asked.conditional  # along a path few leave at first, too few to test
+        # Along a path few leave at first, too few to test what is conditional.
+        ordered = bool(tried.sequences) and not self.asked.conditional
         aside = self._aside(ordered=ordered)
         policies = self._later(tried.policies) if self.asked.conditional else tried.policies
         exit_layer = np.stack([self._exit_layers(policy) for policy in policies])
-        order = None if ordered else learned_order(exit_layer, self.parts, max_drop, aside)
+        sequences: list[tuple[float, Sequence[int]]] = [(each.share, each.places) for each in tried.sequences]
+        if not ordered:
+            sequences = [(1.0, learned_order(exit_layer, self.parts, max_drop, aside))]
         rows = np.setdiff1d(np.arange(self.n), [*aside, *self.shuffled[: self.kept]])
-        choice = choose(exit_layer, self.parts, max_drop, self.level, order=order, rows=rows)
+        choice = choose_along(sequences, exit_layer, self.parts, max_drop, self.level, rows=rows)
         policy = make("full") if choice.index is None else policies[choice.index]
         evidence = {
             "max_drop": max_drop,
@@ -184,7 +187,7 @@ class _Sample:
             "n": self.n,
             "tested_on": len(rows),
             **({"fitted_on": self.fitted_on} if self.fitted_on else {}),
-            "needed": self._needed(max_drop, (self.n + self.fitted_on) / len(rows)),
+            "needed": self._needed(max_drop, sequences[0][0], (self.n + self.fitted_on) / len(rows)),
             **self._outcome(policy),
             "p_value": choice.p_value,
             "guaranteed": choice.index is not None,
@@ -204,15 +207,6 @@ class _Sample:
         """Return the texts that are not tested on, because an order or a scale is taken from them."""
         share = max(0.0 if ordered else _ASIDE, self.task.scale_share)
         return np.asarray(self.shuffled[self.kept : self.kept + math.ceil(share * (self.n - self.kept))])
-
-    def _enough(self, max_drop: float) -> bool:
-        """Return whether a test can pass at all once texts are put aside to learn an order on.
-
-        Their number alone says so, and no answer is looked at: where they are too few, a path that needs no order is
-        tested on all of them.
-        """
-        needed = texts_needed(max_drop, self.level, self.bound)
-        return needed is None or self.n - self.kept - len(self._aside(ordered=False)) >= needed
 
     def _later(self, policies: tuple[ExitPolicy, ...]) -> tuple[ExitPolicy, ...]:
         """Return the policies with every `min_layer`.
@@ -235,9 +229,10 @@ class _Sample:
             return self._replayed[alone]
         return np.where(by_words(self.words, self.task, policy.words), 0, self._replayed[alone])
 
-    def _needed(self, max_drop: float, share: float) -> int | None:
-        fewest = texts_needed(max_drop, self.level, self.bound)
-        return None if fewest is None else math.ceil(fewest * share)
+    def _needed(self, max_drop: float, share: float, times: float) -> int | None:
+        """Return how many texts a test at this share of the level takes, with those put aside."""
+        fewest = texts_needed(max_drop, self.level * share, self.bound)
+        return None if fewest is None else math.ceil(fewest * times)
 
     def _outcome(self, policy: ExitPolicy) -> dict[str, Any]:
         """Return what the policy does with these texts."""

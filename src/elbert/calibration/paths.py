@@ -21,8 +21,27 @@ _THRESHOLDS = tuple(float(f"{value:.3g}") for value in np.geomspace(0.0005, 1.0,
 _WINDOWS = ((0.001, 5 / 6), (0.003, 2 / 3), (0.01, 1 / 2), (0.05, 5 / 12), (0.15, 1 / 3), (0.3, 1 / 4))
 _TOLERANCES = tuple(float(f"{value:.2g}") for value in np.geomspace(0.002, 2.0, 31))
 
-# Thresholds of layer 0 that are tried with every policy where the model has one.
-_WORDS = (None, 0.995, 0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7)
+# Where the model has a layer 0, its threshold falls along a path from 1, at which nobody leaves there: slowly at first,
+# for what is sure to layer 0 is right more often than its probability says, and to 0.6 at the end.
+_WORDS_FALL, _WORDS_BEND, _WORDS_ALONE = 0.4, 1.5, 24
+# Such a path is tested at most of the level. The rest is for two others, in case one of the two is no good: the exits
+# without layer 0, and layer 0 where hardly anybody leaves later.
+_TOGETHER, _APART = 0.9, 0.05
+# Thresholds of layer 0 that are tried with every policy of a family without an order.
+_WORDS = (None, 0.99, 0.97, 0.93, 0.85)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A path of its own.
+
+    Attributes:
+        share: of the level at which it is tested; those of all sequences add up to 1.
+        places: of its policies, from safe to fast.
+    """
+
+    share: float
+    places: range
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +49,13 @@ class Path:
     """Policies to try.
 
     Attributes:
-        policies: from safe to fast where `ordered`, else in any order.
-        ordered: whether the order is good enough to test along; otherwise it has to be learned from texts put aside.
+        policies: all of them.
+        sequences: in which orders they are tested; none where no order is good enough to test along, so that one has to
+            be learned from texts put aside.
     """
 
     policies: tuple[ExitPolicy, ...]
-    ordered: bool
+    sequences: tuple[Sequence, ...]
 
 
 def path(
@@ -50,21 +70,43 @@ def path(
         task: of the model.
         nothing: no drop at all is allowed. Then a policy passes only if its exits are better than full depth, so the
             path starts where texts leave early enough to differ: at windows of at most M / 2.
-        words: the model has a layer 0, whose thresholds are tried with every policy; no order of such pairs is good
-            enough to test along.
+        words: the model has a layer 0, whose threshold loosens with the policies; where they have no order, several
+            are tried with each of them.
     """
-    if words:
-        alone = path(policy, num_layers, num_labels, task, nothing=nothing).policies
-        pairs = (dataclasses.replace(each, words=threshold) for each in alone for threshold in _WORDS)
-        return Path(tuple(pairs), ordered=False)
     kind, tensors, values = type(policy), policy.tensors(), not task.has_classes
     if kind is Elbert:
         policies = _over_values(num_layers) if values else _elbert(num_layers, nothing=nothing)
         # Where no window fits, as over the values of one or two layers, there is full depth alone.
-        return Path(policies or (make("full"),), ordered=True)
-    grid = kind.grid(num_layers, 1 if values else num_labels)
-    policies = tuple(each.with_tensors(tensors) if tensors else each for each in grid)[::-1]
-    return Path(policies, ordered=_varying(policies) <= 1)
+        policies, ordered = policies or (make("full"),), True
+    else:
+        grid = kind.grid(num_layers, 1 if values else num_labels)
+        policies = tuple(each.with_tensors(tensors) if tensors else each for each in grid)[::-1]
+        ordered = _varying(policies) <= 1
+    if not words:
+        return Path(policies, (Sequence(1.0, range(len(policies))),) if ordered else ())
+    if not ordered:
+        return Path(tuple(dataclasses.replace(each, words=words) for each in policies for words in _WORDS), ())
+    return _with_words(policies)
+
+
+def _with_words(policies: tuple[ExitPolicy, ...]) -> Path:
+    """Return an ordered path with a layer 0: both together, the exits alone, layer 0 alone."""
+    steps = len(policies)
+    pairs = zip(policies, _falling(steps), strict=True)
+    together = tuple(dataclasses.replace(each, words=threshold) for each, threshold in pairs)
+    alone = tuple(dataclasses.replace(policies[0], words=threshold) for threshold in _falling(_WORDS_ALONE)[1:])
+    sequences = (
+        Sequence(_TOGETHER, range(steps)),
+        Sequence(_APART, range(steps, 2 * steps)),
+        Sequence(_APART, range(2 * steps, 2 * steps + len(alone))),
+    )
+    return Path((*together, *policies, *alone), sequences)
+
+
+def _falling(steps: int) -> tuple[float | None, ...]:
+    """Return layer 0's threshold at every step of a path; None at the first."""
+    ways = (np.arange(1, steps) / max(steps - 1, 1)) ** _WORDS_BEND
+    return (None, *(float(f"{1 - _WORDS_FALL * way:.3g}") for way in ways))
 
 
 def _over_values(num_layers: int) -> tuple[ExitPolicy, ...]:

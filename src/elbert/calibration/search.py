@@ -124,6 +124,32 @@ def choose(
     return Choice(index, passed[index], tested, tuple(passed))
 
 
+def choose_along(
+    sequences: Sequence[tuple[float, Sequence[int]]],
+    exit_layer: NDArray[Any],
+    losses: Losses | Parts,
+    max_drop: float,
+    level: float,
+    *,
+    rows: NDArray[Any],
+) -> Choice:
+    """Return the fastest policy that passes in any of several sequences, each tested at its share of the level.
+
+    Args:
+        sequences: the share, and policies in the order in which they are tested. The shares add up to at most 1.
+        exit_layer: [P, N], from 0 to M.
+        losses: as in `choose`.
+        max_drop: as in `choose`.
+        level: as in `choose`.
+        rows: texts to test on.
+    """
+    found = [choose(exit_layer, losses, max_drop, level * share, order=order, rows=rows) for share, order in sequences]
+    depth = exit_layer[:, rows].mean(1)
+    best = min(found, key=lambda each: math.inf if each.index is None else float(depth[each.index]))
+    passed = tuple(place for each in found for place in each.passed)
+    return Choice(best.index, best.p_value, sum(each.tested for each in found), passed)
+
+
 def learned_order(exit_layer: NDArray[Any], losses: Losses | Parts, max_drop: float, rows: NDArray[Any]) -> list[int]:
     """Return a path from safe to fast, learned on texts that are then not tested on.
 
