@@ -12,7 +12,8 @@ rival can do. A rival is SYSTEM:DTYPE of `elbert bench`, with `/1` one text at a
 with `/litserve` behind LitServe (`--litserve DIR`, where `pip install --target DIR --no-deps litserve pyzmq` put it).
 
 --soak runs at 80 % of what the server can do, with bursts to 300 %, and compares every answer with what the library
-says at its level. --deadlines runs at 150 % with `max_latency_ms`. Prints a table, then one JSON line.
+says at its level. --deadlines runs at 150 % with `max_latency_ms`, and tells how long answers and refusals took, how
+many were refused or late, and how often hurried answers are right. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ _GROWTH, _STEPS, _HALVINGS = 1.6, 12, 4
 
 # A soak: seconds from one burst to the next, seconds of a burst, its height.
 _BURST_EVERY, _BURST, _HEIGHT = 60.0, 5.0, 3.0
+
+# How many times its deadline an answer may take before it counts as late.
+SLACK = 1.2
 
 # Seconds a server may take until it answers.
 _START = 300.0
@@ -279,21 +283,26 @@ def deadlines(texts: Texts, options: Any) -> dict[str, Any]:
     causes = [answer[0]["cause"] if isinstance(answer, list) else "" for answer in answers]
     hurried = np.array([cause == "hurried" for cause in causes])
     refused = load.status == 429
-    waits = 1000 * (load.done - load.due)
+    answered, waits = load.status == 200, 1000 * (load.done - load.due)
     row = {
         "requests_per_second": 1.5 * able,
         "max_latency_ms": options.max_latency,
-        "p99_ms": float(np.percentile(waits[load.status == 200], 99)),
+        "answered_p99_ms": _percentile(waits[answered]),
+        "late": float((waits[answered] > SLACK * options.max_latency).mean()) if answered.any() else float("nan"),
         "refused": float(refused.mean()),
-        "refused_p99_ms": float(np.percentile(waits[refused], 99)) if refused.any() else 0.0,
+        "refused_p99_ms": _percentile(waits[refused]),
         "hurried": float(hurried.mean()),
         "score_hurried": _score_of(texts, load, hurried),
-        "score_others": _score_of(texts, load, (load.status == 200) & ~hurried),
+        "score_others": _score_of(texts, load, answered & ~hurried),
         "status": load.shares(),
     }
     for name, value in row.items():
         print(f"{name:<24}{value}")
     return row
+
+
+def _percentile(waits: Any) -> float:
+    return float(np.percentile(waits, 99)) if len(waits) else float("nan")
 
 
 def _score_of(texts: Texts, load: Load, chosen: Any) -> float:

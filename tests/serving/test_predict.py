@@ -80,14 +80,16 @@ def test_max_layers_is_a_ceiling_that_the_cause_names(client: Any) -> None:
     assert (found["exit_layer"], found["cause"]) == (4, "last_layer")
 
 
-def test_a_deadline_that_is_near_hurries_a_text_and_a_distant_one_does_not(client: Any) -> None:
-    def ask(milliseconds: float) -> tuple[int, str]:
+def test_a_deadline_that_is_over_is_refused_and_a_distant_one_hurries_nobody(client: Any) -> None:
+    def ask(milliseconds: float) -> Any:
         body = {"inputs": "good", "parameters": {"level": 0, "max_latency_ms": milliseconds}}
-        found = client.post("/predict", json=body).json()[0]
-        return found["exit_layer"], found["cause"]
+        return client.post("/predict", json=body)
 
-    assert ask(0.001) == (1, "hurried")
-    assert ask(600_000.0) == (4, "last_layer")
+    over = ask(0.001)
+    assert (over.status_code, over.headers["retry-after"]) == (429, "1")
+    assert "later than max_latency_ms allows" in over.json()["error"]
+    found = ask(600_000.0).json()[0]
+    assert (found["exit_layer"], found["cause"]) == (4, "last_layer")
 
 
 def test_a_policy_may_be_an_object_and_texts_of_several_share_the_server(client: Any) -> None:

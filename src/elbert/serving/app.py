@@ -49,6 +49,7 @@ def make_app(
         loop = asyncio.get_running_loop()
         if on_start is not None:
             on_start(loop)
+        models.delays.watch(loop)
         warming = asyncio.create_task(_warm_up(models))
         try:
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,13 +15,19 @@ _MOST_HEAD = 65_536
 # Seconds a connection may be open until a head is whole, so that slow or silent clients hold no socket for ever.
 _HEAD_TIMEOUT = 30.0
 
-# Where a request's state says that its connection was lost.
-_GONE = "elbert.gone"
+# Where a request's state says that its connection was lost, and when all of it was there.
+_GONE, _RECEIVED = "elbert.gone", "elbert.received"
 
 
 def is_gone(request: Request) -> bool:
     """Tell whether a request's client has gone, without reading on in its body."""
     return bool(request.scope["state"].get(_GONE))
+
+
+def received_at(request: Request) -> float | None:
+    """Return when a request was there whole, by the monotonic clock; None where another server received it."""
+    seconds: float | None = request.scope["state"].get(_RECEIVED)
+    return seconds
 
 
 class Connection(HttpToolsProtocol):
@@ -64,6 +71,11 @@ class Connection(HttpToolsProtocol):
         """Let the request be answered."""
         self._head_is_whole()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note when the request was there whole; it may wait for others of its connection from now on."""
+        self.scope["state"][_RECEIVED] = time.monotonic()
+        super().on_message_complete()
 
     def _head_is_whole(self) -> None:
         self._in_head = False

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from elbert.classifier import Classifier
 from elbert.errors import UsageError, did_you_mean
+from elbert.serving.delays import Delays
 from elbert.serving.metrics import Metrics
 from elbert.serving.refusals import Refusal
 from elbert.serving.served import ServedModel
@@ -24,6 +25,9 @@ class Models:
         settings: the server's.
         metrics: likewise.
 
+    Attributes:
+        delays: of the event loop they answer in.
+
     Raises:
         ElbertError: a model cannot be loaded.
     """
@@ -37,7 +41,8 @@ class Models:
         self._settings = settings
         self._metrics = metrics
         self._reloading = asyncio.Lock()
-        self._served = {name: ServedModel(name, load(), settings, metrics) for name, load in self._loaders.items()}
+        self.delays = Delays()
+        self._served = {name: self._serve(name, load()) for name, load in self._loaders.items()}
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(list(self._served.values()))
@@ -59,6 +64,9 @@ class Models:
             raise Refusal(404, "Model", f"there is no model {name!r}{did_you_mean(name, self._served)}")
         return self._served[name]
 
+    def _serve(self, name: str, classifier: Classifier) -> ServedModel:
+        return ServedModel(name, classifier, self._settings, self._metrics, self.delays)
+
     async def warm_up(self) -> None:
         """Let every model answer once."""
         for served in self:
@@ -77,7 +85,7 @@ class Models:
         fresh: ServedModel | None = None
         try:
             classifier = await asyncio.to_thread(self._loaders[name])
-            fresh = ServedModel(name, classifier, self._settings, self._metrics)
+            fresh = self._serve(name, classifier)
             await fresh.warm_up()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new one, the old one goes on
             _log.error("model %s was not reloaded, the old one goes on: %s", name, error)
@@ -92,4 +100,5 @@ class Models:
 
     async def close(self) -> None:
         """Let everything under way be answered, then end."""
+        self.delays.close()
         await asyncio.gather(*(served.close() for served in self))

@@ -69,7 +69,7 @@ class Row:
         arrival: as the scheduler takes it; its index is its own among all of the model's.
         place: among the texts of its request.
         ticket: of the request.
-        deadline: by the worker's clock, when it has to be answered; None for never.
+        deadline: by the worker's clock, when it has to leave the model; None for never.
         level: the number of its speed level; None where the request named a policy that is none.
         policy_name: of the policy it runs under, for people.
         queued_at: by the worker's clock, when it came.

@@ -27,6 +27,7 @@ from elbert.results import Trace
 from elbert.serving.asked import Asked
 from elbert.serving.books import Books
 from elbert.serving.choices import Choices, Wishes
+from elbert.serving.delays import Delays
 from elbert.serving.ladder import Ladder
 from elbert.serving.metrics import Metrics
 from elbert.serving.pressure import Pressure
@@ -55,6 +56,7 @@ class ServedModel:
         classifier: what answers.
         settings: the server's.
         metrics: likewise.
+        delays: of the event loop; its clock is the model's too.
 
     Attributes:
         ladder: its speed levels.
@@ -62,13 +64,21 @@ class ServedModel:
         warm: it has answered once.
     """
 
-    def __init__(self, name: str, classifier: Classifier, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        name: str,
+        classifier: Classifier,
+        settings: ServeSettings,
+        metrics: Metrics,
+        delays: Delays | None = None,
+    ) -> None:
         self.name = name
         self.classifier = classifier
         self.ladder = Ladder.of(classifier)
         self.warm = False
         self._settings = settings
         self._metrics = metrics
+        self._delays = delays or Delays()
         self._numbers = itertools.count()
         self._tokeniser = Tokeniser(classifier)
         self._worker = self._new_worker()
@@ -101,24 +111,31 @@ class ServedModel:
         self.warm = True
         self._keeper = asyncio.create_task(self._keep())
 
-    async def ask(self, texts: Sequence[Text], wishes: Wishes, key: int | None = None) -> Asked:
+    async def ask(
+        self, texts: Sequence[Text], wishes: Wishes, key: int | None = None, received: float | None = None
+    ) -> Asked:
         """Tokenise texts and send them on their way.
 
         Args:
             texts: one request's.
             wishes: how to answer them.
             key: number of the key they came with; None for the server's own.
+            received: when the request was there whole, by the model's clock; None for now.
 
         Raises:
             UsageError: something is no text, or there is no such policy or level.
-            Refusal: a text is too long, the queue is full, the key's layers are spent, or the worker has ended.
+            Refusal: a text is too long, the queue is full, the deadline cannot be kept, the key's layers are spent, or
+                the worker has ended.
         """
         budget = self.books.budgets.of(key)
         budget.check()
         begun = time.perf_counter()
+        allowed = wishes.max_latency
+        deadline = None if allowed is None else self._delays.deadline(received, allowed)
         policy, policy_name, level = self._chosen(wishes)
         if policy.words is None:  # else they may all leave at layer 0, whoever waits
-            self._check_room(0, wishes.max_latency)
+            self._check_room(0)
+            self._check_time(deadline, self._worker.until_exit(self.books.rows))
         arrivals, truncated = await self._tokeniser.read(texts)
         if not (self._settings.auto_truncate if wishes.truncate is None else wishes.truncate) and any(truncated):
             raise too_large(
@@ -131,10 +148,10 @@ class ServedModel:
         by_words = self._said_by_words(arrivals)
         tokens = sum(len(arrival.ids) for arrival in arrivals if arrival.index not in by_words)
         if tokens:
-            self._check_room(tokens, wishes.max_latency)
+            self._check_room(tokens)
+            self._check_time(deadline, self._worker.until_exit(self.books.rows))
         ceilings = (wishes.max_layers, self._settings.max_layers, self.classifier.num_layers)
         last = min(ceiling for ceiling in ceilings if ceiling is not None)
-        deadline = None if wishes.max_latency is None else self._worker.clock() + wishes.max_latency
         ticket = Ticket(len(arrivals))
         rows = [
             Row(replace(arrival, last_layer=budget.ceiling(last)), place, ticket, deadline, level, policy_name, key=key)
@@ -211,7 +228,7 @@ class ServedModel:
                 _log.exception("model %s gets no new worker yet", self.name)
 
     def _new_worker(self) -> Worker:
-        worker = Worker(self._new_scheduler, self._settings.max_batch_requests, self._left)
+        worker = Worker(self._new_scheduler, self._settings.max_batch_requests, self._left, clock=self._delays.clock)
         worker.start()
         return worker
 
@@ -228,18 +245,21 @@ class ServedModel:
     def _chosen(self, wishes: Wishes) -> tuple[ExitPolicy, str, int | None]:
         return self._choices.of(wishes, lambda: self._pressure.level(self.books.rows))
 
-    def _check_room(self, tokens: int, max_latency: float | None) -> None:
-        """Raise Refusal where the queue has no room, or a deadline cannot be kept even after one layer."""
+    def _check_room(self, tokens: int) -> None:
+        """Raise Refusal where the queue has no room."""
         most = self._settings.max_queue_tokens
         if self.books.tokens and self.books.tokens + tokens > most:
             wait = math.ceil(self.books.rows * self.books.row_seconds)
             raise overloaded(f"{self.books.tokens} tokens are waiting; allowed: {most}", min(max(wait, 1), 60))
-        if max_latency is None or self.books.rows < self._settings.max_batch_requests:
+
+    def _check_time(self, deadline: float | None, needed: float) -> None:
+        """Raise Refusal where a deadline cannot be kept by an answer that is so many seconds away."""
+        if deadline is None:
             return
-        steps = self.books.rows / self._settings.max_batch_requests
-        if steps * self._worker.step_seconds > max_latency:
-            waiting = f"{self.books.rows} texts are waiting"
-            raise overloaded(f"{waiting}, too many for max_latency_ms {max_latency * 1000:g}; come again, or wait", 1)
+        late = self._worker.clock() + needed - deadline
+        if late > 0:
+            line = f"the answer would be {late * 1000:.0f} ms later than max_latency_ms allows; come again later"
+            raise overloaded(line, 1)
 
     def _left(self, rows: Sequence[Row]) -> None:
         """Send outcomes to the event loop; called in the worker's thread."""

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from elbert.engine.requests import Departures
 from elbert.engine.scheduler import Scheduler
 from elbert.errors import ElbertError, UsageError
+from elbert.serving.delays import Estimate
 from elbert.serving.inbox import Inbox
 from elbert.serving.line import Deadlines, Line
 from elbert.serving.refusals import invalid, unavailable
@@ -30,10 +31,10 @@ _NUMBERED = re.compile(r"\btext \d+\b")
 
 _ENDED = "the worker of this model has ended; come again, and tell the operator, who finds why in the log"
 
-# A row is hurried so many steps before its deadline: one that is running when it is asked to, and its own.
+# Steps until a row that is hurried has left: one that is running when it is asked to, and its own.
 _STEPS_AHEAD = 2
 
-# Weight of the newest step in the running mean of how long one takes.
+# Weight of the newest step in the estimate of how long one takes.
 _NEWEST = 0.1
 
 # Recoveries one after the other, with nobody answered between, from which on the worker calls itself ill.
@@ -50,7 +51,7 @@ class Worker:
         on_left: called in the thread with the rows that have an outcome, as soon as they have.
 
     Attributes:
-        step_seconds: how long a step takes, a running mean.
+        step_time: how long a step takes.
         restarts: exceptions the thread has outlived.
     """
 
@@ -72,7 +73,7 @@ class Worker:
         self._inside: dict[int, Row] = {}
         self._failures = 0
         self._stopping = False
-        self.step_seconds = 0.0
+        self.step_time = Estimate(_NEWEST)
         self.restarts = 0
         self._scheduler = new_scheduler()
         self._thread = threading.Thread(target=self._run, name="elbert-worker", daemon=True)
@@ -90,6 +91,12 @@ class Worker:
     def ended(self) -> bool:
         """True once it takes nothing in any more."""
         return self._inbox.closed or not self._thread.is_alive()
+
+    def until_exit(self, rows: int) -> float:
+        """Return the seconds until a row that comes while so many are here has been at an exit, if it is hurried."""
+        if not rows:
+            return 0.0  # who comes alone leaves as early as can be; so the estimate never keeps everybody away
+        return (_STEPS_AHEAD + max(rows / self._places - 1, 0.0)) * self.step_time.high
 
     def submit(self, rows: Sequence[Row]) -> None:
         """Take rows in; each gets an outcome sooner or later, unless it is cancelled.
@@ -152,8 +159,7 @@ class Worker:
     def _step(self) -> None:
         begun = self.clock()
         departures = self._scheduler.step()
-        took = self.clock() - begun
-        self.step_seconds += (took - self.step_seconds) * (_NEWEST if self.step_seconds else 1.0)
+        self.step_time.note(self.clock() - begun)
         if departures is not None:
             self._failures = 0
             self._answer(departures)
@@ -178,7 +184,7 @@ class Worker:
         """Let rows whose deadline is near leave at their next exit; those that wait for a place get one."""
         if not self._deadlines:
             return
-        for index in self._deadlines.due(self.clock() + _STEPS_AHEAD * self.step_seconds):
+        for index in self._deadlines.due(self.clock() + _STEPS_AHEAD * self.step_time.high):
             waiting = self._line.leave(index)
             if waiting is not None:
                 self._admit(waiting)

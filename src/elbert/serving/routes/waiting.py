@@ -10,6 +10,7 @@ from elbert.data import Text
 from elbert.errors import UsageError
 from elbert.serving.asked import Asked
 from elbert.serving.choices import Wishes
+from elbert.serving.connection import received_at
 from elbert.serving.middleware.keys import key_of
 from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
 from elbert.serving.served import ServedModel
@@ -27,7 +28,7 @@ async def answered(request: Request, served: ServedModel, texts: list[Text], wis
     if not texts:
         raise Refusal(422, "Empty", "there are no texts; give at least one")
     try:
-        asked = await served.ask(texts, wishes, key_of(request))
+        asked = await served.ask(texts, wishes, key_of(request), received_at(request))
     except UsageError as error:
         raise invalid(str(error)) from None
     gone = asyncio.ensure_future(_disconnected(request))
