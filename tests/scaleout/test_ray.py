@@ -21,7 +21,7 @@ from elbert.scaleout.parts import Answers, Block, How
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'elbert[ray]'")
 
-from elbert.scaleout.ray_actors import by_actors, predict_dataset  # noqa: E402
+from elbert.scaleout.ray_actors import by_actors, connect, predict_dataset  # noqa: E402
 
 TEXTS = [f"a {'good' if number % 3 else 'bad'} film {number}" for number in range(60)]
 
@@ -73,6 +73,18 @@ class Counting(How):
 def blocks(size: int) -> Iterator[tuple[int, Block]]:
     for number, start in enumerate(range(0, len(TEXTS), size)):
         yield number, Block(("text",), TEXTS[start : start + size], [{}] * size)
+
+
+@pytest.mark.parametrize("address", ["local", "auto", "ray://10.0.0.1:10001", None])
+def test_the_address_that_was_asked_for_is_the_one_connected_to(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None alone lets Ray look at RAY_ADDRESS; "local" must not end up in whatever cluster that names."""
+    asked: list[str | None] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address=None, **_: asked.append(address))
+    connect(address)
+    assert asked == [address]
 
 
 def test_a_killed_worker_loses_and_doubles_nothing(cluster: None, tmp_path: Path) -> None:

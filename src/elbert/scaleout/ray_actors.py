@@ -76,7 +76,11 @@ class Actor:
 
 
 def connect(address: str | None = None) -> Any:
-    """Return the module `ray`, connected: to `address`, to what `RAY_ADDRESS` names, else to a cluster of this machine.
+    """Return the module `ray`, connected.
+
+    Args:
+        address: `local` for a new cluster of this machine, whatever `RAY_ADDRESS` says; `auto` or an address for one
+            that runs; None for what `RAY_ADDRESS` names, else as `local`.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -88,9 +92,7 @@ def connect(address: str | None = None) -> Any:
         raise MissingExtraError("ray", "ray") from None
     if not ray.is_initialized():
         try:
-            ray.init(
-                address=None if address in (None, "local") else address, log_to_driver=False, logging_level="warning"
-            )
+            ray.init(address=address, log_to_driver=False, logging_level="warning")
         except (ConnectionError, ValueError, RuntimeError) as error:
             said = str(error).splitlines()[0]
             raise UsageError(f"no Ray cluster at {address!r} ({said}); start one with ray start --head") from error
