@@ -68,6 +68,17 @@ def test_what_was_learnt_comes_back_from_what_is_saved() -> None:
     ]
 
 
+def test_old_texts_count_less_and_each_new_one_still_counts() -> None:
+    policy = Bandit.fresh(2)
+    many = np.full(len(ARMS), 65_535.0)
+    policy = policy.with_tensors({"tried": many, "gained": many * 0.125, "passed": many, "layers": 2})
+    halved = policy.observed([0.5, 0.625]).tensors()
+    assert halved["tried"].tolist() == [32_768.0] * len(ARMS)
+    assert halved["gained"][-1] / halved["tried"][-1] == 0.125  # the mean is what it was
+    again = policy.observed([0.5, 0.625]).observed([0.5, 0.625]).tensors()
+    assert again["tried"].tolist() == [32_769.0] * len(ARMS)
+
+
 def test_no_text_is_lost_where_several_threads_learn() -> None:
     online = OnlineBandit(Bandit.fresh(2))
     with ThreadPoolExecutor(8) as pool:

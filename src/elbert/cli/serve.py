@@ -88,6 +88,14 @@ def serve(
             envvar="FEEDBACK_SHARE", help="Share of early answers compared with full depth once they were sent, 0 to 1."
         ),
     ] = 0.0,
+    policy_state: Annotated[
+        str | None,
+        typer.Option(
+            envvar="POLICY_STATE",
+            metavar="FOLDER",
+            help="Where bandit policies keep what they learn, from one run to the next.  [default: nowhere]",
+        ),
+    ] = None,
     drain_timeout: Annotated[
         int, typer.Option(envvar="DRAIN_TIMEOUT", help="Seconds that requests may take to end after SIGTERM.")
     ] = 30,
@@ -126,6 +134,7 @@ def serve(
         fastest_level=fastest_level,
         feedback_share=feedback_share,
         api_keys=tuple(api_key or ()),
+        policy_state=policy_state,
         drain_timeout=drain_timeout,
     )
     loaders = {name: _loader(model, loading) for name, model in names_of(models or [_BUNDLED]).items()}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from elbert.engine.backends.backend import Backend
 from elbert.engine.deciding import Bools, Said, to_ask
-from elbert.engine.recorder import Recorder
+from elbert.engine.recorder import Watcher
 from elbert.engine.rows.blocks import Integers
 from elbert.engine.rows.packed import Rows
 from elbert.modeling.weights import EncoderWeights
@@ -25,7 +25,7 @@ class Exits:
         recorder: if given, is shown what every exit says.
     """
 
-    def __init__(self, weights: EncoderWeights, backend: Backend, recorder: Recorder | None) -> None:
+    def __init__(self, weights: EncoderWeights, backend: Backend, recorder: Watcher | None) -> None:
         self._weights, self._backend, self._recorder = weights, backend, recorder
         self._reads_mean = np.array([head.reads_mean for head in weights.heads])
         self._eps = next((head.token_eps for head in weights.heads if head.reads_mean), None)

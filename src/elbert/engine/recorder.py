@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from elbert.engine.rows.packed import Rows
 from elbert.modeling.weights import EncoderWeights
+
+
+class Watcher(Protocol):
+    """Is shown what every exit says, whether or not anybody may leave there."""
+
+    def write(self, rows: Rows, logits: Tensor, pooled: Tensor) -> None:
+        """Take in what the exits just said of `rows`."""
 
 
 class Recorder:

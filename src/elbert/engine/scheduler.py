@@ -23,7 +23,7 @@ from elbert.engine.forks import check_process
 from elbert.engine.layer_zero import LayerZero
 from elbert.engine.placement import most_tokens
 from elbert.engine.pools import Pools
-from elbert.engine.recorder import Recorder
+from elbert.engine.recorder import Watcher
 from elbert.engine.requests import Arrival, Cause, Departures, Door, Failure
 from elbert.engine.rows.blocks import Integers
 from elbert.engine.rows.memory import Memory
@@ -75,7 +75,7 @@ class Scheduler:
         batch_size: int = 32,
         max_tokens: int | None = None,
         mode: Mode = "throughput",
-        recorder: Recorder | None = None,
+        recorder: Watcher | None = None,
         words: WordModel | None = None,
     ) -> None:
         check_process()

@@ -20,6 +20,9 @@ from elbert.exits.parameters import number
 from elbert.results import ExitOutput
 from elbert.tasks import reading
 
+# Texts after which all sums are halved: means stay as they are, older texts count less, and fp32 still counts each.
+_MEMORY = 65_536
+
 # The thresholds to choose from.
 ARMS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 
@@ -97,6 +100,8 @@ class Bandit(Learned):
             sums["tried"][place] += 1
             sums["gained"][place] += sure[left] - sure[0]
             sums["passed"][place] += left
+        if sums["tried"].max() >= _MEMORY:
+            sums = {name: values / 2 for name, values in sums.items()}
         return dataclasses.replace(self, weights=Weights({**sums, "layers": self.weights["layers"]}))
 
     @cached_property

@@ -85,6 +85,7 @@ class Models:
         fresh: ServedModel | None = None
         try:
             classifier = await asyncio.to_thread(self._loaders[name])
+            self._served[name].learning.save()  # for the new one to go on from
             fresh = self._serve(name, classifier)
             await fresh.warm_up()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new one, the old one goes on

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 from elbert.classifier import Classifier
@@ -29,6 +30,7 @@ from elbert.serving.books import Books
 from elbert.serving.choices import Choices, Wishes
 from elbert.serving.delays import Delays
 from elbert.serving.ladder import Ladder
+from elbert.serving.learning import Learning
 from elbert.serving.metrics import Metrics
 from elbert.serving.pressure import Pressure
 from elbert.serving.refusals import CANCELLED, Refusal, overloaded, too_large
@@ -61,6 +63,7 @@ class ServedModel:
     Attributes:
         ladder: its speed levels.
         books: what is counted of its texts.
+        learning: what its policies learn from them.
         warm: it has answered once.
     """
 
@@ -80,6 +83,8 @@ class ServedModel:
         self._metrics = metrics
         self._delays = delays or Delays()
         self._numbers = itertools.count()
+        folder = None if settings.policy_state is None else Path(settings.policy_state) / name
+        self.learning = Learning(classifier, folder)
         self._tokeniser = Tokeniser(classifier)
         self._worker = self._new_worker()
         self._keeper: asyncio.Task[None] | None = None
@@ -209,10 +214,11 @@ class ServedModel:
             return cast(Trace, await asyncio.wrap_future(self._worker.call(run)))
 
     async def close(self) -> None:
-        """Let everything under way be answered, then end the worker."""
+        """Let everything under way be answered, then end the worker, and keep what the policies learnt."""
         if self._keeper is not None:
             self._keeper.cancel()
         await asyncio.to_thread(self._worker.stop)
+        self.learning.save()
         self._tokeniser.close()
 
     async def _keep(self) -> None:
@@ -240,10 +246,12 @@ class ServedModel:
             max_tokens=settings.max_batch_tokens,
             mode="latency",
             words=None,  # layer 0 was asked before
+            recorder=self.learning or None,
         )
 
     def _chosen(self, wishes: Wishes) -> tuple[ExitPolicy, str, int | None]:
-        return self._choices.of(wishes, lambda: self._pressure.level(self.books.rows))
+        policy, name, level = self._choices.of(wishes, lambda: self._pressure.level(self.books.rows))
+        return self.learning.newest(policy), name, level
 
     def _check_room(self, tokens: int) -> None:
         """Raise Refusal where the queue has no room."""
@@ -263,6 +271,7 @@ class ServedModel:
 
     def _left(self, rows: Sequence[Row]) -> None:
         """Send outcomes to the event loop; called in the worker's thread."""
+        self.learning.left(rows)
         try:
             rows[0].ticket.loop.call_soon_threadsafe(self._settle, rows)
         except RuntimeError:

@@ -29,6 +29,8 @@ class ServeSettings:
         fastest_level: name of the speed level that requests without a wish may get while many wait; None for the
             usual one.
         feedback_share: share of the early answers that are compared with full depth after they were sent, 0 to 1.
+        policy_state: folder where bandit policies keep what they learn, a folder a model; read at the start and written
+            at the end. None to forget it.
         api_keys: one of these has to be brought as a bearer key; none for an open server.
         drain_timeout: seconds that requests may take to end once the server is told to stop.
     """
@@ -48,6 +50,7 @@ class ServeSettings:
     key_layers_per_second: float | None = None
     fastest_level: str | None = None
     feedback_share: float = 0.0
+    policy_state: str | None = None
     api_keys: tuple[str, ...] = ()
     drain_timeout: int = 30
 
