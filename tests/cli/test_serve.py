@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from elbert.cli import main
 from elbert.cli.serve import names_of
 from elbert.errors import UsageError
 
@@ -33,3 +34,17 @@ def test_a_missing_extra_and_a_limit_out_of_range_are_one_line(
     hidden: Any = None
     monkeypatch.setitem(sys.modules, "fastapi", hidden)
     assert "pip install 'elbert[serve]'" in refused("serve", status=1)
+
+
+def test_with_ray_the_same_models_and_limits_are_deployed_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fastapi")
+    from elbert.scaleout import ray_serve
+
+    asked: list[Any] = []
+    monkeypatch.setattr(ray_serve, "serve_on_ray", lambda *given, **more: asked.append((*given, more)))
+    words = ["serve", "mood=runs/mine", "--ray", "10.0.0.1:6379", "--replicas", "7", "--max-layers", "3"]
+    assert main(words) == 0
+    [(loaders, settings, more)] = asked
+    assert list(loaders) == ["mood"]
+    assert settings.max_layers == 3
+    assert more == {"address": "10.0.0.1:6379", "replicas": 7}

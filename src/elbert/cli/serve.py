@@ -99,6 +99,16 @@ def serve(
     drain_timeout: Annotated[
         int, typer.Option(envvar="DRAIN_TIMEOUT", help="Seconds that requests may take to end after SIGTERM.")
     ] = 30,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Deploy on Ray Serve instead, a core a replica: auto, local, or a cluster's address.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        int, typer.Option(min=1, help="Replicas at most, as many as the texts in flight fill; needs --ray.")
+    ] = 4,
     loading: options.LoadFlags = options.LOADING,
 ) -> None:
     """Serve models over HTTP: POST /predict and /v1/classify, GET /health, /info, /metrics and /docs.
@@ -110,6 +120,7 @@ def serve(
         elbert serve
         elbert serve runs/mine --port 8080 --api-key "$KEY"
         elbert serve mood=runs/sentiment topic=runs/topics
+        elbert serve runs/mine --ray auto --replicas 16
         curl -s 127.0.0.1:3000/predict -H 'content-type: application/json' -d '{"inputs": "What a film!"}'
     """
     try:
@@ -138,7 +149,12 @@ def serve(
         drain_timeout=drain_timeout,
     )
     loaders = {name: _loader(model, loading) for name, model in names_of(models or [_BUNDLED]).items()}
-    run(loaders, settings)
+    if ray is None:
+        run(loaders, settings)
+        return
+    from elbert.scaleout.ray_serve import serve_on_ray
+
+    serve_on_ray(loaders, settings, address=ray, replicas=replicas)
 
 
 def names_of(words: list[str]) -> dict[str, str]:

@@ -21,12 +21,12 @@ _GONE, _RECEIVED = "elbert.gone", "elbert.received"
 
 def is_gone(request: Request) -> bool:
     """Tell whether a request's client has gone, without reading on in its body."""
-    return bool(request.scope["state"].get(_GONE))
+    return bool(request.scope.get("state", {}).get(_GONE))
 
 
 def received_at(request: Request) -> float | None:
     """Return when a request was there whole, by the monotonic clock; None where another server received it."""
-    seconds: float | None = request.scope["state"].get(_RECEIVED)
+    seconds: float | None = request.scope.get("state", {}).get(_RECEIVED)
     return seconds
 
 
