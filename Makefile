@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # How often `make fuzz` runs; what failed once is kept in .hypothesis and tried first.
 ROUNDS ?= 10
 
-.PHONY: help env test fuzz lowest ray lint docs demo encoders clean
+.PHONY: help env test fuzz lowest package ray lint docs demo encoders clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,6 +48,15 @@ lowest:          ## the test suite on the lowest versions that are declared, in 
 	  --override $(VENV)-lowest/without-torch.txt --editable '.[train,plots,onnx,serve]' 'pytest>=8.3' 'hypothesis>=6.100' 'httpx2>=2.0'
 	$(VENV)-lowest/bin/python -m pytest
 
+package: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+package: env     ## the wheel and the sdist in dist/, checked: contents, size, the same bytes twice, the core alone, every extra
+	rm -rf dist $(VENV)-alone
+	$(BIN)/python -m hatchling build -d dist
+	$(PYTHON) -m venv $(VENV)-alone
+	$(VENV)-alone/bin/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(VENV)-alone/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	ELBERT_DIST=dist ELBERT_ALONE=$(VENV)-alone/bin/python $(BIN)/python -m pytest tests/packaging
+
 ray: env         ## the tests of Ray's actors, which make test leaves out where Ray is not installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[ray]'
 	$(BIN)/python -m pytest tests/scaleout
@@ -63,4 +72,4 @@ encoders: env    ## MiniLM and MPNet with their real weights, as teachers and fo
 	$(BIN)/python benchmarks/encoders.py --out encoders
 
 clean:           ## what the targets above made
-	rm -rf $(VENV) $(VENV)-lowest .mypy_cache .ruff_cache .pytest_cache runs site
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-alone dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache runs site
