@@ -18,7 +18,7 @@ from elbert.training.schemes import SCHEMES
 from tests.docs.pages import PAGES, TOP, Block, blocks, name_of, prose
 
 # Programs that are not ours: what they are given is their business.
-FOREIGN = {"awk", "cat", "curl", "gzip", "jq", "mail", "ray"}
+FOREIGN = {".", "awk", "cat", "curl", "gzip", "jq", "mail", "ray"}
 
 # Flags of other programs that prose may name.
 FOREIGN_FLAGS = {"--hypothesis-profile"}

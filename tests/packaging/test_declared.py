@@ -1,4 +1,4 @@
-"""What pyproject.toml declares: every dependency has a pin within its bounds, and extras bring what they are named for."""
+"""What pyproject.toml declares: dependencies have a pin within their bounds, and extras bring what they are for."""
 
 from __future__ import annotations
 
