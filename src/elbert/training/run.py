@@ -7,6 +7,7 @@ change what comes out.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers import TrainerState
 
 from elbert.data import TextDataset
 from elbert.disk import ANOTHER_FOLDER, FREE_SPACE, write_errors
-from elbert.errors import ElbertError
+from elbert.errors import ElbertError, UsageError
 from elbert.exits import make as make_policy
 from elbert.modeling import MultiExitModel
 from elbert.modeling.files.words import write_words
@@ -81,12 +82,14 @@ def train(
         The scores of every layer and where the model lies.
 
     Raises:
-        UsageError: `out` is taken, there is nothing to resume, or the run to resume is another one.
+        UsageError: `out` is taken, there is nothing to resume, the run to resume is another one, or a launcher started
+            several processes.
         DataError: nothing can be learnt from the data.
         TrainingInterruptedError: a signal came; the message says how to go on.
         ElbertError: the loss diverged, or memory or disk is full.
     """
     started = time.perf_counter()
+    _check_alone()
     train, evaluation = check_datasets(model, train, evaluation)
     settings = settings.resolved(model.config)
     settings = dataclasses.replace(settings, metric=choose_metric(settings.metric, train))
@@ -123,6 +126,17 @@ def train(
     with write_errors(f"the model {folder.out}", FREE_SPACE):
         folder.finish(lambda fresh: _write(fresh, trainer, content, folder, words))
     return summary
+
+
+def _check_alone() -> None:
+    """Refuse to be one of several processes: each would write the same folder, and learn by itself.
+
+    Raises:
+        UsageError: a launcher says that there are others.
+    """
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world != "1":
+        raise UsageError(f"{world} processes were started to train; allowed: 1: start it without torchrun")
 
 
 def _run(
