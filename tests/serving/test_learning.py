@@ -74,8 +74,10 @@ def test_no_text_is_lost_where_many_come_at_once_and_those_of_other_policies_tea
     by_hand = {"name": "bandit", "cost": 0.5}  # a request's own, which takes the weights as they were saved
     requests = [(TEXTS, Wishes()) for _ in range(20)]
     others = [(TEXTS, Wishes("exact")), (TEXTS, Wishes(by_hand)), (TEXTS, Wishes("quick", max_layers=1))]
-    for outcomes in served(model, *requests, *others):
-        assert all(isinstance(each, Answer) for each in outcomes)
+    found = served(model, *requests, *others)
+    assert all(isinstance(each, Answer) for outcomes in found for each in outcomes)
+    # To show every exit to who learns changes nothing for others.
+    assert [[each.exit_layer for each in outcomes] for outcomes in (found[-3], found[-1])] == [[4] * 8, [1] * 8]
     counts = dict(zip(ARMS, tried(tmp_path), strict=True))
     assert [counts[arm] for arm in LOW] == [20.0 * len(TEXTS)] * len(LOW)
 
