@@ -258,13 +258,6 @@ def test_a_run_that_diverges_says_so(fine_tune, settings, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_one_of_several_processes_is_refused_before_it_writes_where_the_others_do(fine_tune, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="2 processes were started to train; allowed: 1"):
-        fine_tune(tmp_path / "model")
-    assert not list(tmp_path.iterdir())
-
-
 def test_training_is_quiet(fine_tune, tmp_path, capfd):
     fine_tune(tmp_path / "model")
     printed = capfd.readouterr()

@@ -115,6 +115,8 @@ def train(
         "temperature": temperature,
         "leap": leap,
     }
+    from elbert.training.ranks import is_first
+
     settings = _settings(flags, set_ or [])
     _check_lesson(settings, teacher)
     lesson = (teacher, unlabelled)
@@ -122,7 +124,8 @@ def train(
         summary = _run(
             data, eval, model, lesson, settings, out, columns, problem_type, resume=resume, overwrite=overwrite
         )
-    _show(summary, as_json=json)
+    if is_first():
+        _show(summary, as_json=json)
 
 
 def _run(
@@ -143,8 +146,10 @@ def _run(
     from elbert.runs.folder import check_free, run_folder
     from elbert.training import default_model, start_model
     from elbert.training import train as run
+    from elbert.training.ranks import is_first
 
-    check_free(run_folder(out), resume=resume, overwrite=overwrite)  # before anything slow
+    if is_first():
+        check_free(run_folder(out), resume=resume, overwrite=overwrite)  # before anything slow
     rows = load_data(data, split="train", problem_type=problem_type, **columns.to_dict())
     dev = (
         None if evaluation is None else load_data(evaluation, split="dev", labels=rows.label_space, **columns.to_dict())

@@ -25,7 +25,7 @@ from elbert.data.splits import same_text
 from elbert.errors import DataWarning, MissingExtraError, UsageError
 from elbert.modeling import MultiExitModel
 from elbert.runs.folder import RunFolder
-from elbert.training import schemes
+from elbert.training import ranks, schemes
 from elbert.training.encoding import EncodedDataset
 from elbert.training.head_start import ValueUnits
 from elbert.training.settings import WITHOUT_EFFECT, TrainSettings
@@ -94,6 +94,7 @@ def run_record(
             }
             for key, part in parts.items()
         },
+        **({} if ranks.count() == 1 else {"processes": ranks.count()}),
         "settings": {key: value for key, value in settings.to_dict().items() if key not in WITHOUT_EFFECT},
         **({} if units is None else {"units": asdict(units)}),
     }
@@ -143,7 +144,7 @@ def make_trainer(
             train_dataset=sets[0],
             eval_dataset=sets[1],
             metric=settings.metric,
-            log_file=folder.log,
+            log_file=folder.log if ranks.is_first() else None,
             teacher_weight=settings.teacher_weight,
             temperature=settings.temperature,
             leap=settings.leap,
@@ -161,8 +162,8 @@ def make_trainer(
 
 
 def steps_of(settings: TrainSettings, rows: int) -> int:
-    """Return the optimiser steps of a run over so many rows."""
-    batches = math.ceil(rows / settings.batch_size)
+    """Return the optimiser steps of a run over so many rows; every process takes a batch of its own."""
+    batches = math.ceil(rows / settings.batch_size / ranks.count())
     return settings.epochs * math.ceil(batches / settings.gradient_accumulation_steps)
 
 

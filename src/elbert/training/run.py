@@ -7,7 +7,6 @@ change what comes out.
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import time
 from pathlib import Path
@@ -25,8 +24,8 @@ from elbert.modeling.files.words import write_words
 from elbert.modeling.quiet import quiet_transformers
 from elbert.runs.attention import float32_attention
 from elbert.runs.callbacks import EarlyStop, EvaluateWithin, Interruption, Progress, TrainingInterruptedError
-from elbert.runs.folder import CHECKPOINT, LOG, RunFolder, open_run
-from elbert.training import checkpoint
+from elbert.runs.folder import CHECKPOINT, LOG, RunFolder, open_run, run_folder
+from elbert.training import checkpoint, ranks
 from elbert.training.balance import choose_metric, class_weights
 from elbert.training.card import model_card
 from elbert.training.encoding import encode
@@ -62,7 +61,8 @@ def train(
     """Fine-tune a model with an exit after every layer, and write its folder.
 
     Ctrl-C and SIGTERM save a checkpoint; `resume=True` with the same arguments then ends in the very model that an
-    unbroken run would have given.
+    unbroken run would have given. Under torchrun every process takes batches of its own, whose gradients are averaged
+    as accumulated ones are; the first process writes, and its own batches are those of the log.
 
     Args:
         model: as `start_model` gives it.
@@ -82,14 +82,15 @@ def train(
         The scores of every layer and where the model lies.
 
     Raises:
-        UsageError: `out` is taken, there is nothing to resume, the run to resume is another one, or a launcher started
-            several processes.
+        UsageError: `out` is taken, there is nothing to resume, the run to resume is another one, or it is to be
+            resumed, or taught, by several processes.
         DataError: nothing can be learnt from the data.
         TrainingInterruptedError: a signal came; the message says how to go on.
         ElbertError: the loss diverged, or memory or disk is full.
     """
     started = time.perf_counter()
-    _check_alone()
+    _check_processes(resume, teacher)
+    progress = progress and ranks.is_first()
     train, evaluation = check_datasets(model, train, evaluation)
     settings = settings.resolved(model.config)
     settings = dataclasses.replace(settings, metric=choose_metric(settings.metric, train))
@@ -100,7 +101,10 @@ def train(
     lesson = make_lesson(teacher, unlabelled, train, max_length)
     record = run_record(model, train, evaluation, settings, model_name) | ({} if lesson is None else lesson.record())
     with write_errors(f"the run's folder beside {out}", ANOTHER_FOLDER):
-        folder = open_run(Path(out), record, resume=resume, overwrite=overwrite)
+        if ranks.is_first():
+            open_run(Path(out), record, resume=resume, overwrite=overwrite)
+    ranks.wait()
+    folder = run_folder(Path(out))
     set_dropout(model, settings.dropout, settings.classifier_dropout)
     units = ValueUnits.of(train)
     if units is not None:
@@ -118,25 +122,28 @@ def train(
             if units is not None:
                 units.restore(model)
     except BaseException:
-        folder.drop_if_empty()
+        if ranks.is_first():
+            folder.drop_if_empty()
         raise
     summary = _summary(trainer, settings, folder, time.perf_counter() - started)
-    words = layer_zero(trainer, sets[0], train, settings)
-    content = _elbert_json(trainer, max_length, record, summary)
-    with write_errors(f"the model {folder.out}", FREE_SPACE):
-        folder.finish(lambda fresh: _write(fresh, trainer, content, folder, words))
+    if ranks.is_first():
+        words = layer_zero(trainer, sets[0], train, settings)
+        content = _elbert_json(trainer, max_length, record, summary)
+        with write_errors(f"the model {folder.out}", FREE_SPACE):
+            folder.finish(lambda fresh: _write(fresh, trainer, content, folder, words))
+    ranks.wait()
     return summary
 
 
-def _check_alone() -> None:
-    """Refuse to be one of several processes: each would write the same folder, and learn by itself.
+def _check_processes(resume: bool, teacher: str | None) -> None:
+    """Refuse what several processes cannot do yet: each has random generators, and would ask the teacher, of its own.
 
     Raises:
-        UsageError: a launcher says that there are others.
+        UsageError: there are several, and this was asked for.
     """
-    world = os.environ.get("WORLD_SIZE", "1")
-    if world != "1":
-        raise UsageError(f"{world} processes were started to train; allowed: 1: start it without torchrun")
+    asked = "--resume" if resume else "--teacher" if teacher is not None else None
+    if ranks.count() > 1 and asked is not None:
+        raise UsageError(f"{asked} is for one process, and {ranks.count()} were started; start it without torchrun")
 
 
 def _run(

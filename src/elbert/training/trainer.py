@@ -21,7 +21,7 @@ from elbert.modeling.losses import depth_distance, row_losses
 from elbert.runs.folder import CHECKPOINT, step_of
 from elbert.scoring.metrics import metric_name
 from elbert.tasks import task_of
-from elbert.training import checkpoint
+from elbert.training import checkpoint, ranks
 from elbert.training.encoding import EncodedDataset, LengthGroupedBatches, LongestFirst, collator_for
 from elbert.training.schemes import LossScheme
 from elbert.training.scores import layer_scores
@@ -39,6 +39,8 @@ class ModelWithScheme(nn.Module):
         super().__init__()
         self.model = model
         self.scheme = scheme
+        # Read by DistributedDataParallel: the scheme has no part in `forward`, see `training_step`.
+        self._ddp_params_and_buffers_to_ignore = [f"scheme.{name}" for name in scheme.state_dict()]
 
     def forward(
         self,
@@ -120,6 +122,7 @@ class EarlyExitTrainer(Trainer):
         """Train, from the start or from a checkpoint folder; see transformers' `Trainer.train`."""
         resumed = step_of(Path(resume_from_checkpoint)) if isinstance(resume_from_checkpoint, str) else 0
         self.step_log = StepLog(self._log_file, resumed)
+        ranks.average(self.scheme.state_dict().values())  # the same to begin with, too
         result = super().train(resume_from_checkpoint, *args, **kwargs)
         self.step_log.flush()
         return result
@@ -152,9 +155,12 @@ class EarlyExitTrainer(Trainer):
         ]
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Let the scheme set up the model, then do as transformers does."""
+        """Let the scheme set up the model, then do as transformers does, and keep it in step with other processes'."""
         self.scheme.before_step(self.multi_exit, self.state.global_step)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            ranks.average(parameter.grad for parameter in self.scheme.parameters())
+            ranks.average(self.scheme.buffers())
         return loss
 
     def compute_loss(
@@ -254,6 +260,11 @@ class EarlyExitTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any = None) -> None:  # noqa: ARG002
         """Write a checkpoint that is whole or not there, then drop all but it and the best one."""
         self.step_log.flush()
+        if ranks.is_first():
+            self._write_checkpoint()
+        ranks.wait()
+
+    def _write_checkpoint(self) -> None:
         folder = Path(self.args.output_dir) / f"{CHECKPOINT}{self.state.global_step}"
         with write_errors(f"checkpoint {folder}", FREE_SPACE), whole_folder(folder) as fresh:
             checkpoint.save(fresh, self.model, self.optimizer, self.lr_scheduler, self.accelerator.scaler)
