@@ -19,9 +19,8 @@ from elbert.errors import CalibrationWarning
 from elbert.exits import make, registry
 from tests.docs.pages import Block, blocks, name_of
 
-# Blocks that another test runs, or that need what is not here.
+# Pages whose blocks another test runs, or that need what is not here.
 ELSEWHERE = {
-    "docs/architecture.md": "a policy and a family: tests/exits/test_page.py runs the one, the other has no such model",
     "docs/engine.md": "tests/docs/test_engine.py runs it, with the bundled model",
     "docs/scaleout.md": "needs Ray and a bucket; tests/scaleout has the same calls",
 }
@@ -59,7 +58,8 @@ def granted(
 
 
 def _run(block: Block, names: dict[str, Any]) -> None:
-    exec(compile("\n" * (block.line - 1) + block.code, str(block.page), "exec"), names)
+    code = "\n" * (block.line - 1) + block.code  # so that a traceback names the page's line
+    exec(compile(code, str(block.page), "exec", dont_inherit=True), names)
 
 
 @pytest.mark.parametrize("page", [page for page in BY_PAGE if name_of(page) not in ELSEWHERE], ids=name_of)
