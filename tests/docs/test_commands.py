@@ -47,6 +47,8 @@ def check(words: list[str]) -> None:
     program, *rest = [word for word in words if word not in ("<", ">", ">>")]
     if program == "elbert":
         parse(rest)
+    elif program == "torchrun":
+        parse(rest[rest.index("elbert") + 1 :])
     elif program == "python" and rest[0].startswith("benchmarks/"):
         given = [word.partition("=")[0] for word in rest if word.startswith("--")]
         assert [flag for flag in given if not flags_of_benchmark(rest[0]).fullmatch(flag)] == []
