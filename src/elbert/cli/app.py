@@ -48,6 +48,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb("elbert.cli.train", "Fine-tune a model so that every layer can answer.", "Make a model"),
     "pretrain": Verb("elbert.cli.pretrain", "Pretrain a small ALBERT from plain text.", "Make a model"),
     "calibrate": Verb("elbert.cli.calibrate", "Choose how early texts may leave, with a guarantee.", "Make a model"),
+    "cascade": Verb("elbert.cli.cascade", "Put whole models in a row; the first that is sure answers.", "Make a model"),
     "predict": Verb("elbert.cli.predict", "Classify texts, one JSON object a line.", "Use a model"),
     "evaluate": Verb("elbert.cli.evaluate", "Score a model on labelled data, timed against full depth.", "Use a model"),
     "serve": Verb("elbert.cli.serve", "Serve models over HTTP.", "Use a model"),

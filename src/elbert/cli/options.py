@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -14,7 +14,10 @@ from elbert.cli.console import warnings_last
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
+    from elbert.cascade import Cascade
     from elbert.classifier import Classifier
+
+_Loaded = TypeVar("_Loaded", "Classifier", "Cascade")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, a hub id, or a bundled checkpoint.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Texts in flight together; changes the speed, never the answer.")]
@@ -161,20 +164,38 @@ def load_classifier(
         UsageError: an unknown model, policy or parameter, a value out of range, a parameter given twice, or full depth
             beside a policy.
     """
+    from elbert.classifier import Classifier
+
+    return _load(Classifier, model, policy, loading, full_depth=full_depth)
+
+
+def load_any(model: str, policy: PolicyFlags, loading: LoadFlags, *, full_depth: bool) -> Classifier | Cascade:
+    """Load a model or a cascade of several; arguments as in `load_classifier`, and so what it raises."""
+    from elbert.modeling.files.sources import is_cascade
+
+    if not is_cascade(model):
+        return load_classifier(model, policy, loading, full_depth=full_depth)
+    from elbert.cascade import Cascade
+
+    return _load(Cascade, model, policy, loading, full_depth=full_depth)
+
+
+def _load(
+    kind: type[_Loaded], model: str, policy: PolicyFlags | None, loading: LoadFlags, *, full_depth: bool
+) -> _Loaded:
     named, overrides = (None, {}) if policy is None else (policy.policy, policy.overrides())
     if full_depth and (named or overrides):
         raise UsageError("--full-depth runs every layer, so it takes no --policy and none of a policy's parameters")
-    from elbert.classifier import Classifier
     from elbert.exits import ExitPolicy, make
 
     chosen = make("full") if full_depth else named  # the rule itself: a model may have saved another under its name
     with warnings_last():
-        classifier = Classifier.from_pretrained(model, **asdict(loading), policy=chosen)
+        loaded = kind.from_pretrained(model, **asdict(loading), policy=chosen)
         if overrides:
             # A parameter names a rule; full depth, where a model has none of its own, has no parameters.
-            base = classifier.policy if named or classifier.policy != make("full") else make("elbert")
-            classifier.policy = classifier.equip(ExitPolicy.from_dict({**base.to_dict(), **overrides}))
-    return classifier
+            base = loaded.policy if named or loaded.policy != make("full") else make("elbert")
+            loaded.policy = loaded.equip(ExitPolicy.from_dict({**base.to_dict(), **overrides}))
+    return loaded
 
 
 def parse_settings(words: list[str], flag: str = "--set", example: str = "normalized=false") -> dict[str, Any]:

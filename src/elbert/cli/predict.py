@@ -24,6 +24,7 @@ from elbert.scaleout.parts import Block, How, Part, Parts, open_parts
 from elbert.scaleout.workers import Answering, by_processes, complete, here, load_classifier
 
 if TYPE_CHECKING:
+    from elbert.cascade import Cascade
     from elbert.classifier import Classifier
     from elbert.data import Text
 
@@ -70,6 +71,8 @@ def predict(
 ) -> None:
     """Classify texts: one JSON object a line with label, score, exit_layer, layers and truncated, in input order.
 
+    MODEL may be a cascade, as elbert cascade makes it.
+
     CSV output keeps the input's columns and adds those five; one whose name is taken is called predicted_NAME, or
     predicted_NAME_2 and so on. With --part-rows a killed run goes on when the same command is given again, and ends in
     the same bytes; rows that --skip-broken-rows leaves out are listed beside their part, with the reason.
@@ -86,7 +89,7 @@ def predict(
     if output != STANDARD and part_rows is None:
         check_output(Path(output), overwrite=overwrite)
     kind = format_of("" if part_rows else output, output_format or ("jsonl" if part_rows else None))
-    classifier = options.load_classifier(model, policy, loading, full_depth=full_depth)
+    classifier = options.load_any(model, policy, loading, full_depth=full_depth)
     rows = Rows(source, split, columns, pair=pair)
     if part_rows is not None:
         how = How(FORMATS[kind], batch_size)
@@ -247,7 +250,7 @@ def _by_actors(address: str) -> Any:
     return by_actors
 
 
-def _request(classifier: Classifier, part_rows: int, batch_size: int, kind: str) -> dict[str, Any]:
+def _request(classifier: Classifier | Cascade, part_rows: int, batch_size: int, kind: str) -> dict[str, Any]:
     """Return what the answers depend on, beside the input."""
     return {
         "model": classifier.weights_digest or classifier.name,
@@ -276,7 +279,7 @@ def _in_parts(parts: Parts, blocks: Iterator[Block], answering: Answering, progr
         complete(parts, blocks, answering, tell)
 
 
-def _classify(classifier: Classifier, rows: Rows, writer: Writer, batch_size: int, progress: bool) -> None:
+def _classify(classifier: Classifier | Cascade, rows: Rows, writer: Writer, batch_size: int, progress: bool) -> None:
     with progress_bar(None, "texts", forced=progress) as bar:
         for prediction in classifier.stream(rows.texts(), batch_size=batch_size):
             writer.write(rows.columns, rows.cells(), prediction)

@@ -24,6 +24,7 @@ from elbert.disk import whole_file
 from elbert.errors import DataError, ElbertError, UsageError
 
 if TYPE_CHECKING:
+    from elbert.cascade import Cascade
     from elbert.classifier import Classifier
     from elbert.data import Text
 
@@ -95,7 +96,7 @@ class How:
     writer: Callable[[TextIO], Any]
     batch_size: int
 
-    def answer(self, classifier: Classifier, block: Block) -> Answers:
+    def answer(self, classifier: Classifier | Cascade, block: Block) -> Answers:
         """Answer the rows of a block."""
         stream, layers = io.StringIO(newline=""), 0
         writer = self.writer(stream)

@@ -14,16 +14,17 @@ from elbert.errors import ElbertError
 from elbert.scaleout.parts import Answers, Block, How, Part, Parts
 
 if TYPE_CHECKING:
+    from elbert.cascade import Cascade
     from elbert.classifier import Classifier
 
-Load: TypeAlias = Callable[[], "Classifier"]
+Load: TypeAlias = "Callable[[], Classifier | Cascade]"
 Numbered: TypeAlias = Iterator[tuple[int, Block]]
 
 # Takes numbered blocks and gives each back with its answers, in any order.
 Answering: TypeAlias = Callable[[Numbered], Iterator[tuple[int, Block, Answers]]]
 
 # Of a worker process.
-_classifier: Classifier
+_classifier: Classifier | Cascade
 _how: How
 
 
@@ -48,7 +49,7 @@ def complete(
     parts.finish()
 
 
-def here(blocks: Numbered, how: How, classifier: Classifier) -> Iterator[tuple[int, Block, Answers]]:
+def here(blocks: Numbered, how: How, classifier: Classifier | Cascade) -> Iterator[tuple[int, Block, Answers]]:
     """Answer in this process."""
     for number, block in blocks:
         yield number, block, how.answer(classifier, block)
@@ -90,14 +91,20 @@ def _done(pending: dict[Future[Answers], tuple[int, Block]]) -> Iterator[tuple[i
         yield *pending.pop(future), future.result()
 
 
-def load_classifier(model: str, **loading: Any) -> Classifier:
-    """Load a model in a worker; arguments as `Classifier.from_pretrained` takes them."""
+def load_classifier(model: str, **loading: Any) -> Classifier | Cascade:
+    """Load a model, or a cascade of several, in a worker; arguments as `Classifier.from_pretrained` takes them."""
+    from elbert.modeling.files.sources import is_cascade
+
+    if is_cascade(model):
+        from elbert.cascade import Cascade
+
+        return Cascade.from_pretrained(model, **loading)
     from elbert.classifier import Classifier
 
     return Classifier.from_pretrained(model, **loading)
 
 
-def loaded(load: Load, threads: int) -> Classifier:
+def loaded(load: Load, threads: int) -> Classifier | Cascade:
     """Return the classifier of a worker that has so many cores for itself."""
     import torch
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from elbert.errors import UsageError
 from elbert.modeling.configs import RANDOM_CONFIGS
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.plain import PlainModel, UnusualError, read_plain, read_tokenizer
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.policies import Tensors, read_tensors
-from elbert.modeling.files.sources import find_folder
+from elbert.modeling.files.sources import find_folder, is_cascade
 from elbert.modeling.files.words import read_words
 from elbert.words import WordModel
 
@@ -57,6 +58,8 @@ def open_model(name: str | Path) -> OpenModel:
         model, tokenizer, content = load_model(name)
         return OpenModel(model, model.reader(tokenizer), content, {})
     folder = find_folder(name)
+    if is_cascade(folder):
+        raise UsageError(f"{name} is a cascade of models: elbert predict runs it, and Cascade.from_pretrained reads it")
     try:
         model, tokenizer, content = read_plain(folder)
     except UnusualError:

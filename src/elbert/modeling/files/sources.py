@@ -25,6 +25,9 @@ TOKENIZER_FILES = (
 # What a tokenizer may have beside one of these.
 TOKENIZER_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", "bpe.codes")
 
+# What a folder of several models says of itself; they lie in folders of their own in it.
+CASCADE = "cascade.json"
+
 _HUB_FILES = [
     "config.json",
     "elbert.json",
@@ -45,6 +48,11 @@ _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?", re.ASCII)
 def bundled_names() -> list[str]:
     """Return the names of the checkpoints that come with the package."""
     return sorted(config.parent.name for config in CHECKPOINTS.glob("*/config.json"))
+
+
+def is_cascade(name: str | Path) -> bool:
+    """Tell whether a name is that of a folder which holds several models in a row."""
+    return (Path(name).expanduser() / CASCADE).is_file()
 
 
 def find_folder(name: str | Path) -> Path:

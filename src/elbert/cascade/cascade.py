@@ -1,0 +1,323 @@
+"""`Cascade`: whole models, the cheapest first; a text leaves at the first that is sure of it.
+
+To an exit policy a model of the chain is what a layer is elsewhere, so the rules, their replay and the test behind a
+guarantee are those of one model's exits. Sources: CascadeBERT (arXiv 2012.14682), E-LANG (arXiv 2203.00748), model
+cascading (arXiv 2210.05528).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from elbert.calibration import Calibration, calibrate
+from elbert.calibration.misfit import misfit
+from elbert.calibration.promises import check_request, promise_name
+from elbert.calibration.seen import check_unseen
+from elbert.cascade.files import read_cascade, write_cascade
+from elbert.classifier import Classifier
+from elbert.data import Labels, Text, TextDataset
+from elbert.data.source import fingerprint, short_name
+from elbert.engine.engine import SORTING_WINDOW
+from elbert.errors import CalibrationWarning, DataError, UsageError
+from elbert.exits import ExitPolicy, make
+from elbert.exits.state import select
+from elbert.modeling.files.sources import find_folder
+from elbert.results import ExitOutput, LayerOutputs, Prediction
+
+# What may be named where a policy is wanted.
+PolicyLike = ExitPolicy | str | dict[str, Any] | None
+
+_NAME = "cascade"
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What one model says of n texts: logits and probs [n, C] in the chain's order of classes, and the rest [n]."""
+
+    logits: NDArray[np.float32]
+    probs: NDArray[np.float32]
+    layers: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
+
+
+class Cascade:
+    """A text classifier made of several; each keeps its own tokenizer, its own exits, and whatever it was saved with.
+
+    `policy` decides after every model but the last, with the models counted as layers: `max_prob` and `energy` ask how
+    sure the model is, `patience` whether two models say the same. A `Prediction` counts the layers of all models that
+    ran; where models are of unlike width, so are their layers.
+
+    Attributes:
+        models: two or more, in the order they are asked.
+        labels: the label space, in the last model's order.
+        policy: which model answers; until it is calibrated or named the last one answers.
+        evidence: of its calibration; empty where there was none.
+        name: where it was read from.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Classifier],
+        policy: PolicyLike = None,
+        *,
+        evidence: dict[str, Any] | None = None,
+        name: str = "",
+    ) -> None:
+        if len(models) < 2:
+            raise UsageError(f"a cascade has two models or more; given: {len(models)}")
+        self.models, self.name = tuple(models), name
+        last = self.models[-1]
+        self.labels: Labels = last.labels
+        self.problem_type, self.task = last.problem_type, last.task
+        self._orders = [_order(model, last) for model in self.models]
+        self.evidence: dict[str, Any] = dict(evidence or {})
+        self.policy = self.equip(make("full") if policy is None else policy)
+
+    @classmethod
+    def of(cls, models: Sequence[str | Path], **loading: Any) -> Cascade:
+        """Load models by name and put them in a row; arguments as in `Classifier.from_pretrained`.
+
+        Raises:
+            UsageError: an unknown model, fewer than two, or they answer with other classes.
+        """
+        folders = [find_folder(model) for model in models]  # all of them, before any is loaded
+        return cls([Classifier.from_pretrained(folder, **loading) for folder in folders])
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, policy: PolicyLike = None, **loading: Any) -> Cascade:
+        """Read what `save_pretrained` wrote.
+
+        Args:
+            folder: the cascade's.
+            policy: an `ExitPolicy`, its name or its dict; None takes the one it was saved with.
+            loading: backend, device, dtype and problem_type, as in `Classifier.from_pretrained`, for all models.
+
+        Raises:
+            UsageError: no cascade, or an unknown policy.
+            ModelError: the folder's content is unusable.
+        """
+        saved = read_cascade(Path(folder).expanduser())
+        models = [Classifier.from_pretrained(model, **loading) for model in saved.models]
+        found = cls(models, saved.policy, evidence=dict(saved.evidence), name=str(folder))
+        if policy is not None:
+            found.policy, found.evidence = found.equip(policy), {}
+        elif found.evidence and (line := misfit(_NAME, found.evidence, found._here())) is not None:
+            warnings.warn(line, CalibrationWarning, stacklevel=2)
+        return found
+
+    def equip(self, policy: ExitPolicy | str | dict[str, Any]) -> ExitPolicy:
+        """Return a policy that can decide between models.
+
+        Raises:
+            UsageError: there is none such, or it reads what models of unlike width have not in common.
+        """
+        if isinstance(policy, str):
+            policy = make(policy)
+        elif isinstance(policy, dict):
+            policy = ExitPolicy.from_dict(policy)
+        if policy.learned or policy.needs or policy.words is not None:
+            raise UsageError(
+                f"exit policy {policy.name!r} reads a model's states, weights or words, which a cascade's models have "
+                "not in common; take max_prob, energy, entropy or patience"
+            )
+        return policy
+
+    @overload
+    def predict(self, texts: Text, *, batch_size: int = 32) -> Prediction: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, texts: Iterable[Text], *, batch_size: int = 32) -> list[Prediction]: ...
+
+    def predict(self, texts: Text | Iterable[Text], *, batch_size: int = 32) -> Prediction | list[Prediction]:
+        """Classify one text, or many in input order: one in, one out; see `Classifier.predict`."""
+        if isinstance(texts, (str, tuple)):
+            return next(self.stream([texts], batch_size=batch_size))
+        return list(self.stream(texts, batch_size=batch_size))
+
+    def stream(self, texts: Iterable[Text], *, batch_size: int = 32) -> Iterator[Prediction]:
+        """Classify any number of texts, yielding in input order; 64 × batch_size of them are read ahead."""
+        source = iter(texts)
+        while window := list(islice(source, SORTING_WINDOW * batch_size)):
+            yield from self._window(window, batch_size)
+
+    def _window(self, texts: list[Text], batch_size: int) -> list[Prediction]:
+        """Ask one model after another, each for the texts that are still there."""
+        rows, state = np.arange(len(texts)), self.policy.start(len(texts), self.labels.num_labels)
+        ran = np.zeros(len(texts), np.int64)
+        answers: dict[int, Prediction] = {}
+        total = sum(model.num_layers for model in self.models)
+        for number in range(1, len(self.models) + 1):
+            said = self._ask(number - 1, [texts[row] for row in rows.tolist()], batch_size)
+            ran[rows] += said.layers
+            leave = np.ones(len(rows), bool)
+            if number < len(self.models):
+                output = ExitOutput(said.probs, said.logits, None, self.problem_type)
+                leave, state = self.policy.update(state, output, np.full(len(rows), number))
+            told = self.task.answers(torch.from_numpy(said.probs[leave]), self.labels.names)
+            for row, cut, (label, score) in zip(
+                rows[leave].tolist(), said.truncated[leave].tolist(), told, strict=True
+            ):
+                answers[row] = Prediction(label, score, int(ran[row]), total, cut)
+            rows, state = rows[~leave], select(state, ~leave)
+            if not len(rows):
+                break
+        return [answers[row] for row in range(len(texts))]
+
+    def record(
+        self, texts: Iterable[Text], *, batch_size: int = 32, on_texts: Callable[[int], object] | None = None
+    ) -> LayerOutputs:
+        """Let every model answer every text, each with its own exits, and return it with the models as layers.
+
+        Args:
+            texts: strings or pairs.
+            batch_size: texts in flight together, >= 1.
+            on_texts: called with a count of texts whenever a model is through with so many more.
+        """
+        listed = list(texts)
+        said = [self._ask(place, listed, batch_size, on_texts) for place in range(len(self.models))]
+        logits, probs = (
+            torch.from_numpy(np.stack([getattr(each, part) for each in said], 1)) for part in ("logits", "probs")
+        )
+        return LayerOutputs(logits, probs, torch.from_numpy(said[-1].lengths), None, self.problem_type)
+
+    def _ask(
+        self, place: int, texts: list[Text], batch_size: int, on_texts: Callable[[int], object] | None = None
+    ) -> _Said:
+        """Let one model answer texts."""
+        model, order, count = self.models[place], self._orders[place], len(texts)
+        truncated: dict[int, bool] = {}
+        arrived = list(model.arrivals(texts, truncated))
+        lengths, layers = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        for arrival in arrived:
+            lengths[arrival.index] = len(arrival.ids)
+        logits = np.zeros((count, self.labels.num_labels), np.float32)
+        probs = np.zeros_like(logits)
+        for group in model.engine.run(arrived, model.policy, batch_size=batch_size):
+            at = group.index.numpy()
+            logits[at], probs[at] = group.logits.numpy()[:, order], group.probs.numpy()[:, order]
+            layers[at] = group.exit_layer.numpy()
+            if on_texts is not None:
+                on_texts(len(at))
+        return _Said(logits, probs, layers, lengths, np.array([truncated[row] for row in range(count)], bool))
+
+    def calibrate(
+        self,
+        dataset: TextDataset,
+        max_drop: float = 0.01,
+        confidence: float = 0.9,
+        *,
+        policy: str = "max_prob",
+        metric: str | None = None,
+        batch_size: int = 32,
+        on_texts: Callable[[int], object] | None = None,
+        on_policy: Callable[[], object] | None = None,
+        allow_seen: bool = False,
+    ) -> Calibration:
+        """Find the policy by which most texts leave early while the chain gives up less than was promised, and keep it.
+
+        The promise is about the last model's answers, with the exits it has; it and its test are those of
+        `Classifier.calibrate`, with models in the place of layers, and so is the evidence.
+
+        Args:
+            dataset: texts that none of the models was trained on, with their labels.
+            max_drop: mean loss that may be given up against the last model, in [0, 1).
+            confidence: of the promise, in (0, 1).
+            policy: family to search.
+            metric: what is reported beside.
+            batch_size: texts in flight together.
+            on_texts: called with a count of texts whenever a model is through with so many more.
+            on_policy: called after every policy tried.
+            allow_seen: only warn where a model was trained on some of these texts.
+
+        Returns:
+            The policy with its evidence; the last model alone, not `guaranteed`, where no test passed.
+
+        Raises:
+            UsageError: a value out of range, a policy that can't decide between models, or a model was trained on these
+                texts.
+            DataError: fewer than ten texts, or they have no labels.
+        """
+        self.equip(policy)
+        promised = {promise_name(max_drop): max_drop}
+        check_request(self.problem_type, promised, confidence, policy, metric)
+        if dataset.labels is None:
+            raise DataError(f"{dataset.name}: no labels; a cascade is calibrated on labelled texts")
+        sha256 = fingerprint(dataset.texts, dataset.labels)
+        for model in self.models:
+            check_unseen(model.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)
+        outputs = self.record(dataset.texts, batch_size=batch_size, on_texts=on_texts)
+        asked: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric, "on_policy": on_policy}
+        (found,) = calibrate(outputs, dataset.labels, promised, **asked).values()
+        about = {"source": short_name(dataset.name), "sha256": sha256, **self._here()}
+        found = replace(found, evidence={**found.evidence, **about})
+        self.policy, self.evidence = found.policy, found.evidence
+        return found
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write one folder with copies of the models' folders; an existing one is replaced as a whole.
+
+        Raises:
+            UsageError: a model was made in code, so there is no folder to copy.
+        """
+        names = [model.name for model in self.models]
+        if not all(names):
+            raise UsageError("a model of the cascade was made in code, so there is no folder to copy: save it first")
+        write_cascade(Path(folder), [find_folder(name) for name in names], self.policy, self.evidence, self._card())
+
+    def _card(self) -> str:
+        told = self.evidence.get("note", "not calibrated")
+        listed = "\n".join(f"{place}. {Path(model.name).name}" for place, model in enumerate(self.models, start=1))
+        rule = f"`{self.policy.to_dict()}`: {self.policy.summary}, where a layer is a model."
+        return f"# A cascade\n\n{listed}\n\n{rule}\n\n{told}\n\n    elbert predict FOLDER TEXT\n"
+
+    def _here(self) -> dict[str, str]:
+        """Return the circumstances the promise depends on, those of all models together."""
+        here = {name: getattr(self, name) for name in ("dtype", "backend")}
+        here["device"] = self.models[-1].device.split(":")[0]
+        return here if self.weights_digest is None else {**here, "weights": self.weights_digest}
+
+    @property
+    def dtype(self) -> str:
+        """What the models compute in."""
+        return _joined(model.dtype for model in self.models)
+
+    @property
+    def backend(self) -> str:
+        """What computes."""
+        return _joined(model.backend for model in self.models)
+
+    @property
+    def weights_digest(self) -> str | None:
+        """What differs where any model's weights do; None where one of them is an exported one."""
+        digests = [model.weights_digest for model in self.models]
+        return None if None in digests else "-".join(map(str, digests))
+
+
+def _joined(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def _order(model: Classifier, last: Classifier) -> list[int]:
+    """Return where each class of the last model stands among those of another.
+
+    Raises:
+        UsageError: they answer with other classes.
+    """
+    own, wanted = model.labels, last.labels
+    if own.problem_type != wanted.problem_type or sorted(own.names) != sorted(wanted.names):
+        kinds = [f"{each.name} ({each.problem_type}: {', '.join(each.labels.names[:5])}…)" for each in (model, last)]
+        raise UsageError(
+            f"models of a cascade answer with the same classes; given: {' and '.join(kinds)}: name them alike in "
+            "id2label of config.json"
+        )
+    return [own.names.index(name) for name in wanted.names] if wanted.names else list(range(wanted.num_labels))
