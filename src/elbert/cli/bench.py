@@ -23,7 +23,9 @@ _AGAINST = "all, none, or names with commas between: transformers, transformers-
 def bench(
     model: options.Model,
     data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")],
-    against: Annotated[str, typer.Option(help=f"{_AGAINST}openvino.")] = "transformers,onnxruntime,openvino",
+    against: Annotated[
+        str, typer.Option(help=f"{_AGAINST}openvino, elbert-waits, elbert-sorted, elbert-split.")
+    ] = "transformers,onnxruntime,openvino",
     split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
     policy: options.PolicyFlags = options.POLICY,
     metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
@@ -53,6 +55,7 @@ def bench(
     Example:
         elbert bench runs/mine test.csv --limit 300
         elbert bench runs/mine data/sst2 --against all --threshold 0.3 --json | jq .rows
+        elbert bench runs/mine test.csv --against elbert-waits,elbert-sorted,elbert-split --policy entropy
         elbert bench runs/mine test.csv --against none --backend torch,openvino --dtype float32 --batch-size 32
     """
     from elbert.engine.placement import choose_device

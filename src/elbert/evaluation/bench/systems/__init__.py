@@ -49,6 +49,7 @@ class Kind:
 
 _BOTH = ("cpu", "cuda")
 _FLOATS = ("float32", "bfloat16", "float16")
+_OWN = ("float32", "bfloat16", "int8")
 
 # What a batch of a peer that is called on padded batches is held to; see `batches.held`.
 _BATCHES = "sorted padded batches of at most {:,} tokens ({:,} in bfloat16, {:,} on a GPU)".format(
@@ -87,6 +88,17 @@ SYSTEMS: dict[str, Kind] = {
         ("float32", "bfloat16", "int8"),
         builds=True,
     ),
+    "elbert-waits": Kind(
+        f"{_HERE}.batching", f"ours, but a batch answers when all of it is sure (PABEE's code); {_BATCHES}", _OWN
+    ),
+    "elbert-sorted": Kind(
+        f"{_HERE}.batching",
+        f"the same, texts sorted by their exit layer, known to it for nothing (GEEP at best); {_BATCHES}",
+        _OWN,
+    ),
+    "elbert-split": Kind(
+        f"{_HERE}.batching", "ours, but rows at different depths never step together (E3, one machine)", _OWN
+    ),
 }
 
 # Said of a peer in int8 where its products would saturate, see `saturates`.
@@ -94,11 +106,12 @@ _NARROW = "; weights of 7 bits, as this CPU has no VNNI and sums of 8-bit produc
 
 OURS = ("elbert", "elbert-full", "elbert-fixed")
 PEERS = tuple(name for name in SYSTEMS if name not in OURS)
+BATCHINGS = ("elbert-waits", "elbert-sorted", "elbert-split")  # peers that run our layers and our exits
 
 
 def settings_of(spec: Spec) -> str:
     """Return what a reader has to know to repeat a system's numbers on this machine."""
-    narrow = spec.dtype == "int8" and spec.system not in OURS and saturates()
+    narrow = spec.dtype == "int8" and spec.system not in (*OURS, *BATCHINGS) and saturates()
     return SYSTEMS[spec.system].settings + (_NARROW if narrow else "")
 
 
@@ -157,7 +170,10 @@ def line_up(
             f"backend {', '.join(backends)} does not compute in {', '.join(asked)} on {device}; "
             "add --dtype float32 for a race"
         )
-    return ours + [Spec(name, _library(name), d) for name in against for d in SYSTEMS[name].dtypes if d in dtypes]
+    peers = [(name, policy if name in BATCHINGS else None) for name in against]
+    return ours + [
+        Spec(name, _library(name), d, own) for name, own in peers for d in SYSTEMS[name].dtypes if d in dtypes
+    ]
 
 
 def check_device(system: str, device: str) -> None:
