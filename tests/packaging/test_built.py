@@ -105,7 +105,8 @@ def test_with_core_dependencies_alone_it_imports_helps_and_predicts(alone: list[
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "serve"])
 def test_what_needs_an_extra_says_which_one(alone: list[str], verb: str, tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("text,label\n" + "good,positive\nbad,negative\n" * 20, encoding="utf-8")
+    rows = "".join(f"good film {number},positive\nbad film {number},negative\n" for number in range(20))
+    (tmp_path / "rows.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
     given = {
         "train": ["rows.csv", "--out", "made"],
         "evaluate": ["mini-sentiment", "rows.csv"],
