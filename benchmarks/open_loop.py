@@ -99,6 +99,10 @@ class _Connection(asyncio.Protocol):
         if len(body) < length:
             return
         self._held, number, self.number = body[length:], self.number, -1
+        if b"connection: close" in head.lower():
+            self.transport.close()
+        if number < 0:  # nobody asked: the server says why it closes a connection that was idle
+            return
         self._client.answered(self, number, int(head[9:12]), body[:length])
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -117,9 +121,9 @@ class _Client:
     async def run(self, port: int, connections: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._through = self._loop.create_future()
+        self._port, self._opening = port, set[asyncio.Task[None]]()
         for _ in range(connections):
-            _, made = await self._loop.create_connection(lambda: _Connection(self), HOST, port)
-            self._free.append(made)
+            await self._open()
         self._start = self._loop.time() + 0.05
         self._next(0)
         patience = float(self._load.due[-1]) + PATIENCE if self._left else 0.0
@@ -127,6 +131,10 @@ class _Client:
             await asyncio.wait_for(self._through, patience)
         for each in [*self._free]:
             each.transport.close()
+
+    async def _open(self) -> None:
+        _, made = await self._loop.create_connection(lambda: _Connection(self), HOST, self._port)
+        self._free.append(made)
 
     def _next(self, number: int) -> None:
         """Send what is due, and come again when the next one is."""
@@ -140,8 +148,11 @@ class _Client:
 
     def _send(self) -> None:
         while self._waiting and self._free:
+            connection = self._free.pop()
+            if connection.transport.is_closing():  # after an answer; `lost` is told next
+                continue
             number = self._waiting.popleft()
-            self._free.pop().send(number, self._requests[self._load.which[number]])
+            connection.send(number, self._requests[self._load.which[number]])
 
     def answered(self, connection: _Connection, number: int, status: int, body: bytes) -> None:
         self._load.done[number] = self._loop.time() - self._start
@@ -151,11 +162,21 @@ class _Client:
         self._send()
 
     def lost(self, connection: _Connection) -> None:
-        """Forget a connection that the server closed; what was under way on it stays without an answer."""
+        """Open another in place of one that the server closed; what was under way on it stays without an answer."""
         if connection in self._free:
             self._free.remove(connection)
         elif connection.number >= 0:
             self._count()
+        if self._through.done():
+            return
+        opening = self._loop.create_task(self._open())
+        self._opening.add(opening)
+        opening.add_done_callback(self._opened)
+
+    def _opened(self, opening: asyncio.Task[None]) -> None:
+        self._opening.discard(opening)
+        if not opening.cancelled() and opening.exception() is None:
+            self._send()
 
     def _count(self) -> None:
         self._left -= 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import queue
 import threading
 from importlib import import_module
@@ -43,7 +44,8 @@ def loaded(options: Any) -> Run:
 def job_of(options: Any) -> Job:
     """Return what the system is given."""
     folder, scratch = Path(options.folder), Path(options.scratch)
-    return Job(folder, scratch, [], "single_label_classification", options.max_length, options.threads)
+    texts = json.loads(options.texts.read_text(encoding="utf-8")) if options.texts else []
+    return Job(folder, scratch, texts, "single_label_classification", options.max_length, options.threads)
 
 
 def app_of(run: Run, most: int) -> FastAPI:
@@ -99,6 +101,7 @@ def arguments(about: str | None) -> Any:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--build", action="store_true", help="only make the graphs, then end")
+    parser.add_argument("--texts", type=Path, help="a JSON array to quantise graphs with, for --build")
     return parser.parse_args()
 
 

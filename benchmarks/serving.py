@@ -54,6 +54,9 @@ _BURST_EVERY, _BURST, _HEIGHT = 60.0, 5.0, 3.0
 # How many times its deadline an answer may take before it counts as late.
 SLACK = 1.2
 
+# Texts that a rival's int8 graph is made with, of the training part.
+CALIBRATING = 300
+
 # Seconds a server may take until it answers.
 _START = 300.0
 
@@ -70,6 +73,11 @@ class Texts:
         data = load_data(options.data, split=options.split, labels=self.classifier.labels)
         self.texts = list(map(str, data.texts))[: options.count]
         self.gold = np.array(data.labels)[: options.count]
+
+    def calibrating(self, options: Any) -> list[str]:
+        """Return texts that are not sent, for rivals that have to see some before they can be quantised."""
+        given = load_data(options.data, split="train").texts
+        return list(map(str, given[:: max(1, len(given) // CALIBRATING)]))[:CALIBRATING]
 
     def requests(self, **parameters: Any) -> list[bytes]:
         """Return one request of each text."""
@@ -164,7 +172,9 @@ def rival(name: str, options: Any, port: int, texts: Texts) -> tuple[list[str], 
         *("--threads", str(options.threads), "--max-length", str(texts.classifier.max_length)),
     ]
     if system != "transformers" and not any(scratch.iterdir()):
-        subprocess.run([*command, "--build"], check=True)
+        held = scratch.with_suffix(".json")
+        held.write_text(json.dumps(texts.calibrating(options)), encoding="utf-8")
+        subprocess.run([*command, "--build", "--texts", str(held)], check=True)
     if how == "litserve":
         return [command[0], str(here / "rival_litserve.py"), *command[2:]], options.litserve
     return [*command, *(["--batch", how] if how else [])], ""

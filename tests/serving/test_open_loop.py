@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +53,28 @@ def test_refusals_are_counted_and_what_was_lost_is_no_good_percentile(start: Sta
     lost = Load(np.array([0.0, 1.0]), np.array([0, 0]))
     lost.status[0], lost.done[0] = 200, 0.01
     assert lost.percentile(50) == float("inf")
+
+
+def test_a_server_that_closes_its_connections_gets_new_ones() -> None:
+    """It says 408 on what is idle, answers what is asked, and closes after either."""
+
+    def serve(server: socket.socket, connections: list[threading.Thread]) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            connections.append(threading.Thread(target=answer, args=(connection, len(connections) == 0), daemon=True))
+            connections[-1].start()
+
+    def answer(connection: socket.socket, idle: bool) -> None:
+        with connection:
+            if idle or connection.recv(4096):
+                head = b"HTTP/1.1 408 Timeout" if idle else b"HTTP/1.1 200 OK"
+                connection.sendall(head + b"\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, args=(server, []), daemon=True).start()
+        load = send(poisson([(0.2, 200.0)], 1, 0), [request_of("/predict", {})], server.getsockname()[1], 4)
+        server.shutdown(socket.SHUT_RDWR)
+    assert load.shares() == {"200": 1.0}
