@@ -125,3 +125,18 @@ def test_a_full_disk_is_told_and_ends_nothing(
     model = learner(model_folder, policy_state=str(tmp_path))
     assert isinstance(served(model, (["good"], Wishes()))[0][0], Answer)
     assert "was not written" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_is_told_at_the_start(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ElbertError, match="of what policies learn.*name another folder"):
+        learner(model_folder, policy_state=str(tmp_path / "taken"))
+
+
+def test_a_folder_for_nothing_to_learn_is_told(
+    model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ServeSettings(policy_state=str(tmp_path / "state"))
+    ServedModel("tiny", Classifier.from_pretrained(model_folder), settings, Metrics())
+    assert "model tiny has no bandit policy, so nothing is kept in" in caplog.text
+    assert not (tmp_path / "state").exists()

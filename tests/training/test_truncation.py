@@ -47,8 +47,10 @@ def test_nothing_is_said_where_next_to_nothing_is_cut(plain_tokenizer: Any, capl
 
 @pytest.mark.parametrize(("long", "most", "wanted"), [(26, 512, 256), (25, 512, 128), (26, 200, 200), (0, 64, 64)])
 def test_twice_as_much_is_read_where_more_than_a_quarter_would_be_cut(
-    plain_tokenizer: Any, long: int, most: int, wanted: int
+    plain_tokenizer: Any, caplog: pytest.LogCaptureFixture, long: int, most: int, wanted: int
 ) -> None:
     data = TextDataset(["film " * 200] * long + ["film"] * (100 - long))
     assert choose_length(None, data, plain_tokenizer, most) == wanted
+    told = f"{wanted} tokens of a text are read, since 128 would cut {long}% of them; --max-length 128 takes about half"
+    assert (told in caplog.text) == (wanted > 128)
     assert choose_length(96, data, plain_tokenizer, most) == min(96, most)

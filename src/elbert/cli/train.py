@@ -185,6 +185,7 @@ def _show(summary: TrainSummary, *, as_json: bool) -> None:
         f"on {summary.dev_rows} dev texts, after step {summary.best_step} of {summary.steps}; {summary.seconds:.0f} s",
         "",
         "next:",
+        f"  elbert calibrate {place} HELD_OUT_DATA  # until then every text runs all layers",
         f"  elbert evaluate {place} TEST_DATA  # other texts than those: they chose the epoch",
         f'  elbert predict {place} "a text"',
     ]

@@ -19,6 +19,7 @@ def summary(result: Evaluation) -> list[tuple[str, str]]:
         ("engine efficiency", f"{result.engine_efficiency:.2f}"),
         ("seconds, with exits", _seconds(result.seconds, result.n)),
         ("seconds, full depth", _seconds(result.full_depth_seconds, result.n)),
+        *([] if result.layer_0 is None else [("texts at layer 0", f"{result.layer_0:,}")]),
         ("texts by exit layer", " ".join(map(str, result.exit_histogram))),
         ("policy", policy_words(result.policy)),
         ("computed by", f"{result.backend}, {result.dtype}, {result.device}, {result.threads} threads"),

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from elbert.classifier import Classifier
+from elbert.disk import ANOTHER_FOLDER, write_errors
 from elbert.engine.rows.packed import Rows
 from elbert.errors import ElbertError, UsageError
 from elbert.exits import ExitPolicy
@@ -73,6 +74,11 @@ class Learning:
     def __init__(self, classifier: Classifier, folder: Path | None) -> None:
         self._kind, self._folder = classifier.problem_type, folder
         kept = {name: each for name, each in classifier.policies.items() if isinstance(each, Bandit)}
+        if folder is not None and kept:
+            with write_errors(f"the folder {folder} of what policies learn", ANOTHER_FOLDER):
+                folder.mkdir(parents=True, exist_ok=True)  # now, and not when all is learnt
+        elif folder is not None:
+            _log.warning("model %s has no bandit policy, so nothing is kept in %s", folder.name, folder.parent)
         tensors = {} if folder is None else read_tensors(folder)
         self._kept = list(kept.values())
         self._learners: dict[str, Learner] = {}

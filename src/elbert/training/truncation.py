@@ -29,9 +29,15 @@ def choose_length(asked: int | None, dataset: TextDataset, tokenizer: Any, most:
         most: the most that the model can read.
     """
     usual, longer = _LENGTHS
-    if asked is None:
-        asked = longer if _shares(dataset, tokenizer, [usual])[usual] > _MAY_BE_CUT else usual
-    return min(asked, most)
+    if asked is not None:
+        return min(asked, most)
+    cut = _shares(dataset, tokenizer, [usual])[usual]
+    if cut <= _MAY_BE_CUT or most <= usual:
+        return min(usual, most)
+    chosen = min(longer, most)
+    told = "%d tokens of a text are read, since %d would cut %s of them; --max-length %d takes about half the time"
+    logger.warning(told, chosen, usual, _percent(cut), usual)
+    return chosen
 
 
 def tell_truncation(dataset: TextDataset, cut: int, tokenizer: Any, max_length: int, most: int) -> None:
