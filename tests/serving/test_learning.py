@@ -121,8 +121,9 @@ def test_a_model_that_is_loaded_anew_goes_on_from_what_the_old_one_learnt(
 def test_a_full_disk_is_told_and_ends_nothing(
     model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "tiny").write_text("a file where the folder would be")
     model = learner(model_folder, policy_state=str(tmp_path))
+    (tmp_path / "tiny").rmdir()
+    (tmp_path / "tiny").write_text("a file where the folder would be")
     assert isinstance(served(model, (["good"], Wishes()))[0][0], Answer)
     assert "was not written" in caplog.text
 
