@@ -15,7 +15,7 @@ from elbert.exits.fitting import descend, scaled
 from elbert.exits.grids import CONFIDENCE_GRID
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
-from elbert.exits.second import fit_temperatures, opinion, slope
+from elbert.exits.second import fit_temperatures, opinion, slope, teaches
 from elbert.results import ExitOutput
 from elbert.tasks import Task, reading
 
@@ -53,7 +53,7 @@ class RightTool(Learned):
         pooled: Array = said.pooled
         texts, layers, width = pooled.shape
         task, classes = reading(said), said.probs.shape[-1]
-        if not task.has_classes:
+        if not teaches(said):
             empty = {"weight": np.zeros((classes, width)), "bias": np.zeros(classes)}
             return {"share": np.ones(layers), "temperature": np.ones(layers), **empty}
         inputs, mean, spread = scaled(pooled.reshape(-1, width))

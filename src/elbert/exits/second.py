@@ -17,6 +17,11 @@ from elbert.results import ExitOutput
 from elbert.tasks import Task, reading
 
 
+def teaches(said: ExitOutput) -> bool:
+    """Tell whether answers can teach an opinion on classes; values can't."""
+    return reading(said).has_classes
+
+
 def opinion(logits: Array, output: ExitOutput) -> tuple[Array, Array]:
     """Return what the second opinion's logits [rows, C] say, as probabilities, and where the exit says it too, [rows].
 

@@ -32,6 +32,7 @@ class TightFrameScheme(FrozenScheme):
     name = "tight_frame"
     summary = "exits with fixed classifiers, all classes equally far apart, over a backbone held still (after DREE)"
     citation = "Wang et al., DREE, Findings of ACL 2023 (our reading)"
+    reads_one_label = "gives every class a direction of its own"
 
     def __init__(self, num_layers: int, *, first: float = 0.5, scale: float = 1.0) -> None:
         super().__init__(num_layers, first=first)
@@ -48,7 +49,7 @@ class TightFrameScheme(FrozenScheme):
         """
         super().begin(model, steps)
         heads = model.exit_heads
-        if heads.dense_weight is None or not self.task.exclusive or model.num_labels > model.config.hidden_size:
+        if heads.dense_weight is None or model.num_labels > model.config.hidden_size:
             raise UsageError(
                 f"scheme {self.name!r} is for one of at most {model.config.hidden_size} labels a text and exits with "
                 f"poolers of their own; given: {model.problem_type}, {model.num_labels} labels, heads {model.heads}: "
