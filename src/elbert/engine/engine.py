@@ -131,16 +131,7 @@ class Engine:
     ) -> Iterator[Departures]:
         """Run texts by the scheduler; arguments as `run`."""
         scheduler = self.scheduler(policy, batch_size=batch_size, max_tokens=max_tokens, recorder=recorder)
-        source = by_length(arrivals, SORTING_WINDOW * batch_size)
-        following = next(source, None)
-        while following is not None or scheduler.busy:
-            while following is not None and not scheduler.full:
-                scheduler.admit(following)
-                following = next(source, None)
-            departures = scheduler.step(draining=following is None)
-            if departures is not None:
-                yield departures
-                raise_failed(departures.failed)
+        yield from refill(scheduler, by_length(arrivals, SORTING_WINDOW * batch_size))
 
     def scheduler(self, policy: ExitPolicy, **options: Any) -> Scheduler:
         """Return a scheduler of its own over the model, for one thread; arguments as `Scheduler` takes them."""
@@ -185,6 +176,28 @@ class Engine:
 
 def _index(arrival: Arrival) -> int:
     return arrival.index
+
+
+def refill(scheduler: Scheduler, arrivals: Iterable[Arrival]) -> Iterator[Departures]:
+    """Step until all texts have left: a place that one leaves is taken by the next.
+
+    Args:
+        scheduler: may hold texts already.
+        arrivals: more of them, in the order in which they are let in.
+
+    Raises:
+        ElbertError: a text failed; as in `raise_failed`.
+    """
+    source = iter(arrivals)
+    following = next(source, None)
+    while following is not None or scheduler.busy:
+        while following is not None and not scheduler.full:
+            scheduler.admit(following)
+            following = next(source, None)
+        departures = scheduler.step(draining=following is None)
+        if departures is not None:
+            yield departures
+            raise_failed(departures.failed)
 
 
 def by_length(arrivals: Iterable[Arrival], window: int) -> Iterator[Arrival]:

@@ -20,9 +20,9 @@ from elbert.arrays import Array
 from elbert.classifier import Classifier
 from elbert.data import Text
 from elbert.engine import Scheduler
-from elbert.engine.engine import SORTING_WINDOW, by_length
+from elbert.engine.engine import SORTING_WINDOW, by_length, refill
 from elbert.engine.placement import DTYPES, most_tokens
-from elbert.engine.requests import Arrival, Departures, raise_failed
+from elbert.engine.requests import Arrival, Departures
 from elbert.evaluation.bench.batches import held
 from elbert.evaluation.bench.job import Answers, Job, Run, Spec
 from elbert.exits import ExitPolicy
@@ -110,31 +110,14 @@ class Batched:
         for rows in held(arrivals, batch, self._most):
             for row in rows:
                 scheduler.admit(row)
-            yield from _until_empty(scheduler)
+            yield from refill(scheduler, ())
 
     def _split(self, arrivals: Iterable[Arrival], rule: ExitPolicy, batch: int) -> Iterator[Departures]:
         """Run rows in pools of one depth, whether the layers share their weights or not."""
-        engine, source = self._classifier.engine, iter(arrivals)
+        engine = self._classifier.engine
         apart = replace(engine.weights, layers=tuple(tuple(map(replace, layer)) for layer in engine.weights.layers))
         options: dict[str, Any] = {"batch_size": batch, "max_tokens": self._most, "words": engine.words}
-        scheduler = Scheduler(apart, engine.backend, rule, **options)
-        following = next(source, None)
-        while following is not None or scheduler.busy:
-            while following is not None and not scheduler.full:
-                scheduler.admit(following)
-                following = next(source, None)
-            departures = scheduler.step(draining=following is None)
-            if departures is not None:
-                yield departures
-                raise_failed(departures.failed)
-
-
-def _until_empty(scheduler: Scheduler) -> Iterator[Departures]:
-    while scheduler.busy:
-        departures = scheduler.step(draining=True)
-        if departures is not None:
-            yield departures
-            raise_failed(departures.failed)
+        yield from refill(Scheduler(apart, engine.backend, rule, **options), arrivals)
 
 
 def load(job: Job, spec: Spec) -> Run:
