@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from elbert.calibration import Calibration, calibrate
+from elbert.calibration.keeping import PolicyLike
 from elbert.calibration.misfit import misfit
 from elbert.calibration.promises import check_request, promise_name
 from elbert.calibration.seen import check_unseen
 from elbert.cascade.files import read_cascade, write_cascade
+from elbert.cascade.member import Member
 from elbert.classifier import Classifier
 from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
@@ -33,21 +34,7 @@ from elbert.exits.state import select
 from elbert.modeling.files.sources import find_folder
 from elbert.results import ExitOutput, LayerOutputs, Prediction
 
-# What may be named where a policy is wanted.
-PolicyLike = ExitPolicy | str | dict[str, Any] | None
-
 _NAME = "cascade"
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What one model says of n texts: logits and probs [n, C] in the chain's order of classes, and the rest [n]."""
-
-    logits: NDArray[np.float32]
-    probs: NDArray[np.float32]
-    layers: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    truncated: NDArray[np.bool_]
 
 
 class Cascade:
@@ -79,7 +66,7 @@ class Cascade:
         last = self.models[-1]
         self.labels: Labels = last.labels
         self.problem_type, self.task = last.problem_type, last.task
-        self._orders = [_order(model, last) for model in self.models]
+        self._members = [Member.of(model, last) for model in self.models]
         self.evidence: dict[str, Any] = dict(evidence or {})
         self.policy = self.equip(make("full") if policy is None else policy)
 
@@ -156,8 +143,8 @@ class Cascade:
         ran = np.zeros(len(texts), np.int64)
         answers: dict[int, Prediction] = {}
         total = sum(model.num_layers for model in self.models)
-        for number in range(1, len(self.models) + 1):
-            said = self._ask(number - 1, [texts[row] for row in rows.tolist()], batch_size)
+        for number, member in enumerate(self._members, start=1):
+            said = member.ask([texts[row] for row in rows.tolist()], batch_size)
             ran[rows] += said.layers
             leave = np.ones(len(rows), bool)
             if number < len(self.models):
@@ -184,31 +171,11 @@ class Cascade:
             on_texts: called with a count of texts whenever a model is through with so many more.
         """
         listed = list(texts)
-        said = [self._ask(place, listed, batch_size, on_texts) for place in range(len(self.models))]
+        said = [member.ask(listed, batch_size, on_texts) for member in self._members]
         logits, probs = (
             torch.from_numpy(np.stack([getattr(each, part) for each in said], 1)) for part in ("logits", "probs")
         )
         return LayerOutputs(logits, probs, torch.from_numpy(said[-1].lengths), None, self.problem_type)
-
-    def _ask(
-        self, place: int, texts: list[Text], batch_size: int, on_texts: Callable[[int], object] | None = None
-    ) -> _Said:
-        """Let one model answer texts."""
-        model, order, count = self.models[place], self._orders[place], len(texts)
-        truncated: dict[int, bool] = {}
-        arrived = list(model.arrivals(texts, truncated))
-        lengths, layers = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        for arrival in arrived:
-            lengths[arrival.index] = len(arrival.ids)
-        logits = np.zeros((count, self.labels.num_labels), np.float32)
-        probs = np.zeros_like(logits)
-        for group in model.engine.run(arrived, model.policy, batch_size=batch_size):
-            at = group.index.numpy()
-            logits[at], probs[at] = group.logits.numpy()[:, order], group.probs.numpy()[:, order]
-            layers[at] = group.exit_layer.numpy()
-            if on_texts is not None:
-                on_texts(len(at))
-        return _Said(logits, probs, layers, lengths, np.array([truncated[row] for row in range(count)], bool))
 
     def calibrate(
         self,
@@ -305,19 +272,3 @@ class Cascade:
 
 def _joined(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values))
-
-
-def _order(model: Classifier, last: Classifier) -> list[int]:
-    """Return where each class of the last model stands among those of another.
-
-    Raises:
-        UsageError: they answer with other classes.
-    """
-    own, wanted = model.labels, last.labels
-    if own.problem_type != wanted.problem_type or sorted(own.names) != sorted(wanted.names):
-        kinds = [f"{each.name} ({each.problem_type}: {', '.join(each.labels.names[:5])}…)" for each in (model, last)]
-        raise UsageError(
-            f"models of a cascade answer with the same classes; given: {' and '.join(kinds)}: name them alike in "
-            "id2label of config.json"
-        )
-    return [own.names.index(name) for name in wanted.names] if wanted.names else list(range(wanted.num_labels))

@@ -1,0 +1,88 @@
+"""One model of a cascade: asked with its own exits, and heard in the chain's order of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elbert.classifier import Classifier
+from elbert.data import Text
+from elbert.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one model says of n texts.
+
+    Attributes:
+        logits: [n, C], in the chain's order of classes.
+        probs: likewise.
+        layers: [n] that ran.
+        lengths: [n] tokens.
+        truncated: [n] whether a text was cut.
+    """
+
+    logits: NDArray[np.float32]
+    probs: NDArray[np.float32]
+    layers: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model in its place.
+
+    Attributes:
+        model: with its exits.
+        order: where each class of the chain stands among the model's own.
+    """
+
+    model: Classifier
+    order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: Classifier, last: Classifier) -> Member:
+        """Return a model of a chain that ends in `last`, whose order of classes is the chain's.
+
+        Raises:
+            UsageError: they answer with other classes.
+        """
+        own, wanted = model.labels, last.labels
+        if own.problem_type != wanted.problem_type or sorted(own.names) != sorted(wanted.names):
+            kinds = [
+                f"{each.name} ({each.problem_type}: {', '.join(each.labels.names[:5])}…)" for each in (model, last)
+            ]
+            raise UsageError(
+                f"models of a cascade answer with the same classes; given: {' and '.join(kinds)}: name them alike in "
+                "id2label of config.json"
+            )
+        order = map(own.names.index, wanted.names) if wanted.names else range(wanted.num_labels)
+        return cls(model, tuple(order))
+
+    def ask(self, texts: list[Text], batch_size: int, on_texts: Callable[[int], object] | None = None) -> Said:
+        """Let the model answer texts.
+
+        Args:
+            texts: strings or pairs.
+            batch_size: texts in flight together.
+            on_texts: called with a count of texts whenever so many more are answered.
+        """
+        model, count = self.model, len(texts)
+        truncated: dict[int, bool] = {}
+        arrived = list(model.arrivals(texts, truncated))
+        lengths, layers = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        for arrival in arrived:
+            lengths[arrival.index] = len(arrival.ids)
+        logits = np.zeros((count, len(self.order)), np.float32)
+        probs = np.zeros_like(logits)
+        for group in model.engine.run(arrived, model.policy, batch_size=batch_size):
+            at = group.index.numpy()
+            logits[at], probs[at] = group.logits.numpy()[:, self.order], group.probs.numpy()[:, self.order]
+            layers[at] = group.exit_layer.numpy()
+            if on_texts is not None:
+                on_texts(len(at))
+        return Said(logits, probs, layers, lengths, np.array([truncated[row] for row in range(count)], bool))
