@@ -16,7 +16,6 @@ import pytest
 from elbert.classifier import Classifier
 from elbert.cli import main
 from elbert.errors import UsageError
-from elbert.modeling.files.load import load_model
 from elbert.scaleout.parts import Answers, Block, How
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'elbert[ray]'")
@@ -32,14 +31,6 @@ def cluster() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     yield
     ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model, tokenizer, content = load_model("random-tiny", labels=["neg", "pos"], texts=TEXTS)
-    model.save_pretrained(folder, tokenizer=tokenizer, elbert={**content, "default_policy": "elbert"})
-    return folder
 
 
 class Mortal:

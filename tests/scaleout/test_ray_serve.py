@@ -17,7 +17,6 @@ import pytest
 
 from elbert.classifier import Classifier
 from elbert.errors import UsageError
-from elbert.modeling.files.load import load_model
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'elbert[ray]'")
 serve = pytest.importorskip("ray.serve", reason="Ray Serve is not installed: pip install 'elbert[ray]'")
@@ -30,14 +29,6 @@ TEXTS = ["a good film", "a bad film", "so so"]
 
 # Seconds until Ray has noticed that a replica is dead, and another one is warm.
 PATIENCE = 120.0
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model, tokenizer, content = load_model("random-tiny", labels=["neg", "pos"], texts=TEXTS)
-    model.save_pretrained(folder, tokenizer=tokenizer, elbert={**content, "default_policy": "elbert"})
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,7 @@ class _Sample:
         aside = self._aside(ordered=ordered)
         policies = self._later(tried.policies) if self.asked.conditional else tried.policies
         exit_layer = np.stack([self._exit_layers(policy) for policy in policies])
-        sequences: list[tuple[float, Sequence[int]]] = [(each.share, each.places) for each in tried.sequences]
+        sequences: Sequence[tuple[float, Sequence[int]]] = tried.sequences
         if not ordered:
             sequences = [(1.0, learned_order(exit_layer, self.parts, max_drop, aside))]
         rows = np.setdiff1d(np.arange(self.n), [*aside, *self.shuffled[: self.kept]])

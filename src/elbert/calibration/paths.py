@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +33,7 @@ _TOGETHER, _APART = 0.9, 0.05
 _WORDS = (None, 0.99, 0.97, 0.93, 0.85)
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(NamedTuple):
     """A path of its own.
 
     Attributes:
@@ -85,7 +86,8 @@ def path(
     if not words:
         return Path(policies, (Sequence(1.0, range(len(policies))),) if ordered else ())
     if not ordered:
-        return Path(tuple(dataclasses.replace(each, words=words) for each in policies for words in _WORDS), ())
+        pairs = product(policies, _WORDS)
+        return Path(tuple(dataclasses.replace(each, words=threshold) for each, threshold in pairs), ())
     return _with_words(policies)
 
 
