@@ -10,8 +10,9 @@ The names below are loaded when they are first used, so that importing `elbert` 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elbert.lazy import lazily
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -23,20 +24,6 @@ if TYPE_CHECKING:
     from elbert.training import TrainSettings, train
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "Classifier": "elbert.classifier",
-    "ElbertError": "elbert.errors",
-    "ExitPolicy": "elbert.exits",
-    "LayerOutputs": "elbert.results",
-    "Prediction": "elbert.results",
-    "TextDataset": "elbert.data",
-    "Trace": "elbert.results",
-    "TrainSettings": "elbert.training",
-    "load_data": "elbert.data",
-    "replay": "elbert.exits",
-    "train": "elbert.training",
-}
 
 __all__ = [
     "Classifier",
@@ -52,11 +39,22 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'elbert' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Classifier": "elbert.classifier",
+        "ElbertError": "elbert.errors",
+        "ExitPolicy": "elbert.exits",
+        "LayerOutputs": "elbert.results",
+        "Prediction": "elbert.results",
+        "TextDataset": "elbert.data",
+        "Trace": "elbert.results",
+        "TrainSettings": "elbert.training",
+        "load_data": "elbert.data",
+        "replay": "elbert.exits",
+        "train": "elbert.training",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from elbert import __version__
-from elbert.cli.options import unbundle
+from elbert.cli.flags import unbundle
 from elbert.errors import UsageError, did_you_mean
 
 # Help pages are as wide as the terminal up to this many columns.

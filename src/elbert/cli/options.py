@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -46,7 +44,7 @@ JsonLine = Annotated[bool, typer.Option("--json", help="Write one JSON line on s
 
 @dataclass(frozen=True)
 class TextFlags:
-    """How texts are read from a source; a bundle of flags, which `unbundle` sets beside a verb's own."""
+    """How texts are read from a source; a bundle of flags, which `flags.unbundle` sets beside a verb's own."""
 
     text_column: TextColumn = None
     text_pair_column: TextPairColumn = None
@@ -117,36 +115,6 @@ class LoadFlags:
 
 # What stands in a signature where no flag was given.
 POLICY, LOADING, TEXTS, COLUMNS = PolicyFlags(), LoadFlags(), TextFlags(), ColumnFlags()
-
-
-def unbundle(verb: Callable[..., None]) -> Callable[..., None]:
-    """Return a verb whose signature has, instead of each bundle of flags, the flags in it.
-
-    Args:
-        verb: a function; its parameters of a dataclass's type are bundles.
-    """
-    hints = get_type_hints(verb, include_extras=True)
-    bundles: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(verb).parameters.values():
-        if parameter.name not in bundles:
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
-            continue
-        kind = bundles[parameter.name]
-        types = get_type_hints(kind, include_extras=True)
-        parameters += [
-            inspect.Parameter(flag.name, parameter.kind, default=flag.default, annotation=types[flag.name])
-            for flag in fields(kind)
-        ]
-
-    def call(**given: Any) -> None:
-        packed = {
-            name: kind(**{flag.name: given.pop(flag.name) for flag in fields(kind)}) for name, kind in bundles.items()
-        }
-        verb(**given, **packed)
-
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return call
 
 
 def load_classifier(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from elbert.cli import options
 from elbert.cli.console import json_line
+from elbert.cli.flags import FlagsOf
+from elbert.pretraining.settings import PretrainSettings, read_settings
 
 if TYPE_CHECKING:
     from elbert.pretraining import Report
+
+_FLAGS = ("hours", "tokens", "epochs", "learning_rate", "max_length", "vocabulary", "seed", "dtype")
 
 
 def pretrain(
@@ -23,6 +27,7 @@ def pretrain(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The encoder folder to be; until then DIR.partial.")],
+    given: Annotated[dict[str, Any], FlagsOf(PretrainSettings, _FLAGS)],
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Learn from this encoder: a folder, hub id or bundled name.")
     ] = None,
@@ -32,16 +37,6 @@ def pretrain(
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A .toml or .json file of settings; flags go before it.")
     ] = None,
-    hours: Annotated[float | None, typer.Option(help="End after so many hours of training.")] = None,
-    tokens: Annotated[int | None, typer.Option(help="End after so many training tokens.")] = None,
-    epochs: Annotated[
-        float | None, typer.Option(help="End after so many passes over the corpus.  [default: 1]")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate.  [default: 1e-3]")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest sequence, in tokens.  [default: 128]")] = None,
-    vocabulary: Annotated[int | None, typer.Option(help="Entries of a new tokenizer.  [default: 16000]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random choice.  [default: 0]")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  [default: auto]")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; repeatable.")
     ] = None,
@@ -61,22 +56,11 @@ def pretrain(
         elbert pretrain corpus.txt --out runs/small --settings recipe.toml --set batch_tokens=8192
         elbert train DATA --model runs/encoder --out runs/mine
     """
-    from elbert.pretraining import PretrainSettings, read_settings
     from elbert.pretraining import pretrain as run
 
-    flags = {
-        "hours": hours,
-        "tokens": tokens,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "max_length": max_length,
-        "vocabulary": vocabulary,
-        "seed": seed,
-        "dtype": dtype,
-    }
     values = read_settings(settings) if settings else {}
     values |= options.parse_settings(set_ or [], example="batch_tokens=8192")
-    values |= {name: value for name, value in flags.items() if value is not None}
+    values |= given
     summary = run(
         corpus,
         out,

@@ -14,17 +14,27 @@ import typer
 
 from elbert.cli import options
 from elbert.cli.console import json_line, show
+from elbert.cli.flags import FlagsOf
 from elbert.errors import UsageError
+from elbert.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from elbert.training import TrainSettings, TrainSummary
+    from elbert.training import TrainSummary
 
 _DATA_HELP = "A CSV, TSV, JSONL or Parquet file (also .gz), a GLUE-style folder, or hub:NAME[:CONFIG[:SPLIT]]."
+
+
+# The settings most runs choose among; --set takes any other.
+_FLAGS = (
+    *("scheme", "epochs", "batch_size", "learning_rate", "max_length", "seed", "dtype", "class_weight", "metric"),
+    *("metric_for_best", "early_stopping", "teacher_weight", "temperature", "leap", "report_to"),
+)
 
 
 def train(
     data: Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The model folder to be; until then DIR.partial.")],
+    given: Annotated[dict[str, Any], FlagsOf(TrainSettings, _FLAGS)],
     model: Annotated[
         str | None,
         typer.Option(help="A folder, hub id, bundled checkpoint or random-… shape.  [default: the bundled one]"),
@@ -32,34 +42,9 @@ def train(
     eval: Annotated[
         str | None, typer.Option(metavar="DATA", help="What to score on.  [default: a stratified tenth of DATA]")
     ] = None,
-    scheme: Annotated[
-        str, typer.Option(help="How the layers' losses are weighed (see elbert schemes).")
-    ] = "elbert_balanced",
     scheme_option: Annotated[
         list[str] | None,
         typer.Option("--scheme-option", "-o", metavar="NAME=VALUE", help="Of the scheme; repeatable."),
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 3,
-    batch_size: Annotated[int, typer.Option(help="Texts a step.")] = 32,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Peak rate.  [default: what the model was made for, else 3e-5]")
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(help="Tokens read of a text; the rest is cut off.  [default: 128; 256 where many are longer]"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of every random choice: the same seed gives the same model.")] = 0,
-    dtype: Annotated[str, typer.Option(help="Of the matrix products: auto, float32, bfloat16 or float16.")] = "auto",
-    class_weight: Annotated[
-        str | None, typer.Option(help="balanced: every class counts as much as every other, however rare.")
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(help="accuracy, f1_macro, matthews, pearson, …  [default: by problem; f1_macro for rare classes]"),
-    ] = None,
-    metric_for_best: Annotated[str, typer.Option(help="What the best epoch is best by: final or mean-exit.")] = "final",
-    early_stopping: Annotated[
-        int | None, typer.Option(metavar="N", help="Stop after N evaluations without a best.")
     ] = None,
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Learn from this trained classifier of the same classes, too.")
@@ -67,9 +52,6 @@ def train(
     unlabelled: Annotated[
         str | None, typer.Option(metavar="FILE", help="Texts without labels, to learn from the teacher alone.")
     ] = None,
-    teacher_weight: Annotated[float, typer.Option(help="The teacher's part of every loss, 0 to 1.")] = 0.5,
-    temperature: Annotated[float, typer.Option(help="At which the teacher's answers are learnt.")] = 2.0,
-    leap: Annotated[float, typer.Option(help="How strongly every depth is pulled to the last one's state.")] = 0.0,
     columns: options.ColumnFlags = options.COLUMNS,
     problem_type: Annotated[
         str | None,
@@ -79,7 +61,6 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting (see docs/training.md); repeatable."),
     ] = None,
-    report_to: Annotated[str, typer.Option(help="An experiment tracker by transformers' name.")] = "none",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in DIR.partial.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model or an unfinished run at DIR.")
@@ -97,27 +78,11 @@ def train(
         elbert train train.csv --out runs/small --teacher runs/big --unlabelled more.txt
         elbert train rare.csv --out runs/rare --class-weight balanced --set eval_steps=200 --early-stopping 5
     """
-    flags = {
-        "scheme": scheme,
-        "scheme_options": _options(scheme_option or []),
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "max_length": max_length,
-        "seed": seed,
-        "dtype": dtype,
-        "class_weight": class_weight,
-        "metric": metric,
-        "metric_for_best": metric_for_best,
-        "early_stopping": early_stopping,
-        "report_to": report_to,
-        "teacher_weight": teacher_weight,
-        "temperature": temperature,
-        "leap": leap,
-    }
+    if scheme_option:
+        given["scheme_options"] = _options(scheme_option)
     from elbert.training.ranks import is_first
 
-    settings = _settings(flags, set_ or [])
+    settings = _settings(given, set_ or [])
     _check_lesson(settings, teacher)
     lesson = (teacher, unlabelled)
     with _log_on_stderr():
@@ -195,18 +160,15 @@ def _show(summary: TrainSummary, *, as_json: bool) -> None:
 
 
 def _settings(flags: dict[str, Any], words: list[str]) -> TrainSettings:
-    """Join the flags, each given or at its default, with the words of --set.
+    """Join the flags that were given with the words of --set.
 
     Raises:
         UsageError: an unknown setting, a value that isn't allowed, or a setting given both ways.
     """
-    from elbert.training import TrainSettings
-
-    further, usual = options.parse_settings(words, example="warmup=0.1"), TrainSettings().to_dict()
+    further = options.parse_settings(words, example="warmup=0.1")
     for name in further.keys() & flags.keys():
-        if flags[name] != usual[name]:
-            flag = "--scheme-option" if name == "scheme_options" else f"--{name.replace('_', '-')}"
-            raise UsageError(f"{name} was given twice, by {flag} and by --set {name}=…; give one of them")
+        flag = "--scheme-option" if name == "scheme_options" else f"--{name.replace('_', '-')}"
+        raise UsageError(f"{name} was given twice, by {flag} and by --set {name}=…; give one of them")
     return TrainSettings.from_dict({**flags, **further})
 
 

@@ -6,25 +6,15 @@ trained model needs none of them.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elbert.lazy import lazily
 
 if TYPE_CHECKING:
     from elbert.modeling.files.load import load_model
     from elbert.modeling.losses import layer_losses
     from elbert.modeling.model import MultiExitModel, MultiExitOutput
     from elbert.modeling.weights import EmbeddingWeights, EncoderWeights, HeadWeights, LayerWeights
-
-_HOMES = {
-    "EmbeddingWeights": "elbert.modeling.weights",
-    "EncoderWeights": "elbert.modeling.weights",
-    "HeadWeights": "elbert.modeling.weights",
-    "LayerWeights": "elbert.modeling.weights",
-    "MultiExitModel": "elbert.modeling.model",
-    "MultiExitOutput": "elbert.modeling.model",
-    "layer_losses": "elbert.modeling.losses",
-    "load_model": "elbert.modeling.files.load",
-}
 
 __all__ = [
     "EmbeddingWeights",
@@ -37,8 +27,16 @@ __all__ = [
     "load_model",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'elbert.modeling' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "EmbeddingWeights": "elbert.modeling.weights",
+        "EncoderWeights": "elbert.modeling.weights",
+        "HeadWeights": "elbert.modeling.weights",
+        "LayerWeights": "elbert.modeling.weights",
+        "MultiExitModel": "elbert.modeling.model",
+        "MultiExitOutput": "elbert.modeling.model",
+        "layer_losses": "elbert.modeling.losses",
+        "load_model": "elbert.modeling.files.load",
+    },
+)

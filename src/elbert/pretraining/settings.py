@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from elbert.errors import UsageError, did_you_mean
+from elbert.errors import UsageError
+from elbert.runs.settings import Settings
 from elbert.seeds import check_seed
 
 DTYPES = ("auto", "float32", "bfloat16")
@@ -19,7 +19,7 @@ OBJECTIVES = ("masked_words", "sentence_order", "distillation")
 
 
 @dataclass(frozen=True)
-class PretrainSettings:
+class PretrainSettings(Settings):
     """Shape, objectives, data and optimisation of one run; the shape's defaults are those of the bundled encoder.
 
     Attributes:
@@ -33,7 +33,7 @@ class PretrainSettings:
         max_positions: longest text the model will ever read, in tokens.
         hidden_act: activation of the feed-forward part, transformers' name.
         dropout: of hidden states and attention; ALBERT's later versions use none.
-        vocabulary: entries of the tokenizer trained on the corpus; a teacher's or an earlier model's is kept instead.
+        vocabulary: entries of a new tokenizer, trained on the corpus; a teacher's or an earlier model's is kept.
         masked_words: weight of the masked-word loss; 0 switches it off.
         sentence_order: weight of the sentence-order loss; 0 switches it off.
         distillation: weight of the distance to the teacher; 0 switches it off.
@@ -47,7 +47,7 @@ class PretrainSettings:
         single_sentences: part of the sequences that hold one sentence; the rest are passages of up to `max_length`.
         micro_tokens: most tokens of one forward and backward pass.
         batch_tokens: most tokens of one optimiser step; a multiple of `micro_tokens` accumulates gradients.
-        learning_rate: peak of the schedule.
+        learning_rate: peak rate.
         warm_up: part of the run over which the rate rises from 0; over the rest it falls linearly to 0.
         weight_decay: AdamW's, on matrices.
         beta2: AdamW's decay of the second moment.
@@ -59,9 +59,11 @@ class PretrainSettings:
         held_out_tokens: tokens kept aside for the held-out loss.
         checkpoint_minutes: minutes between checkpoints, each with a held-out loss.
         seed: of every random choice.
-        dtype: of the matrix products; `auto` takes bfloat16 where the machine computes it. The weights that are
-            updated are float32 always.
+        dtype: of the matrix products: `auto`, `float32` or `bfloat16`; auto is bfloat16 where the machine computes it.
+            The weights that are updated are float32 always.
     """
+
+    about: ClassVar[str] = "pretraining setting"
 
     layers: int = 12
     hidden_groups: int = 1
@@ -104,36 +106,22 @@ class PretrainSettings:
         Raises:
             UsageError: one is out of range; the message says what is allowed.
         """
-        for name in ("layers", "hidden_size", "attention_heads", "intermediate_size", "max_ngram", "micro_tokens"):
-            self._check(name, 1)
-        for name in ("warm_up", "single_sentences", "mask_fraction", "dropout", "beta2"):
-            self._check(name, 0, 1)
-        for name in (*OBJECTIVES, "sentence_vector", "leap", "teacher_layer", "tokens", "hours", "weight_decay"):
-            self._check(name, 0)
+        counts = ("layers", "hidden_size", "attention_heads", "intermediate_size", "max_ngram", "micro_tokens")
+        self.check(*counts, low=1)
+        self.check("warm_up", "single_sentences", "mask_fraction", "dropout", "beta2", low=0, high=1)
+        limits = ("sentence_vector", "leap", "teacher_layer", "tokens", "hours", "weight_decay")
+        self.check(*OBJECTIVES, *limits, low=0)
         check_seed(self.seed)
-        self._check("hidden_groups", 1, self.layers)
-        self._check("embedding_size", 2)
-        self._check("max_length", 8, self.max_positions)
-        self._check("batch_tokens", self.micro_tokens)
-        for name in ("learning_rate", "epochs", "max_gradient_norm", "held_out_tokens", "checkpoint_minutes"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"pretraining setting {name} is {getattr(self, name)}; allowed: more than 0")
+        self.check("hidden_groups", low=1, high=self.layers)
+        self.check("embedding_size", low=2)
+        self.check("max_length", low=8, high=self.max_positions)
+        self.check("batch_tokens", low=self.micro_tokens)
+        self.check_positive("learning_rate", "epochs", "max_gradient_norm", "held_out_tokens", "checkpoint_minutes")
+        self.check_choice(dtype=DTYPES)
         if self.hidden_size % self.attention_heads:
             raise UsageError(f"attention_heads is {self.attention_heads}, which does not divide {self.hidden_size}")
-        if self.dtype not in DTYPES:
-            raise UsageError(f"unknown dtype {self.dtype!r}{did_you_mean(self.dtype, DTYPES)}")
         if not any(getattr(self, name) for name in OBJECTIVES):
             raise UsageError(f"there is nothing to learn: {', '.join(OBJECTIVES)} are all 0")
-
-    def _check(self, name: str, low: float, high: float = float("inf")) -> None:
-        value = getattr(self, name)
-        if not low <= value <= high:
-            allowed = f"at least {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
-            raise UsageError(f"pretraining setting {name} is {value}; allowed: {allowed}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON-ready values."""
-        return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], *, teacher: bool = False) -> PretrainSettings:
@@ -146,15 +134,9 @@ class PretrainSettings:
         Raises:
             UsageError: an unknown key (the message names the closest), or a value of the wrong type or range.
         """
-        known = {field.name: field.default for field in dataclasses.fields(cls)}
-        checked: dict[str, Any] = {}
         if teacher and not any(name in values for name in OBJECTIVES):
-            checked = {"masked_words": 0.0, "sentence_order": 0.0, "distillation": 1.0}
-        for key, value in values.items():
-            if key not in known:
-                raise UsageError(f"unknown pretraining setting {key!r}{did_you_mean(key, known)}")
-            checked[key] = _typed(key, value, type(known[key]))
-        return cls(**checked)
+            values = {**dict.fromkeys(OBJECTIVES, 0.0), "distillation": 1.0, **values}
+        return super().from_dict(values)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -175,10 +157,3 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"settings file {path} must hold one table of settings")
     return values
-
-
-def _typed(key: str, value: Any, kind: type) -> Any:
-    allowed = (int, float) if kind is float else (kind,)
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        raise UsageError(f"pretraining setting {key} is {value!r}; allowed: {kind.__name__}")
-    return kind(value)

@@ -12,27 +12,27 @@ class ServeSettings:
     """Limits and addresses of a server.
 
     Attributes:
-        hostname: the address to listen on.
-        port: likewise; 0 takes a free one.
-        max_concurrent_requests: requests worked on at once; more are refused with 429.
+        hostname: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        max_concurrent_requests: requests at once; more are refused with 429.
         max_queue_tokens: tokens that wait or run at once, of one model; more are refused with 429.
         max_batch_tokens: tokens stepped together; None for what suits the device.
         max_batch_requests: texts stepped together.
         max_client_batch_size: texts in one request; more are refused with 413.
-        payload_limit: bytes in one request's body; more are refused with 413.
+        payload_limit: bytes in one body; more are refused with 413.
         body_timeout: seconds a body may take to arrive.
-        auto_truncate: cut off texts that are longer than the model reads; else they are refused with 413.
-        max_layers: layers that any text runs at most; None for all of the model's.
-        key_layers_per_text: layers that the texts of one key may run in the mean, at one model; those after it is spent
-            get a lower ceiling. None for no limit.
-        key_layers_per_second: layers that they may run in a second; more are refused with 429. None for no limit.
-        fastest_level: name of the speed level that requests without a wish may get while many wait; None for the
-            usual one.
-        feedback_share: share of the early answers that are compared with full depth after they were sent, 0 to 1.
-        policy_state: folder where bandit policies keep what they learn, a folder a model; read at the start and written
-            at the end. None to forget it.
+        auto_truncate: cut off what is longer than the model reads, instead of refusing it with 413.
+        max_layers: layers any text runs at most; None for all of the model's.
+        key_layers_per_text: layers that a key's texts may run in the mean, at one model; after that they get fewer;
+            None for no limit.
+        key_layers_per_second: layers that a key's texts may run in a second; more are refused with 429; None for no
+            limit.
+        fastest_level: speed level, by name, that requests without a wish may get while many wait; None for the usual
+            one.
+        feedback_share: share of early answers compared with full depth once they were sent, 0 to 1.
+        policy_state: folder where bandit policies keep what they learn, from one run to the next; None for nowhere.
         api_keys: one of these has to be brought as a bearer key; none for an open server.
-        drain_timeout: seconds that requests may take to end once the server is told to stop.
+        drain_timeout: seconds that requests may take to end after SIGTERM.
     """
 
     hostname: str = "127.0.0.1"
