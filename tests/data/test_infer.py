@@ -294,3 +294,37 @@ def test_a_label_space_takes_numpys_own_numbers_as_plain_ones():
     assert Labels(SINGLE, ("0", "1")).encode(np.int64(1), "here") == 1
     assert space.encode(np.array(["y"]), "here") == [0.0, 1.0]
     assert Labels(REGRESSION, ()).encode(np.float32(0.5), "here") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["yes", "Yes", "no"], "classes 'Yes', 'yes' hardly differ"),
+        (["caf\u00e9", "cafe\u0301"], "hardly differ"),
+        (["pos", "neg\u200b", "neg"], "hardly differ"),
+        (["New  York", "New York", "Rome"], "hardly differ"),
+        (["NA", "pos", "neg"], "'NA' is read as a class; where it means no label, drop its rows"),
+        (["None", "pos", "neg"], "'None' is read as a class"),
+        (["-", "entailment", "neutral"], "'-' is read as a class"),
+    ],
+)
+def test_classes_that_may_be_one_or_none_are_told(write, cells, told):
+    with pytest.warns(DataWarning, match=told):
+        data = read(write, cells)
+    assert data.label_space.num_labels == len(cells)
+
+
+@QUIET
+@pytest.mark.parametrize("cells", [["+", "-"], ["A", "A-", "A+"], ["-1", "1", "0"], ["none", "for", "against"]])
+def test_classes_that_differ_are_not_doubted(write, cells):
+    assert read(write, cells).label_space.num_labels == len(cells)
+
+
+@pytest.mark.parametrize("values", [[[0.2, 0.8], [0.9, 0.1]], [[0.5], [2.0]], [["0.25", "0.75"], [1, 0]], [[], [3.5]]])
+def test_lists_of_amounts_are_no_label_sets(write, values):
+    rows = [{"text": f"t{row}", "label": value} for row, value in enumerate(values)]
+    with pytest.raises(DataError, match="is a list of numbers with decimals, not of labels; give the labels"):
+        load_data(rows)
+    with pytest.raises(DataError, match="is a list of numbers with decimals"):
+        read(write, [json.dumps(value) for value in values])
+    assert load_data(rows, problem_type=MULTI).label_space.problem_type == MULTI

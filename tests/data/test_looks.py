@@ -166,3 +166,16 @@ def test_texts_with_two_labels_are_told_in_one_line():
     ) as told:
         load_data([{"text": text, "label": label} for text, label in rows])
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "remedy"),
+    [
+        ("a.csv", "a warm and witty story,pos\na dull film,neg\n", "its first line looks like a row: give it a header"),
+        ("a.tsv", "1\tgood\n0\tbad\n", "its first line looks like a row: give it a header"),
+        ("a.tsv", "text,label\na,x\n", "it looks comma-separated: read it with --input-format csv"),
+    ],
+)
+def test_a_file_without_its_header_or_with_another_separator_says_so(write, name, content, remedy):
+    with pytest.raises(UsageError, match=remedy):
+        load_data(write(name, content))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from elbert.data.table import Row, Table, Where, quote_names, shorten
-from elbert.data.values import is_null
+from elbert.data.values import is_null, is_number
 from elbert.errors import DataError, DataWarning, UsageError, did_you_mean
 
 # Best first; compared without regard to case.
@@ -38,6 +38,7 @@ LABEL_COLUMNS = (
     *("label", "labels", "score", "gold_label", "is_duplicate", "quality", "target", "class", "category"),
     *("sentiment", "topic", "intent", "emotion"),
 )
+_LONGEST_NAME = 3  # words of a column's name; more are rather a text
 # Names that only ever mean one half of a pair: alone, their other half has gone missing.
 HALVES = {
     half: other
@@ -87,7 +88,7 @@ def find_columns(
     if not found and require_labels:
         raise UsageError(
             f"{table.name}: no label column among {quote_names(table.columns)}; name it with --label-column, "
-            f"or call it one of {quote_names(LABEL_COLUMNS[:3])}{_separator_hint(table.columns)}"
+            f"or call it one of {quote_names(LABEL_COLUMNS[:3])}{_header_hint(table.columns)}"
         )
     if len(found) > 1 and (_fold(found[0]) not in LABEL_COLUMNS[:2] or _fold(found[0]) == _fold(found[1])):
         raise UsageError(
@@ -151,7 +152,7 @@ def _find_texts(table: Table, text_column: str | None, text_pair_column: str | N
     if not found:
         raise UsageError(
             f"{table.name}: no text column among {quote_names(table.columns)}; name it with --text-column, "
-            f"or call it one of {quote_names(TEXT_COLUMNS[:4])}{_separator_hint(table.columns)}"
+            f"or call it one of {quote_names(TEXT_COLUMNS[:4])}{_header_hint(table.columns)}"
         )
     _tell_others(table, "the text", found, "--text-column")
     return found[0], pair
@@ -173,10 +174,14 @@ def _named(table: Table, column: str, option: str) -> str:
     return column
 
 
-def _separator_hint(columns: Sequence[str]) -> str:
-    """Return how to read a table whose header was taken for one name, or nothing."""
-    if len(columns) != 1 or "," in columns[0]:
+def _header_hint(columns: Sequence[str]) -> str:
+    """Return how to mend a table whose header was taken for one name, or that has none; or nothing."""
+    if any(is_number(column) or len(column.split()) > _LONGEST_NAME for column in columns):
+        return "; its first line looks like a row: give it a header line that names the columns"
+    if len(columns) != 1:
         return ""
+    if "," in columns[0]:
+        return "; it looks comma-separated: read it with --input-format csv"
     if "\t" in columns[0]:
         return "; it looks tab-separated: read it with --input-format tsv"
     mark = next((mark for mark in ";|" if mark in columns[0]), None)

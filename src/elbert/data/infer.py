@@ -51,11 +51,13 @@ def guess_problem(values: Sequence[Any], column: str, places: Sequence[object], 
         declared: whether the source itself declares names for them.
 
     Raises:
-        DataError: some other mark than `;` stands between labels, or empty cells may mean no label or a missing one.
+        DataError: some other mark than `;` stands between labels, lists hold amounts, or empty cells may mean no label
+            or a missing one.
     """
     name = column.strip().casefold()
     present = [value for value in values if not is_missing(value)]
     if any(isinstance(value, (list, tuple)) for value in present):
+        _check_sets(values, places)
         return Guess(MULTI_LABEL.problem_type)
     if declared or not present:
         return Guess(SINGLE_LABEL.problem_type)
@@ -72,6 +74,20 @@ def guess_problem(values: Sequence[Any], column: str, places: Sequence[object], 
             "where an empty cell means no label, give --problem-type multi_label_classification"
         )
     return _guess_one_label(present, name)
+
+
+def _check_sets(values: Sequence[Any], places: Sequence[object]) -> None:
+    """Refuse lists of amounts, such as the probabilities of classes: each would become a label's name."""
+    sets = {row: value for row, value in enumerate(values) if isinstance(value, (list, tuple)) and value}
+    if not all(spells_number(item) for items in sets.values() for item in items):
+        return
+    row = next((row for row, items in sets.items() if not all(float(item).is_integer() for item in items)), None)
+    if row is not None:
+        raise DataError(
+            f"{places[row]}: label {shorten(values[row])} is a list of numbers with decimals, not of labels; give the "
+            "labels that apply, or one number a row; or say --problem-type multi_label_classification, and each is a "
+            "label's name"
+        )
 
 
 def _guess_one_label(values: Sequence[Any], column: str) -> Guess:

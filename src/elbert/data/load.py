@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elbert.data.columns import Columns, find_columns, find_texts, read_text
 from elbert.data.dataset import Text, TextDataset
+from elbert.data.doubts import doubts
 from elbert.data.infer import Guess, check_shapes, describe, guess_problem, name_classes
 from elbert.data.label_sets import read_lists, refuse_vectors
 from elbert.data.labels import Labels
@@ -76,7 +77,8 @@ def load_data(
         MissingExtraError: reading this needs a package that is not installed.
 
     Warns:
-        DataWarning: something may be meant otherwise than it was read, rows were skipped, or one text has two labels.
+        DataWarning: something may be meant otherwise than it was read, rows were skipped, one text has two labels, or
+            two classes hardly differ.
     """
     _check_problem(problem_type, labels)
     broken = BrokenRows(skip=skip_broken_rows)
@@ -99,6 +101,8 @@ def load_data(
         labels = Labels(guess.problem_type, declared) if declared else None
         labels = labels or name_classes(rows.values, guess.problem_type, rows.places, guessed=problem_type is None)
         _tell_reading(table.name, columns, labels, guess if problem_type is None else None)
+        for doubt in () if declared else doubts(labels.names):
+            warnings.warn(f"{table.name}: {doubt}", DataWarning, stacklevel=2)
     encoded: Any = [labels.encode(value, place) for value, place in zip(rows.values, rows.places, strict=True)]
     if declared != labels.names:
         _tell_ids(table.name, labels, rows.values)
