@@ -34,6 +34,8 @@ class Prediction:
         exit_layer: 1-based count of layers this text ran; 0 where its words sufficed.
         layers: layers of the model.
         truncated: True where the text was longer than the model reads and its end was cut off.
+        member: which model of a cascade answered, 1 the first; None where there is but one.
+        cost: what the text cost a cascade, in layers of its last model; None where layers are alike.
     """
 
     label: str | float | tuple[str, ...]
@@ -41,6 +43,8 @@ class Prediction:
     exit_layer: int
     layers: int
     truncated: bool
+    member: int | None = None
+    cost: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object `elbert predict` writes, keys in a fixed order."""
@@ -50,6 +54,7 @@ class Prediction:
             "exit_layer": self.exit_layer,
             "layers": self.layers,
             "truncated": self.truncated,
+            **({} if self.member is None else {"member": self.member, "cost": self.cost}),
         }
 
 

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from elbert import Classifier, TextDataset
 from elbert.cascade import Cascade
 from elbert.errors import CalibrationWarning, ModelError, UsageError
+from elbert.evaluation.evaluate import evaluate
 from elbert.exits import make, replay
+from elbert.words.fit import fit_words
 
 Folders = tuple[Path, Path]
 SINGLE = "single_label_classification"
@@ -34,6 +37,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any, tiny_toke
     big = tiny_model("bert", seed=1, id2label=others, label2id={v: k for k, v in others.items()}, problem_type=SINGLE)
     big.backbone.save_pretrained(parent / "big")
     tiny_tokenizer.save_pretrained(parent / "big")
+    return parent / "small", parent / "big"
+
+
+@pytest.fixture(scope="module")
+def twins(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Both models once more, saying the same with other weights: a word that no text has means something else."""
+    parent = tmp_path_factory.mktemp("twins")
+    for folder in folders:
+        shutil.copytree(folder, parent / folder.name)
+        path = parent / folder.name / "model.safetensors"
+        tensors = load_file(path)
+        [name] = [name for name in tensors if name.endswith("word_embeddings.weight")]
+        tensors[name][-1] += 1
+        save_file(tensors, path, {"format": "pt"})
     return parent / "small", parent / "big"
 
 
@@ -79,8 +96,10 @@ def test_classes_are_matched_by_name(folders: Folders, many: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["max_prob", "energy", "entropy", "patience"])
-def test_every_rule_of_sureness_decides_as_its_replay_does(name: str, folders: Folders, many: list[str]) -> None:
-    cascade = Cascade.of([folders[0], *folders])
+def test_every_rule_of_sureness_decides_as_its_replay_does(
+    name: str, folders: Folders, twins: Folders, many: list[str]
+) -> None:
+    cascade = Cascade.of([twins[0], *folders])
     outputs = cascade.record(many)
     first = outputs.probs[:, 0]
     value = {
@@ -91,7 +110,7 @@ def test_every_rule_of_sureness_decides_as_its_replay_does(name: str, folders: F
     }[name]
     cascade.policy = make(name, patience=1) if value is None else make(name, threshold=value)
     stages = replay(cascade.policy, outputs).numpy()
-    # The second is the first again: it says the same, and is no surer.
+    # The second says what the first says, and is no surer.
     assert set(stages.tolist()) == ({2} if value is None else {1, 3})
     ran = np.array([2, 4, 7])[stages - 1]
     assert [each.exit_layer for each in cascade.stream(iter(many), batch_size=1)] == ran.tolist()
@@ -102,6 +121,12 @@ def test_states_weights_and_words_of_one_model_decide_nothing_between_models(fol
     for policy in ("saturation", "certainty", make("max_prob", words=0.9)):
         with pytest.raises(UsageError, match="which a cascade's models have not in common; take max_prob"):
             cascade.equip(policy)
+    course = make("any", policies=[{"name": "entropy"}, {"name": "elbert"}])
+    for policy in ("elbert", "pcee", "f_pabee", "epee", "beem", course):
+        with pytest.raises(UsageError, match="follows one network from layer to layer, .*; take max_prob"):
+            cascade.predict("a text", policy=policy)
+    both = make("all", policies=[{"name": "entropy"}, {"name": "patience", "patience": 1}])
+    assert cascade.equip(both) is both
     with pytest.raises(UsageError, match="two models or more; given: 1"):
         Cascade.of(folders[:1])
 
@@ -117,9 +142,9 @@ def test_models_of_other_classes_make_no_cascade(folders: Folders, tmp_path: Pat
 
 
 def test_what_is_promised_is_tested_as_for_the_exits_of_one_model_and_saved_with_it(
-    folders: Folders, tmp_path: Path
+    folders: Folders, twins: Folders, tmp_path: Path
 ) -> None:
-    cascade = Cascade.of([folders[1], folders[1]])  # two that always agree: leaving early costs nothing
+    cascade = Cascade.of([twins[1], folders[1]])  # two that always agree: leaving early costs nothing
     texts = [f"{word} {number}" for word in ("warm", "dull", "story", "film", "a", "wit") for number in range(50)]
     dataset = TextDataset(texts, [0] * len(texts), cascade.labels, "held-out.csv")
     found = cascade.calibrate(dataset, 0.02)
@@ -146,6 +171,78 @@ def test_where_the_first_model_is_wrong_the_last_one_answers_everything(folders:
     assert [each.label for each in cascade.predict(many)] == [cascade.labels.names[answer] for answer in answers]
 
 
+def test_the_same_model_twice_is_refused_but_for_another_precision(folders: Folders, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folders[1], copy)
+    with pytest.raises(UsageError, match="models 2 and 3 of the cascade are the same, .*copy.*name models that differ"):
+        Cascade.of([*folders, copy])
+    rough, exact = (Classifier.from_pretrained(folders[1], dtype=dtype) for dtype in ("bfloat16", "float32"))
+    assert len(Cascade([rough, exact]).models) == 2
+
+
+def test_two_models_cannot_be_calibrated_to_agree(folders: Folders, many: list[str]) -> None:
+    cascade = Cascade.of(folders)
+    dataset = TextDataset(many, [0] * len(many), cascade.labels, "held-out.csv")
+    with pytest.raises(UsageError, match="'patience' lets no text leave before the last of 2 models; take max_prob"):
+        cascade.calibrate(dataset, 0.05, policy="patience")
+
+
+def test_a_rare_class_is_told_of(folders: Folders, twins: Folders) -> None:
+    cascade = Cascade.of([twins[1], folders[1]])
+    texts = [f"{word} {number}" for word in ("warm", "dull", "story", "film", "a", "wit") for number in range(50)]
+    labels = [0] * (len(texts) - 3) + [1] * 3
+    with pytest.warns(CalibrationWarning, match="the cascade: a promise of 0.02 .* protects no class this rare: 'bad'"):
+        assert cascade.calibrate(TextDataset(texts, labels, cascade.labels, "held-out.csv"), 0.02).guaranteed
+
+
+def test_at_full_depth_the_last_model_is_asked_alone(folders: Folders, many: list[str]) -> None:
+    cascade, big = Cascade.of(folders), Classifier.from_pretrained(folders[1])
+    for policy in (None, "full", make("max_prob", min_layer=2), make("fixed", layer=2)):
+        found = cascade.predict(many, policy=policy)
+        assert [each.label for each in found] == [each.label for each in big.predict(many)]
+        assert {(each.exit_layer, each.layers, each.member, each.cost) for each in found} == {(3, 6, 2, 3.0)}
+    np.testing.assert_allclose(cascade.predict_proba(many), big.predict_proba(many), atol=1e-6)
+    assert cascade.classes_ == big.classes_
+
+
+def test_what_a_text_costs_counts_each_models_layers_by_their_size(
+    tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path, many: list[str]
+) -> None:
+    narrow = tiny_model("bert", hidden_size=8, intermediate_size=12)
+    narrow.save_pretrained(tmp_path / "narrow", tiny_tokenizer, {})
+    wide = tiny_model("bert", seed=1)
+    wide.save_pretrained(tmp_path / "wide", tiny_tokenizer, {})
+    cascade = Cascade.of([tmp_path / "narrow", tmp_path / "wide"], problem_type=SINGLE)
+    cascade.policy = make("max_prob", threshold=between(cascade.record(many)))
+    found = cascade.predict(many)
+    # Half as wide in every matrix: a quarter of the elements.
+    assert {(each.member, each.exit_layer, each.cost) for each in found} == {(1, 3, 0.75), (2, 6, 3.75)}
+    assert found[0].to_dict().keys() >= {"member", "cost"}
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_it_is_scored_beside_its_last_model(words: bool, folders: Folders, many: list[str]) -> None:
+    cascade = Cascade.of(folders)
+    small, big = cascade.models
+    if words:
+        ids = [arrival.ids for arrival in sorted(small.arrivals(many, {}), key=lambda each: each.index)]
+        small.engine.words = fit_words(ids, np.arange(len(many)) % 3, 3)
+        small.policy = make("fixed", layer=2, words=0.0)  # every text leaves at layer 0
+    cascade.policy = make("max_prob", threshold=between(cascade.record(many)))
+    wanted = [cascade.labels.names.index(each.label) for each in big.predict(many)]
+    result = evaluate(cascade, TextDataset(many, wanted, cascade.labels, "test.csv"), repeats=1)
+    found = cascade.predict(many)
+    left = [sum(each.member == number for each in found) for number in (1, 2)]
+    assert min(left) > 10
+    assert (result.models, result.layers, result.exit_histogram) == (2, 3, tuple(left))
+    agrees = np.mean([each.label == cascade.labels.names[label] for each, label in zip(found, wanted, strict=True)])
+    assert (result.full_depth_score, result.score) == (1.0, pytest.approx(agrees))
+    ran = np.mean([each.cost for each in found])
+    assert result.mean_exit_layer == pytest.approx(ran + (result.layer_0_cost or 0.0))
+    assert result.layer_speedup == pytest.approx(3 / result.mean_exit_layer)
+    assert (result.layer_0, (result.layer_0_cost or 0) > 0) == ((left[0], True) if words else (None, False))
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -168,7 +265,7 @@ def test_a_folder_that_is_damaged_says_so(
 
 def test_other_readers_are_told_what_the_folder_is(folders: Folders, tmp_path: Path) -> None:
     Cascade.of(folders).save_pretrained(tmp_path / "both")
-    with pytest.raises(UsageError, match="is a cascade of models: elbert predict runs it"):
+    with pytest.raises(UsageError, match="is a cascade of models: predict, evaluate and serve take it"):
         Classifier.from_pretrained(tmp_path / "both")
     with pytest.raises(UsageError, match="is no cascade"):
         Cascade.from_pretrained(folders[0])

@@ -41,7 +41,26 @@ def test_two_models_become_one_folder_that_predicts(
     assert status == 0, err
     assert [json.loads(each)["exit_layer"] <= 4 for each in told.splitlines()] == [True, True]
     status, told, err = run("predict", out, "a good film", "--full-depth")
-    assert (json.loads(told)["exit_layer"] > 4, json.loads(told)["layers"]) == (True, 8)
+    assert {name: json.loads(told)[name] for name in ("exit_layer", "layers", "member", "cost")} == {
+        "exit_layer": 4,
+        "layers": 8,
+        "member": 2,
+        "cost": 4.0,
+    }
+
+
+def test_it_is_evaluated_beside_its_last_model(
+    run: Run, model_folder: Path, other_folder: Path, held_out: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "both"
+    assert run("cascade", model_folder, other_folder, "--data", held_out, "--out", out)[0] == 0
+    status, told, err = run("evaluate", out, held_out, "--threshold", 0.0, "--repeats", 1, "--json")
+    assert status == 0, err
+    line = json.loads(told)
+    assert (line["n"], line["models"], line["layers"], line["exit_histogram"]) == (40, 2, 4, [40, 0])
+    assert line["policy"]["name"] == "max_prob"  # a parameter alone names the usual rule
+    assert "accuracy, last model" in err
+    assert "texts by model" in err
 
 
 def test_parts_of_a_cascade_are_those_of_one_run(
@@ -70,4 +89,6 @@ def test_a_wrong_request_is_refused_with_one_line(
     assert "have not in common" in refused(*both, tmp_path / "out", "--policy", "certainty")
     assert "two models or more" in refused("cascade", model_folder, "--data", held_out, "--out", tmp_path / "out")
     assert run(*both, tmp_path / "out")[0] == 0
-    assert "is a cascade of models" in refused("evaluate", tmp_path / "out", held_out)
+    assert "is a cascade of models" in refused("explain", tmp_path / "out", "a good film", "--json")
+    page = ("--report", tmp_path / "page.html")
+    assert "--report shows one model's layers" in refused("evaluate", tmp_path / "out", held_out, *page)

@@ -49,6 +49,39 @@ def test_update_changes_neither_its_state_nor_the_output(name: str, kind: Any, m
 
 
 @EVERY
+def test_no_text_leaves_sooner_than_the_policy_says(name: str, make_outputs: Any) -> None:
+    outputs = make_outputs(7, texts=40, layers=6)
+    settings = [each.with_tensors(ready(name, outputs).tensors()) for each in get(name).grid(6, 3)]
+    later = [dataclasses.replace(each, min_layer=3) for each in settings]
+    for policy in [*settings, *later, *(dataclasses.replace(each, max_layer=2) for each in settings)]:
+        assert min(replay(policy, outputs).tolist()) >= min(policy.soonest(6), 6), policy
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "soonest"),
+    [
+        ("entropy", {}, 1),
+        ("patience", {"patience": 3}, 4),
+        ("f_pabee", {"patience": 2}, 3),
+        ("saturation", {"patience": 2}, 3),
+        ("pcee", {"patience": 3}, 3),
+        ("pcee", {"patience": 3, "max_layer": 2}, 2),
+        ("any", {"policies": [{"name": "entropy", "min_layer": 3}, {"name": "patience", "patience": 3}]}, 3),
+        ("all", {"policies": [{"name": "entropy", "min_layer": 3}, {"name": "patience", "patience": 3}]}, 4),
+        ("full", {}, 6),
+    ],
+)
+def test_texts_that_could_not_be_surer_leave_as_soon_as_the_policy_says(
+    name: str, parameters: dict[str, Any], soonest: int
+) -> None:
+    logits = torch.tensor([30.0, 0.0, 0.0]).expand(5, 6, 3).contiguous()
+    outputs = LayerOutputs(logits, logits.softmax(-1), torch.full((5,), 4), torch.ones(5, 6, 4))
+    policy = make(name, **parameters)
+    assert policy.soonest(6) == soonest
+    assert replay(policy, outputs).tolist() == [soonest] * 5
+
+
+@EVERY
 @EVERY_KIND
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_state_and_decision_have_one_entry_per_row(name: str, kind: Any, rows: int, make_outputs: Any) -> None:

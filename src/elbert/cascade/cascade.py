@@ -16,23 +16,26 @@ from typing import Any, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from elbert.calibration import Calibration, calibrate
 from elbert.calibration.keeping import PolicyLike
 from elbert.calibration.misfit import misfit
 from elbert.calibration.promises import check_request, promise_name
+from elbert.calibration.rare import rare_classes
 from elbert.calibration.seen import check_unseen
 from elbert.cascade.files import read_cascade, write_cascade
 from elbert.cascade.member import Member
+from elbert.cascade.passage import Passage
+from elbert.cascade.rules import check_family, check_members, check_rule
 from elbert.classifier import Classifier
 from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.engine.engine import SORTING_WINDOW
 from elbert.errors import CalibrationWarning, DataError, UsageError
 from elbert.exits import ExitPolicy, make
-from elbert.exits.state import select
 from elbert.modeling.files.sources import find_folder
-from elbert.results import ExitOutput, LayerOutputs, Prediction
+from elbert.results import LayerOutputs, Prediction
 
 _NAME = "cascade"
 
@@ -41,11 +44,13 @@ class Cascade:
     """A text classifier made of several; each keeps its own tokenizer, its own exits, and whatever it was saved with.
 
     `policy` decides after every model but the last, with the models counted as layers: `max_prob` and `energy` ask how
-    sure the model is, `patience` whether two models say the same. A `Prediction` counts the layers of all models that
-    ran; where models are of unlike width, so are their layers.
+    sure the model is, `patience` whether two models say the same, and `full` asks the last one alone. A `Prediction`
+    says which model answered and counts the layers of all that ran; as models are of unlike width, `cost` counts them
+    in layers of the last.
 
     Attributes:
         models: two or more, in the order they are asked.
+        members: the same in their places.
         labels: the label space, in the last model's order.
         policy: which model answers; until it is calibrated or named the last one answers.
         evidence: of its calibration; empty where there was none.
@@ -66,7 +71,8 @@ class Cascade:
         last = self.models[-1]
         self.labels: Labels = last.labels
         self.problem_type, self.task = last.problem_type, last.task
-        self._members = [Member.of(model, last) for model in self.models]
+        self.members = tuple(Member.of(model, last) for model in self.models)
+        check_members(self.models)
         self.evidence: dict[str, Any] = dict(evidence or {})
         self.policy = self.equip(make("full") if policy is None else policy)
 
@@ -106,58 +112,77 @@ class Cascade:
         """Return a policy that can decide between models.
 
         Raises:
-            UsageError: there is none such, or it reads what models of unlike width have not in common.
+            UsageError: there is none such, or what it reads does not say the same of several models as of one.
         """
         if isinstance(policy, str):
             policy = make(policy)
         elif isinstance(policy, dict):
             policy = ExitPolicy.from_dict(policy)
-        if policy.learned or policy.needs or policy.words is not None:
-            raise UsageError(
-                f"exit policy {policy.name!r} reads a model's states, weights or words, which a cascade's models have "
-                "not in common; take max_prob, energy, entropy or patience"
-            )
+        check_rule(policy)
         return policy
 
-    @overload
-    def predict(self, texts: Text, *, batch_size: int = 32) -> Prediction: ...  # type: ignore[overload-overlap]
+    @property
+    def classes_(self) -> tuple[str, ...]:
+        """The class names in the order of `predict_proba`'s columns, the last model's; empty for values."""
+        return self.labels.names
 
     @overload
-    def predict(self, texts: Iterable[Text], *, batch_size: int = 32) -> list[Prediction]: ...
+    def predict(  # type: ignore[overload-overlap]  # as in `Classifier.predict`
+        self, texts: Text, *, policy: PolicyLike = None, batch_size: int = 32
+    ) -> Prediction: ...
 
-    def predict(self, texts: Text | Iterable[Text], *, batch_size: int = 32) -> Prediction | list[Prediction]:
+    @overload
+    def predict(
+        self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self, texts: Text | Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
+    ) -> Prediction | list[Prediction]:
         """Classify one text, or many in input order: one in, one out; see `Classifier.predict`."""
         if isinstance(texts, (str, tuple)):
-            return next(self.stream([texts], batch_size=batch_size))
-        return list(self.stream(texts, batch_size=batch_size))
+            return next(self.stream([texts], policy=policy, batch_size=batch_size))
+        return list(self.stream(texts, policy=policy, batch_size=batch_size))
 
-    def stream(self, texts: Iterable[Text], *, batch_size: int = 32) -> Iterator[Prediction]:
+    def stream(self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32) -> Iterator[Prediction]:
         """Classify any number of texts, yielding in input order; 64 × batch_size of them are read ahead."""
-        source = iter(texts)
-        while window := list(islice(source, SORTING_WINDOW * batch_size)):
-            yield from self._window(window, batch_size)
+        for prediction, _ in self._answers(texts, policy, batch_size):
+            yield prediction
 
-    def _window(self, texts: list[Text], batch_size: int) -> list[Prediction]:
+    def predict_proba(
+        self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
+    ) -> NDArray[np.float32]:
+        """Return what the model that answered says of every class, [N, C]; see `Classifier.predict_proba`."""
+        if isinstance(texts, (str, tuple)):
+            raise UsageError("predict_proba takes a list of texts; put a single one into a list")
+        rows = [probs for _, probs in self._answers(texts, policy, batch_size)]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), self.labels.num_labels)
+
+    def _answers(
+        self, texts: Iterable[Text], policy: PolicyLike, batch_size: int
+    ) -> Iterator[tuple[Prediction, NDArray[np.float32]]]:
+        """Yield predictions, each with its probabilities, in input order."""
+        source, chosen = iter(texts), self.policy if policy is None else self.equip(policy)
+        while window := list(islice(source, SORTING_WINDOW * batch_size)):
+            yield from self._window(window, chosen, batch_size)
+
+    def _window(
+        self, texts: list[Text], policy: ExitPolicy, batch_size: int
+    ) -> list[tuple[Prediction, NDArray[np.float32]]]:
         """Ask one model after another, each for the texts that are still there."""
-        rows, state = np.arange(len(texts)), self.policy.start(len(texts), self.labels.num_labels)
-        ran = np.zeros(len(texts), np.int64)
-        answers: dict[int, Prediction] = {}
-        total = sum(model.num_layers for model in self.models)
-        for number, member in enumerate(self._members, start=1):
-            said = member.ask([texts[row] for row in rows.tolist()], batch_size)
-            ran[rows] += said.layers
-            leave = np.ones(len(rows), bool)
-            if number < len(self.models):
-                output = ExitOutput(said.probs, said.logits, None, self.problem_type)
-                leave, state = self.policy.update(state, output, np.full(len(rows), number))
+        way = Passage(policy, self.members, len(texts))
+        answers: dict[int, tuple[Prediction, NDArray[np.float32]]] = {}
+        while len(way.rows):
+            rows, number = way.rows, way.number
+            said = self.members[number - 1].ask([texts[row] for row in rows.tolist()], batch_size)
+            leave = way.hear(said)
             told = self.task.answers(torch.from_numpy(said.probs[leave]), self.labels.names)
-            for row, cut, (label, score) in zip(
-                rows[leave].tolist(), said.truncated[leave].tolist(), told, strict=True
+            cuts = said.truncated[leave].tolist()
+            for row, cut, probs, (label, score) in zip(
+                rows[leave].tolist(), cuts, said.probs[leave], told, strict=True
             ):
-                answers[row] = Prediction(label, score, int(ran[row]), total, cut)
-            rows, state = rows[~leave], select(state, ~leave)
-            if not len(rows):
-                break
+                ran, cost = int(way.layers[row]), float(way.costs[row])
+                answers[row] = Prediction(label, score, ran, self.num_layers, cut, number, round(cost, 4)), probs
         return [answers[row] for row in range(len(texts))]
 
     def record(
@@ -171,7 +196,7 @@ class Cascade:
             on_texts: called with a count of texts whenever a model is through with so many more.
         """
         listed = list(texts)
-        said = [member.ask(listed, batch_size, on_texts) for member in self._members]
+        said = [member.ask(listed, batch_size, on_texts) for member in self.members]
         logits, probs = (
             torch.from_numpy(np.stack([getattr(each, part) for each in said], 1)) for part in ("logits", "probs")
         )
@@ -214,7 +239,7 @@ class Cascade:
                 texts.
             DataError: fewer than ten texts, or they have no labels.
         """
-        self.equip(policy)
+        check_family(policy, len(self.models), self.labels.num_labels)
         promised = {promise_name(max_drop): max_drop}
         check_request(self.problem_type, promised, confidence, policy, metric)
         if dataset.labels is None:
@@ -228,6 +253,8 @@ class Cascade:
         about = {"source": short_name(dataset.name), "sha256": sha256, **self._here()}
         found = replace(found, evidence={**found.evidence, **about})
         self.policy, self.evidence = found.policy, found.evidence
+        if (line := rare_classes(found.evidence, self.labels.names)) is not None:
+            warnings.warn(f"the cascade: {line}", CalibrationWarning, stacklevel=2)
         return found
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -247,11 +274,21 @@ class Cascade:
         rule = f"`{self.policy.to_dict()}`: {self.policy.summary}, where a layer is a model."
         return f"# A cascade\n\n{listed}\n\n{rule}\n\n{told}\n\n    elbert predict FOLDER TEXT\n"
 
+    @property
+    def num_layers(self) -> int:
+        """Layers of all models, which a text runs at most."""
+        return sum(model.num_layers for model in self.models)
+
     def _here(self) -> dict[str, str]:
         """Return the circumstances the promise depends on, those of all models together."""
         here = {name: getattr(self, name) for name in ("dtype", "backend")}
-        here["device"] = self.models[-1].device.split(":")[0]
+        here["device"] = self.device.split(":")[0]
         return here if self.weights_digest is None else {**here, "weights": self.weights_digest}
+
+    @property
+    def device(self) -> str:
+        """Where the last model runs."""
+        return self.models[-1].device
 
     @property
     def dtype(self) -> str:

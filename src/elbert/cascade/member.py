@@ -39,10 +39,13 @@ class Member:
     Attributes:
         model: with its exits.
         order: where each class of the chain stands among the model's own.
+        costs: [M + 1] what a text costs that ran so many of its layers, in layers of the last model: a layer counts by
+            the elements of its matrices, which are what a token is multiplied with.
     """
 
     model: Classifier
     order: tuple[int, ...]
+    costs: NDArray[np.float64]
 
     @classmethod
     def of(cls, model: Classifier, last: Classifier) -> Member:
@@ -61,7 +64,8 @@ class Member:
                 "id2label of config.json"
             )
         order = map(own.names.index, wanted.names) if wanted.names else range(wanted.num_labels)
-        return cls(model, tuple(order))
+        costs = np.cumsum([0, *_elements(model)]) / np.mean(_elements(last))
+        return cls(model, tuple(order), costs)
 
     def ask(self, texts: list[Text], batch_size: int, on_texts: Callable[[int], object] | None = None) -> Said:
         """Let the model answer texts.
@@ -86,3 +90,11 @@ class Member:
             if on_texts is not None:
                 on_texts(len(at))
         return Said(logits, probs, layers, lengths, np.array([truncated[row] for row in range(count)], bool))
+
+
+def _elements(model: Classifier) -> list[int]:
+    """Return how many elements the matrices have that a token meets between one exit and the next, [M]."""
+    return [
+        sum(matrix.weight.numel() for layer in step for matrix in (layer.qkv, layer.out, layer.up, layer.down))
+        for step in model.engine.weights.layers
+    ]

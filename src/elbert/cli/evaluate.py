@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from elbert.cli import options
 from elbert.cli.console import check_output, facts, json_line, progress_bar, show
 from elbert.disk import whole_file
+from elbert.errors import UsageError
 
 if TYPE_CHECKING:
+    from elbert.cascade import Cascade
     from elbert.classifier import Classifier
     from elbert.data import TextDataset
     from elbert.evaluation.evaluate import Evaluation
@@ -34,6 +36,8 @@ def evaluate(
 ) -> None:
     """Score a model on labelled data, with its exits and at full depth, and time one against the other.
 
+    MODEL may be a cascade; it is held against its last model alone, and layers are counted in those of that model.
+
     Both run in turns on the same engine, tokenising included; the median round counts. `layer speedup` is layers saved,
     `speedup` is time saved, `engine efficiency` is the second over the first.
 
@@ -43,25 +47,28 @@ def evaluate(
         elbert evaluate runs/mine test.csv --policy patience --patience 3 --report page.html
     """
     if report is not None:
+        from elbert.modeling.files.sources import is_cascade
         from elbert.reports.plots import check_installed
 
         check_output(report, overwrite=overwrite)
         check_installed()
-    classifier = options.load_classifier(model, policy, loading)
+        if is_cascade(model):
+            raise UsageError(f"--report shows one model's layers, and {model!r} is a cascade of several: leave it out")
+    classifier = options.load_any(model, policy, loading)
     dataset = _load(data, split, classifier, columns)
     result = _run(classifier, dataset, progress=progress, batch_size=batch_size, metric=metric, repeats=repeats)
     if report is not None:
-        _write_report(report, model, classifier, dataset, result)
+        _write_report(report, model, cast("Classifier", classifier), dataset, result)
     _show(result, report, as_json=json)
 
 
-def _load(data: str, split: str, classifier: Classifier, columns: options.ColumnFlags) -> TextDataset:
+def _load(data: str, split: str, classifier: Classifier | Cascade, columns: options.ColumnFlags) -> TextDataset:
     from elbert.data import load_data
 
     return load_data(data, split=split, labels=classifier.labels, **columns.to_dict())
 
 
-def _run(classifier: Classifier, dataset: TextDataset, *, progress: bool, **settings: Any) -> Evaluation:
+def _run(classifier: Classifier | Cascade, dataset: TextDataset, *, progress: bool, **settings: Any) -> Evaluation:
     from elbert.evaluation.evaluate import evaluate as run
 
     with progress_bar(None, "texts", forced=progress) as bar:

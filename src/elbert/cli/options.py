@@ -134,10 +134,10 @@ def load_classifier(
     """
     from elbert.classifier import Classifier
 
-    return _load(Classifier, model, policy, loading, full_depth=full_depth)
+    return _load(Classifier, "elbert", model, policy, loading, full_depth=full_depth)
 
 
-def load_any(model: str, policy: PolicyFlags, loading: LoadFlags, *, full_depth: bool) -> Classifier | Cascade:
+def load_any(model: str, policy: PolicyFlags, loading: LoadFlags, *, full_depth: bool = False) -> Classifier | Cascade:
     """Load a model or a cascade of several; arguments as in `load_classifier`, and so what it raises."""
     from elbert.modeling.files.sources import is_cascade
 
@@ -145,11 +145,11 @@ def load_any(model: str, policy: PolicyFlags, loading: LoadFlags, *, full_depth:
         return load_classifier(model, policy, loading, full_depth=full_depth)
     from elbert.cascade import Cascade
 
-    return _load(Cascade, model, policy, loading, full_depth=full_depth)
+    return _load(Cascade, "max_prob", model, policy, loading, full_depth=full_depth)
 
 
 def _load(
-    kind: type[_Loaded], model: str, policy: PolicyFlags | None, loading: LoadFlags, *, full_depth: bool
+    kind: type[_Loaded], usual: str, model: str, policy: PolicyFlags | None, loading: LoadFlags, *, full_depth: bool
 ) -> _Loaded:
     named, overrides = (None, {}) if policy is None else (policy.policy, policy.overrides())
     if full_depth and (named or overrides):
@@ -160,8 +160,8 @@ def _load(
     with warnings_last():
         loaded = kind.from_pretrained(model, **asdict(loading), policy=chosen)
         if overrides:
-            # A parameter names a rule; full depth, where a model has none of its own, has no parameters.
-            base = loaded.policy if named or loaded.policy != make("full") else make("elbert")
+            # A parameter names a rule, `usual` where the model has none of its own: full depth has no parameters.
+            base = loaded.policy if named or loaded.policy != make("full") else make(usual)
             loaded.policy = loaded.equip(ExitPolicy.from_dict({**base.to_dict(), **overrides}))
     return loaded
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from elbert.cascade import Cascade
 from elbert.engine.layer_zero import bag
 from elbert.errors import DataError, UsageError
 from elbert.exits import ExitPolicy, make
@@ -36,6 +37,9 @@ _WORDS_AT_ONCE = 32  # texts that layer 0 is timed with
 class Evaluation:
     """How good and how fast a classifier is with its exits, beside itself at full depth.
 
+    Of a cascade the exits are its models, full depth is the last model alone, with whatever exits that has, and layers
+    are counted in those of the last model, see `Prediction.cost`.
+
     Attributes:
         n: texts.
         metric: name of the metric.
@@ -43,12 +47,12 @@ class Evaluation:
         full_depth_score: without.
         layers: M.
         mean_exit_layer: layers a text ran on average; where layer 0 is on, every text ran that too, at its cost.
-        layer_speedup: M / mean exit layer.
+        layer_speedup: M / mean exit layer; of a cascade the layers that the last model alone runs on average / that.
         seconds: wall-clock for all texts with exits, the median of `repeats` rounds.
         full_depth_seconds: likewise at full depth.
         speedup: full_depth_seconds / seconds.
         engine_efficiency: speedup / layer_speedup, the share of the saved layers that became saved time.
-        exit_histogram: [M] texts that left after layer 1 … M.
+        exit_histogram: [M] texts that left after layer 1 … M; of a cascade, texts that each model answered.
         layer_0: texts that left at layer 0; None where that is off, as is its cost.
         layer_0_cost: what layer 0 takes of a text, measured, in layers.
         policy: the exit policy as JSON.
@@ -58,6 +62,7 @@ class Evaluation:
         batch_size: texts in flight together.
         threads: of torch.
         repeats: rounds timed; each runs all texts both ways.
+        models: how many a cascade has; None for a single one.
     """
 
     n: int
@@ -79,6 +84,7 @@ class Evaluation:
     batch_size: int
     threads: int
     repeats: int
+    models: int | None = None
     layer_0: int | None = None
     layer_0_cost: float | None = None
 
@@ -88,7 +94,7 @@ class Evaluation:
 
 
 def evaluate(
-    classifier: Classifier,
+    classifier: Classifier | Cascade,
     dataset: TextDataset,
     policy: ExitPolicy | None = None,
     *,
@@ -100,7 +106,7 @@ def evaluate(
     """Score and time `classifier` on `dataset`.
 
     Args:
-        classifier: what to evaluate.
+        classifier: what to evaluate, a model or a cascade of several.
         dataset: texts with labels, encoded with the classifier's own label space.
         policy: the exits; None takes the classifier's.
         batch_size: texts in flight together.
@@ -118,29 +124,29 @@ def evaluate(
         raise DataError(f"{dataset.name}: nothing to evaluate; give at least one text with a label")
     metric = metric_name(classifier.problem_type, metric)
     chosen = classifier.policy if policy is None else policy
-    timed = time_in_turns(classifier, dataset.texts, (make("full"), chosen), batch_size, repeats, on_text)
+    policies = (make("full"), chosen)
+    timed = time_in_turns(classifier, dataset.texts, policies, batch_size, repeats, on_text)
     full_depth, exits = (_Side(seconds, predictions) for seconds, predictions in timed)
-    layers, depths = classifier.num_layers, Counter(prediction.exit_layer for prediction in exits.predictions)
-    mean_exit_layer = sum(layer * count for layer, count in depths.items()) / len(dataset)
-    cost = None
-    if chosen.words is not None and classifier.words is not None:
-        layer_seconds = full_depth.median / (len(dataset) * layers)
-        cost = seconds_of_words(classifier, dataset.texts) / len(dataset) / layer_seconds
-        mean_exit_layer += cost
-    layer_speedup, speedup = layers / mean_exit_layer, full_depth.median / exits.median
+    layer_seconds = full_depth.median / max(full_depth.layers * len(dataset), 1)
+    sides = zip(policies, (full_depth, exits), strict=True)
+    asked = [_asked_words(classifier, policy, dataset.texts, side.predictions) for policy, side in sides]
+    costs = [sum(seconds_of_words(*each) for each in pairs) / len(dataset) / layer_seconds for pairs in asked]
+    models = len(classifier.models) if isinstance(classifier, Cascade) else None
+    mean_exit_layer, speedup = exits.layers + costs[1], full_depth.median / exits.median
+    layer_speedup = (full_depth.layers + costs[0]) / mean_exit_layer
     return Evaluation(
         n=len(dataset),
         metric=metric,
         score=_score(classifier, exits.predictions, dataset, metric),
         full_depth_score=_score(classifier, full_depth.predictions, dataset, metric),
-        layers=layers,
+        layers=(classifier.models[-1] if isinstance(classifier, Cascade) else classifier).num_layers,
         mean_exit_layer=mean_exit_layer,
         layer_speedup=layer_speedup,
         seconds=exits.median,
         full_depth_seconds=full_depth.median,
         speedup=speedup,
         engine_efficiency=speedup / layer_speedup,
-        exit_histogram=tuple(depths[layer] for layer in range(1, layers + 1)),
+        exit_histogram=exits.histogram(models or classifier.num_layers),
         policy=chosen.to_dict(),
         backend=classifier.backend,
         dtype=classifier.dtype,
@@ -148,8 +154,9 @@ def evaluate(
         batch_size=batch_size,
         threads=torch.get_num_threads(),
         repeats=len(exits.seconds),
-        layer_0=None if cost is None else depths[0],
-        layer_0_cost=cost,
+        models=models,
+        layer_0=sum(each.exit_layer == 0 for each in exits.predictions) if asked[1] else None,
+        layer_0_cost=costs[1] if asked[1] else None,
     )
 
 
@@ -164,9 +171,34 @@ class _Side:
     def median(self) -> float:
         return max(statistics.median(self.seconds), 1e-9)
 
+    @property
+    def layers(self) -> float:
+        """Layers that a text ran on average, layer 0 not counted."""
+        costs = (each.exit_layer if each.cost is None else each.cost for each in self.predictions)
+        return sum(costs) / len(self.predictions)
+
+    def histogram(self, exits: int) -> tuple[int, ...]:
+        """Return how many texts left at each exit from 1 on, where models are the exits of a cascade."""
+        left = Counter(each.exit_layer if each.member is None else each.member for each in self.predictions)
+        return tuple(left[place] for place in range(1, exits + 1))
+
+
+def _asked_words(
+    classifier: Classifier | Cascade, policy: ExitPolicy, texts: Sequence[Text], predictions: Sequence[Prediction]
+) -> list[tuple[Classifier, Sequence[Text]]]:
+    """Return each model whose layer 0 was asked, with the texts it was asked about; of a cascade there may be more."""
+    if not isinstance(classifier, Cascade):
+        return [(classifier, texts)] if policy.words is not None and classifier.words is not None else []
+    first = policy.earliest(len(classifier.models))
+    return [
+        (model, [text for text, said in zip(texts, predictions, strict=True) if (said.member or 0) >= number])
+        for number, model in enumerate(classifier.models, start=1)
+        if number >= first and model.policy.words is not None and model.words is not None
+    ]
+
 
 def time_in_turns(
-    classifier: Classifier,
+    classifier: Classifier | Cascade,
     texts: Sequence[Any],
     policies: Sequence[ExitPolicy],
     batch_size: int,
@@ -218,12 +250,14 @@ def seconds_of_words(classifier: Classifier, texts: Sequence[Text]) -> float:
     return time.perf_counter() - begun
 
 
-def _score(classifier: Classifier, predictions: Sequence[Prediction], dataset: TextDataset, metric: str) -> float:
+def _score(
+    classifier: Classifier | Cascade, predictions: Sequence[Prediction], dataset: TextDataset, metric: str
+) -> float:
     """Score predictions, their labels turned back into what the data set's labels are encoded as."""
     given = [encode_answer(prediction.label, classifier) for prediction in predictions]
     return score(classifier.problem_type, given, dataset.labels or [], metric)[1]
 
 
-def encode_answer(label: Any, classifier: Classifier) -> Any:
+def encode_answer(label: Any, classifier: Classifier | Cascade) -> Any:
     """Return a prediction's label as a class index, a 0/1 row, or a value."""
     return task_of(classifier.problem_type).encoded(label, classifier.labels.names)

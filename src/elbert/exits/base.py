@@ -96,6 +96,20 @@ class ExitPolicy(ABC):
         """
         return num_layers if self.max_layer is None else min(self.max_layer, num_layers)
 
+    def soonest(self, num_layers: int) -> int:
+        """Return the first layer, 1-based, by which a text can have left, whatever exits say; above M for never early.
+
+        Args:
+            num_layers: M of the model.
+        """
+        last = self.max_layer or num_layers + 1
+        return min(max(self.waits(num_layers), self.min_layer), last)
+
+    def waits(self, num_layers: int) -> int:
+        """Return at which layer, 1-based, the rule itself can fire first; `num_layers` as in `soonest`."""
+        del num_layers
+        return 1
+
     def update(self, state: State, output: ExitOutput, layer: Array) -> tuple[Array, State]:
         """Decide which rows leave; the input state is left as it was.
 

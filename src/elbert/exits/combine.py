@@ -106,6 +106,10 @@ class AnyOf(_Combined):
         """Return where either leaves."""
         return first | second
 
+    def waits(self, num_layers: int) -> int:
+        """Return the first layer at which any rule can fire."""
+        return min(policy.soonest(num_layers) for policy in self.policies)
+
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Entropies from 1 down to 0.001, or patience of half the layers."""
@@ -129,6 +133,10 @@ class AllOf(_Combined):
     def joined(first: Array, second: Array) -> Array:
         """Return where both leave."""
         return first & second
+
+    def waits(self, num_layers: int) -> int:
+        """Return the first layer at which all rules can fire."""
+        return max(policy.soonest(num_layers) for policy in self.policies)
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:

@@ -43,6 +43,11 @@ class FPabee(ExitPolicy):
         """Return `last` [rows, C] and `streak` [rows]."""
         return {"last": unseen(rows, num_labels), "streak": no_streak(rows)}
 
+    def waits(self, num_layers: int) -> int:
+        """Return the layer behind `patience` steps."""
+        del num_layers
+        return self.patience + 1
+
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Count steps that moved nothing."""
         del layer

@@ -33,6 +33,11 @@ class Fixed(ExitPolicy):
         """Return the same layer."""
         return self.earliest(num_layers)
 
+    def waits(self, num_layers: int) -> int:
+        """Return the layer every text leaves at."""
+        del num_layers
+        return self.layer
+
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compare the depth."""
         del output

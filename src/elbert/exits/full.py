@@ -23,6 +23,10 @@ class Full(ExitPolicy):
         """Return the last layer: no other answer is used."""
         return self.latest(num_layers)
 
+    def waits(self, num_layers: int) -> int:
+        """Return the last layer."""
+        return num_layers
+
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Keep every row."""
         del output

@@ -39,6 +39,11 @@ class Patience(ExitPolicy):
         """Return `last` [rows, C] and `streak` [rows]."""
         return {"last": unseen(rows, num_labels), "streak": no_streak(rows)}
 
+    def waits(self, num_layers: int) -> int:
+        """Return the layer behind `patience` steps."""
+        del num_layers
+        return self.patience + 1
+
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Count equal predictions."""
         del layer

@@ -44,6 +44,11 @@ class Pcee(ExitPolicy):
         del num_labels
         return {"streak": np.zeros(rows, np.int64)}
 
+    def waits(self, num_layers: int) -> int:
+        """Return the layer that makes `patience` outputs."""
+        del num_layers
+        return self.patience
+
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Count confident layers."""
         del layer

@@ -44,6 +44,11 @@ class Saturation(ExitPolicy):
         del num_labels
         return {"streak": np.zeros(rows, np.int64)}
 
+    def waits(self, num_layers: int) -> int:
+        """Return the layer behind `patience` steps."""
+        del num_layers
+        return self.patience + 1
+
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Count steps that changed nothing."""
         del layer

@@ -9,18 +9,21 @@ from elbert.evaluation.evaluate import Evaluation
 
 def summary(result: Evaluation) -> list[tuple[str, str]]:
     """Return (name, value) for every number of an evaluation."""
+    early, full, depth, left = ("with exits", "full depth", "mean exit layer", "texts by exit layer")
+    if result.models is not None:
+        early, full, depth, left = ("cascade", "last model", "mean layers, in the last model's", "texts by model")
     return [
         ("texts", f"{result.n:,}"),
-        (f"{result.metric}, with exits", f"{result.score:.4f}"),
-        (f"{result.metric}, full depth", f"{result.full_depth_score:.4f}"),
-        ("mean exit layer", f"{result.mean_exit_layer:.2f} of {result.layers}"),
+        (f"{result.metric}, {early}", f"{result.score:.4f}"),
+        (f"{result.metric}, {full}", f"{result.full_depth_score:.4f}"),
+        (depth, f"{result.mean_exit_layer:.2f} of {result.layers}"),
         ("layer speedup", f"{result.layer_speedup:.2f}×"),
         ("speedup, wall-clock", f"{result.speedup:.2f}×"),
         ("engine efficiency", f"{result.engine_efficiency:.2f}"),
-        ("seconds, with exits", _seconds(result.seconds, result.n)),
-        ("seconds, full depth", _seconds(result.full_depth_seconds, result.n)),
+        (f"seconds, {early}", _seconds(result.seconds, result.n)),
+        (f"seconds, {full}", _seconds(result.full_depth_seconds, result.n)),
         *([] if result.layer_0 is None else [("texts at layer 0", f"{result.layer_0:,}")]),
-        ("texts by exit layer", " ".join(map(str, result.exit_histogram))),
+        (left, " ".join(map(str, result.exit_histogram))),
         ("policy", policy_words(result.policy)),
         ("computed by", f"{result.backend}, {result.dtype}, {result.device}, {result.threads} threads"),
         ("batch size, rounds", f"{result.batch_size}, median of {result.repeats}"),

@@ -59,7 +59,9 @@ def open_model(name: str | Path) -> OpenModel:
         return OpenModel(model, model.reader(tokenizer), content, {})
     folder = find_folder(name)
     if is_cascade(folder):
-        raise UsageError(f"{name} is a cascade of models: elbert predict runs it, and Cascade.from_pretrained reads it")
+        raise UsageError(
+            f"{name} is a cascade of models: predict, evaluate and serve take it, and Cascade.from_pretrained reads it"
+        )
     try:
         model, tokenizer, content = read_plain(folder)
     except UnusualError:
