@@ -354,7 +354,9 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
     "from one": ({"id2label": {"1": "a", "2": "b"}}, "id2label"),
     "words": ({"id2label": {"a": "0", "b": "1"}}, "id2label"),
     "list": ({"id2label": ["a", "b"]}, "id2label"),
-    "twice": ({"id2label": {"0": "a", "1": "a"}}, "a"),
+    "twice": ({"id2label": {"0": "a", "1": "a"}}, "id2label calls two classes 'a'"),
+    "twice but for a blank": ({"id2label": {"0": "a", "1": "a "}}, "id2label calls two classes 'a'"),
+    "no problem": ({"problem_type": "sentiment"}, "unknown problem_type 'sentiment'"),
     "three for two": ({"id2label": {"0": "a", "1": "b", "2": "c"}}, "classifier.bias"),
     "none": ({"id2label": {}}, "id2label"),
 }
@@ -365,10 +367,69 @@ def test_an_odd_id2label_is_one_line_at_load(tiny_model, tmp_path, case):
     fields, word = ODD[case]
     folder = words_of(make(tiny_model, tmp_path / "model", "bert"))
     edit_json(folder / "config.json", **fields)
-    with pytest.raises(ElbertError) as caught:
-        Classifier.from_pretrained(folder)
-    assert word in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert word in refused(folder)
+
+
+@pytest.mark.parametrize("settings", [{"quant_method": "bitsandbytes", "load_in_8bit": True}, {"bits": 4}, "gptq"])
+def test_quantised_weights_are_refused_with_the_way_out(tiny_model, tmp_path, settings):
+    folder = words_of(make(tiny_model, tmp_path / "model", "bert"))
+    edit_json(folder / "config.json", quantization_config=settings)
+    assert "the weights are quantised" in refused(folder)
+
+
+def test_whole_numbers_in_the_place_of_weights_are_never_read_as_such(tiny_model, tmp_path):
+    folder = words_of(make(tiny_model, tmp_path / "model", "bert"))
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    position_ids = {"bert.embeddings.position_ids": torch.arange(64)[None]}  # as older versions stored them
+    save_file({**tensors, **position_ids}, path, metadata={"format": "pt"})
+    assert Classifier.from_pretrained(folder).predict("a good film", policy=FULL).score > 0
+    save_file({name: tensor.to(torch.int8) for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    assert "holds whole numbers (I8)" in refused(folder)
+
+
+def in_parts(folder: Path, **places: Any) -> Path:
+    """Save a model's tensors in two files; `places` are what the index says of all tensors of the second."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    index = {}
+    for number, rest in ((1, True), (2, False)):
+        name = f"model-0000{number}-of-00002.safetensors"
+        part = {key: tensor for key, tensor in tensors.items() if ("encoder" in key) is rest}
+        save_file(part, folder / name, metadata={"format": "pt"})
+        index |= dict.fromkeys(part, places.get("second", name) if number == 2 else name)
+    content = places.get("index", {"metadata": {}, "weight_map": index})
+    (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_model_in_parts_is_read_and_one_with_a_part_missing_names_it(tiny_model, tmp_path):
+    whole = words_of(make(tiny_model, tmp_path / "whole", "bert"))
+    parts = in_parts(words_of(make(tiny_model, tmp_path / "parts", "bert")))
+    assert torch.equal(ours(parts, "a good film"), ours(whole, "a good film"))
+    (parts / "model-00002-of-00002.safetensors").unlink()
+    assert "model-00002-of-00002.safetensors is missing" in refused(parts)
+    (parts / "model.safetensors.index.json").unlink()
+    assert "has its weights in parts (model-00001-of-00002.safetensors), but model.safetensors.index.json" in refused(
+        parts
+    )
+
+
+@pytest.mark.parametrize(
+    "places",
+    [{"second": "../whole/model.safetensors"}, {"second": "/model.safetensors"}, {"second": 3}, {"index": {}}],
+)
+def test_an_index_reads_no_file_outside_its_folder(tiny_model, tmp_path, places):
+    make(tiny_model, tmp_path / "whole", "bert")
+    parts = in_parts(words_of(make(tiny_model, tmp_path / "parts", "bert")), **places)
+    assert "weight_map names" in refused(parts)
+
+
+@pytest.mark.parametrize("name", ["model.gguf", "model.onnx"])
+def test_weights_in_a_format_of_others_are_called_that(tiny_model, tmp_path, name):
+    folder = words_of(make(tiny_model, tmp_path / "model", "bert"))
+    (folder / "model.safetensors").rename(folder / name)
+    assert f"has weights for another library only ({name})" in refused(folder)
 
 
 def test_labels_that_are_no_strings_are_their_spelling(tiny_model, tmp_path):

@@ -129,6 +129,29 @@ def test_settings_only_transformers_understands_are_left_to_it(tiny_tokenizer, t
     assert read(tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("bert", {"do_lower_case": False}),
+        ("cased", {"do_lower_case": True}),
+        ("cased", {"strip_accents": True}),
+        ("bert", {"tokenize_chinese_chars": False}),
+        ("distilbert", {"do_lower_case": False}),
+        ("roberta", {"add_prefix_space": True}),
+        ("albert", {"do_lower_case": False}),
+        ("albert", {"keep_accents": True}),
+    ],
+)
+def test_settings_that_somebody_has_edited_are_left_to_transformers_which_goes_by_them(
+    tiny_tokenizer, tmp_path, kind, fields
+):
+    MAKERS[kind](tiny_tokenizer).save_pretrained(tmp_path)
+    assert read(tmp_path) is not None
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    assert read(tmp_path) is None
+
+
 @pytest.mark.parametrize("name", ["special_tokens_map.json", "added_tokens.json"])
 def test_files_of_older_versions_are_left_to_transformers(tiny_tokenizer, tmp_path, name):
     tiny_tokenizer.save_pretrained(tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from elbert.metadata import HeadKind
 from elbert.modeling.families import Family
@@ -10,7 +10,7 @@ from elbert.modeling.families.tensors import Tensors
 from elbert.modeling.heads import head_weights
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType
-from elbert.tasks import default_task
+from elbert.tasks import default_task, task_of
 
 
 def encoder_weights(
@@ -36,5 +36,9 @@ def encoder_weights(
 
 
 def problem_type_of(config: Any) -> ProblemType:
-    """Return how to read the logits, by transformers' own guess where the configuration does not say."""
-    return cast(ProblemType, config.problem_type or default_task(len(config.id2label)).problem_type)
+    """Return how to read the logits, by transformers' own guess where the configuration does not say.
+
+    Raises:
+        UsageError: it says what is no problem type.
+    """
+    return (task_of(config.problem_type) if config.problem_type else default_task(len(config.id2label))).problem_type

@@ -56,7 +56,8 @@ def family_of(config: Any) -> Family:
 
     Raises:
         ModelError: the family is not supported, or the configuration makes the encoder something else than a plain
-            bidirectional one with absolute positions, at least one layer, a known activation and classes 0 to C - 1.
+            bidirectional one with absolute positions, at least one layer, a known activation and classes 0 to C - 1,
+            each of its own name.
     """
     family = check_family(getattr(config, "model_type", None))
     family.check(config)
@@ -66,6 +67,10 @@ def family_of(config: Any) -> Family:
         raise ModelError(f"the model's configuration asks for {config.num_hidden_layers} layers; an exit needs one")
     if sorted(config.id2label) != list(range(len(config.id2label))):
         raise ModelError(f"id2label must name the classes 0 to C - 1, not {', '.join(map(str, config.id2label))}")
+    names = [str(name).strip() for name in config.id2label.values()]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ModelError(f"id2label calls two classes {twice!r}, blanks aside: give every class a name of its own")
     if getattr(config, "is_decoder", False):
         raise ModelError("the model's configuration says is_decoder: true; only bidirectional encoders have exits here")
     positions = getattr(config, "position_embedding_type", None) or "absolute"

@@ -11,11 +11,12 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer
 
-from elbert.errors import ModelError
+from elbert.errors import ModelError, UsageError
 from elbert.metadata import read_json, read_metadata
+from elbert.modeling.assemble import problem_type_of
 from elbert.modeling.families import check_family, family_of
 from elbert.modeling.files.checks import check_vocabulary, one_line, pair_token_types
-from elbert.modeling.files.foreign import check_files, vocabulary_class
+from elbert.modeling.files.foreign import check_files, check_unquantised, vocabulary_class
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer, check_fast, name_inputs
 from elbert.modeling.files.sources import TOKENIZER_FILES
 from elbert.modeling.quiet import quiet_transformers
@@ -25,7 +26,9 @@ def read_config(folder: Path) -> Any:
     """Return transformers' configuration of a model folder; raises ModelError where it cannot be used."""
     path = folder / "config.json"
     check_files(folder)
-    check_family(read_json(path).get("model_type"), where=str(folder))
+    content = read_json(path)
+    check_family(content.get("model_type"), where=str(folder))
+    check_unquantised(path, content)
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -33,7 +36,11 @@ def read_config(folder: Path) -> Any:
         raise ModelError(f"{path} is no usable configuration: {one_line(error)}") from error
     if not config.id2label:
         raise ModelError(f"{path}: id2label names no class: give it one name per output of the model")
-    family_of(config)
+    try:
+        family_of(config)
+        problem_type_of(config)
+    except (ModelError, UsageError) as error:
+        raise ModelError(f"{path}: {error}") from None
     return config
 
 

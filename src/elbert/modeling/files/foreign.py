@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import safe_open
+
 from elbert.errors import MissingExtraError, ModelError
 from elbert.metadata import FILE_NAME, read_json
 
@@ -22,7 +24,13 @@ _LARGEST_POINTER = 1024  # bytes, by its specification
 _READ = (".json", ".safetensors", ".model", ".txt", ".onnx", ".xml", ".bin")
 
 # Weights that are there and not read: as pickles, which can run code, or for another library.
-_OTHER_WEIGHTS = ("*.bin", "*.ckpt", "*.pt", "*.pth", "tf_model.h5", "flax_model.msgpack")
+_OTHER_WEIGHTS = ("*.bin", "*.ckpt", "*.pt", "*.pth", "tf_model.h5", "flax_model.msgpack", "*.gguf", "*.onnx")
+_INDEX = "model.safetensors.index.json"
+
+_UNQUANTISED = (
+    "which elbert does not read: take the checkpoint they were made from, or call dequantize() on the model in "
+    "transformers and save that; --dtype int8 quantises it for a CPU"
+)
 
 
 class Vocabulary(NamedTuple):
@@ -106,7 +114,10 @@ def no_weights(folder: Path, architectures: list[str] | None) -> str:
     """
     if (folder / "graphs").is_dir() and not (folder / FILE_NAME).exists():
         return f"{folder} holds graphs/ of an exported model, but {FILE_NAME} is missing: export the model again"
-    others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
+    shard = next((path.name for path in sorted(folder.glob("model-*-of-*.safetensors"))), None)
+    if shard is not None:
+        return f"{folder} has its weights in parts ({shard}), but {_INDEX}, which says what lies where, is missing"
+    others = [path.name for pattern in _OTHER_WEIGHTS for path in sorted(folder.glob(pattern))]
     if not others:
         return (
             f"{folder} has no weights: model.safetensors is missing (a pytorch_model.bin, on the hub or elsewhere, "
@@ -121,6 +132,56 @@ def no_weights(folder: Path, architectures: list[str] | None) -> str:
         f"once with transformers, if you trust it: {name}.from_pretrained(folder, use_safetensors=False)"
         f".save_pretrained(folder){then}"
     )
+
+
+def check_unquantised(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a model whose weights somebody quantised.
+
+    Args:
+        path: of its config.json.
+        content: of that.
+
+    Raises:
+        ModelError: they are.
+    """
+    settings = content.get("quantization_config")
+    if settings is not None:
+        method = settings.get("quant_method", "unnamed") if isinstance(settings, dict) else settings
+        raise ModelError(f"{path}: the weights are quantised ({method}), {_UNQUANTISED}")
+
+
+def check_stored(folder: Path) -> None:
+    """Refuse weights that are not where the index says, or that are whole numbers: they would be read as they stand.
+
+    Raises:
+        ModelError: they are such.
+        SafetensorError: a file is damaged.
+    """
+    for path in _files_of(folder):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dict)
+                kind = file.get_slice(name).get_dtype()
+                if name.endswith((".weight", ".bias")) and kind.startswith(("I", "U", "BOOL")):
+                    raise ModelError(f"{path}: tensor {name} holds whole numbers ({kind}), {_UNQUANTISED}")
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Return the files that hold a model's tensors."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    places = read_json(folder / _INDEX).get("weight_map")
+    names = places.values() if isinstance(places, dict) else [None]
+    odd = next((name for name in names if not isinstance(name, str) or Path(name).name != name), None)
+    if odd is not None or not isinstance(places, dict):
+        raise ModelError(
+            f"{folder / _INDEX}: weight_map names {odd!r} for a tensor; allowed: a file of this folder: save the model "
+            "again"
+        )
+    files = [folder / name for name in sorted(set(places.values()))]
+    lost = next((path for path in files if not path.is_file()), None)
+    if lost is not None:
+        raise ModelError(f"{lost} is missing, in which {_INDEX} looks for tensors: fetch it, or save the model again")
+    return files
 
 
 def wrapped(folder: Path, found: Iterable[str], wanted: Iterable[str]) -> str | None:

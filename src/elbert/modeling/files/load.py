@@ -31,7 +31,7 @@ from elbert.modeling.families import family_of
 from elbert.modeling.files.beside import made_ready, read_config, read_with_types
 from elbert.modeling.files.checks import one_line, read_exit_heads
 from elbert.modeling.files.exported import EXPORT, ExportedModel, read_exported
-from elbert.modeling.files.foreign import no_head, no_weights, wrapped
+from elbert.modeling.files.foreign import check_stored, no_head, no_weights, wrapped
 from elbert.modeling.files.plain import PlainModel
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.sources import find_folder
@@ -196,6 +196,7 @@ def _read_backbone(folder: Path, config: Any, *, fresh_head: bool) -> Any:
     if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
         raise ModelError(no_weights(folder, config.architectures))
     try:
+        check_stored(folder)
         with quiet_transformers():
             backbone, report = AutoModelForSequenceClassification.from_pretrained(
                 folder,

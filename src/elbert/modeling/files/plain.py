@@ -151,7 +151,10 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], Any]:
         config.hidden_size % config.num_attention_heads == 0,
         "quantization_config" not in content,
     )
-    family_of(config)
+    try:
+        family_of(config)
+    except ModelError as error:  # the other road knows the file to name
+        raise UnusualError from error
     return content, config
 
 

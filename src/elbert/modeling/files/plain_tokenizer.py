@@ -9,11 +9,14 @@ transformers rebuilds parts by rules of its own, so there it is made from transf
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import ByteLevel
 
 from elbert.data import Text
 from elbert.errors import ModelError, UsageError
@@ -189,16 +192,37 @@ def read_plain_tokenizer(folder: Path, make: Callable[[Mapping[str, bytes]], Any
             return None
         files = {each.name: each.read_bytes() for each in (path, settings_path, folder / "config.json")}
         backend = Tokenizer.from_buffer(files["tokenizer.json"])
+        if _edited(settings, backend):
+            return None
         side = settings.get("truncation_side") or "right"
         return PlainTokenizer(
             backend, side, by_class if inputs is None else inputs, inputs is not None, lambda: make(files)
         )
-    except (ModelError, KeyError, TypeError, OSError):
+    except (ModelError, KeyError, TypeError, AttributeError, OSError):
         return None
     except Exception as error:  # the Rust tokenizer raises bare Exception
         if type(error) not in (Exception, ValueError):
             raise
         return None
+
+
+def _edited(settings: Mapping[str, Any], backend: Tokenizer) -> bool:
+    """Say whether settings and tokenizer.json tell different things of a text; transformers goes by the settings."""
+    lower, name = settings.get("do_lower_case", True), settings["tokenizer_class"]
+    if name in ("BertTokenizer", "DistilBertTokenizer"):
+        accents, signs = settings.get("strip_accents"), settings.get("tokenize_chinese_chars", True)
+        bert = BertNormalizer(lowercase=lower, strip_accents=accents, handle_chinese_chars=signs)
+        return bool(_state(backend.normalizer) != _state(bert))
+    if name == "RobertaTokenizer":
+        return bool(_state(backend.pre_tokenizer) != _state(ByteLevel(settings.get("add_prefix_space", False))))
+    if name == "AlbertTokenizer":
+        kinds = [part["type"] for part in _state(backend.normalizer)["normalizers"]]
+        return ("Lowercase" in kinds, "StripAccents" in kinds) != (lower, not settings.get("keep_accents", False))
+    return False
+
+
+def _state(part: Any) -> Any:
+    return json.loads(part.__getstate__())
 
 
 def check_fast(tokenizer: Any, where: object) -> None:
