@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from elbert.engine import Engine
+from elbert.engine.layers import attention
 from elbert.engine.layers.linear import Linear, packs
 from elbert.engine.layers.places import pairs
 from elbert.engine.requests import Arrival
@@ -134,9 +135,13 @@ def test_the_graphs_compute_the_formula(kind: str, backend: str) -> None:
     assert_same_logits(Engine(weights, backend=backend).record(texts).logits, naive(weights, texts), 1e-4)
 
 
+@pytest.mark.parametrize("tiles", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.int8, marks=needs_vnni)])
-def test_lesser_precisions_stay_close_at_every_exit(kind: str, dtype: torch.dtype) -> None:
+def test_lesser_precisions_stay_close_at_every_exit(
+    kind: str, dtype: torch.dtype, tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "has_tiles", lambda: tiles)  # both ways are open to every processor
     weights, texts = weights_of(kind), texts_of(1) * 8
     texts = [Arrival(n, text.ids) for n, text in enumerate(texts)]
     exact, rounded = Engine(weights).record(texts).probs, Engine(weights, dtype=dtype).record(texts).probs
