@@ -17,6 +17,7 @@ import pytest
 httpx = pytest.importorskip("httpx2")
 uvloop = pytest.importorskip("uvloop")
 
+from elbert.cascade import Cascade  # noqa: E402 - only where the extra is installed
 from elbert.classifier import Classifier  # noqa: E402 - only where the extra is installed
 from elbert.exits import make  # noqa: E402 - only where the extra is installed
 from elbert.modeling.files.load import load_model  # noqa: E402 - only where the extra is installed
@@ -121,8 +122,7 @@ class Running:
 
     def in_flight(self) -> int:
         """Texts that wait or run, as the metrics say."""
-        served = next(iter(self.server.config.app.state.models))
-        return int(served.books.rows)
+        return int(next(iter(self.server.config.app.state.models)).rows)
 
 
 Start = Callable[..., AbstractContextManager[Running]]
@@ -136,10 +136,13 @@ def start(model_folder: Path) -> Start:
     def run(loaders: Any = None, wait: bool = True, **settings: Any) -> Iterator[Running]:
         gates: dict[str, Gate] = {}
 
-        def load(name: str, loader: Callable[[], Classifier]) -> Callable[[], Classifier]:
-            def gated() -> Classifier:
+        def load(name: str, loader: Callable[[], Any]) -> Callable[[], Any]:
+            def gated() -> Any:
                 classifier = loader()
-                gates[name] = Gate(classifier)
+                if isinstance(classifier, Cascade):
+                    gates.update({f"{name}/{place}": Gate(each) for place, each in enumerate(classifier.models, 1)})
+                else:
+                    gates[name] = Gate(classifier)
                 return classifier
 
             return gated

@@ -121,6 +121,29 @@ class Cascade:
         check_rule(policy)
         return policy
 
+    def exit_policy(self, policy: PolicyLike) -> ExitPolicy:
+        """Return the policy that a caller names: a rule, its dict, `cascade` or None for the cascade's own.
+
+        Raises:
+            UsageError: as `equip`.
+        """
+        return self.policy if policy is None or policy == _NAME else self.equip(policy)
+
+    @property
+    def policies(self) -> dict[str, ExitPolicy]:
+        """The one policy a cascade keeps, by its name."""
+        return {_NAME: self.policy}
+
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """The evidence of that policy, by its name; empty where it was not calibrated."""
+        return {_NAME: self.evidence} if self.evidence else {}
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a text that every model reads."""
+        return min(model.max_length for model in self.models)
+
     @property
     def classes_(self) -> tuple[str, ...]:
         """The class names in the order of `predict_proba`'s columns, the last model's; empty for values."""
@@ -162,7 +185,7 @@ class Cascade:
         self, texts: Iterable[Text], policy: PolicyLike, batch_size: int
     ) -> Iterator[tuple[Prediction, NDArray[np.float32]]]:
         """Yield predictions, each with its probabilities, in input order."""
-        source, chosen = iter(texts), self.policy if policy is None else self.equip(policy)
+        source, chosen = iter(texts), self.exit_policy(policy)
         while window := list(islice(source, SORTING_WINDOW * batch_size)):
             yield from self._window(window, chosen, batch_size)
 

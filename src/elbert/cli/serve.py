@@ -14,9 +14,11 @@ import typer
 from elbert.cli import options
 from elbert.cli.flags import FlagsOf
 from elbert.errors import MissingExtraError, UsageError
+from elbert.scaleout.workers import load_classifier
 from elbert.serving.settings import ServeSettings
 
 if TYPE_CHECKING:
+    from elbert.cascade import Cascade
     from elbert.classifier import Classifier
 
 # What a fresh install can serve at once.
@@ -36,7 +38,8 @@ def serve(
             metavar="[MODEL…]",
             envvar="MODEL_ID",
             show_default=False,
-            help="Folders, hub ids or bundled checkpoints, each as MODEL or NAME=MODEL; mini-sentiment unless given.",
+            help="Folders, of cascades too, hub ids or bundled checkpoints, each as MODEL or NAME=MODEL; "
+            "mini-sentiment unless given.",
         ),
     ] = None,
     api_key: Annotated[
@@ -98,7 +101,5 @@ def names_of(words: list[str]) -> dict[str, str]:
     return found
 
 
-def _loader(model: str, loading: options.LoadFlags) -> Callable[[], Classifier]:
-    from elbert.classifier import Classifier
-
-    return partial(Classifier.from_pretrained, model, **asdict(loading))
+def _loader(model: str, loading: options.LoadFlags) -> Callable[[], Classifier | Cascade]:
+    return partial(load_classifier, model, **asdict(loading))

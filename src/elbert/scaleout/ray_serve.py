@@ -19,6 +19,7 @@ from elbert.scaleout.ray_actors import connect
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from elbert.cascade import Cascade
     from elbert.classifier import Classifier
     from elbert.serving.settings import ServeSettings
 
@@ -74,11 +75,11 @@ class Replica:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what `RowsInFlight` reads."""
-        return {_ROWS: float(sum(served.books.rows for served in self.app.state.models))}
+        return {_ROWS: float(sum(served.rows for served in self.app.state.models))}
 
 
 def application(
-    loaders: Mapping[str, Callable[[], Classifier]], settings: ServeSettings, *, replicas: int, cores: int = 1
+    loaders: Mapping[str, Callable[[], Classifier | Cascade]], settings: ServeSettings, *, replicas: int, cores: int = 1
 ) -> Any:
     """Return the Ray Serve application, for `serve.run`.
 
@@ -125,7 +126,11 @@ def application(
 
 
 def serve_on_ray(
-    loaders: Mapping[str, Callable[[], Classifier]], settings: ServeSettings, *, address: str | None, replicas: int
+    loaders: Mapping[str, Callable[[], Classifier | Cascade]],
+    settings: ServeSettings,
+    *,
+    address: str | None,
+    replicas: int,
 ) -> None:
     """Deploy the app on a cluster, and take it down again at SIGTERM or Ctrl-C; requests under way are answered first.
 

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from fastapi import Response
 
+from elbert.cascade import Cascade
 from elbert.classifier import Classifier
 from elbert.serving.asked import Asked
 from elbert.serving.bodies import Squash
 from elbert.serving.refusals import Refusal
 from elbert.serving.rows import Answer, Row
-from elbert.serving.served import ServedModel
+from elbert.serving.served_cascade import Served
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -33,7 +34,7 @@ def refused(refusal: Refusal) -> dict[str, Any]:
     return {"error": refusal.line, "error_type": refusal.kind}
 
 
-def beside(served: ServedModel, row: Row, answer: Answer, *, truncated: bool) -> dict[str, Any]:
+def beside(served: Served, row: Row, answer: Answer, *, truncated: bool) -> dict[str, Any]:
     """Return what stands beside a label: where the text left, why, and under which policy."""
     return {
         "exit_layer": answer.exit_layer,
@@ -42,10 +43,13 @@ def beside(served: ServedModel, row: Row, answer: Answer, *, truncated: bool) ->
         "policy": row.policy_name,
         "level": row.level,
         "truncated": truncated,
+        **({} if answer.member is None else {"member": answer.member, "cost": answer.cost}),
     }
 
 
-def scores(classifier: Classifier, answer: Answer, squash: Squash | None, top_k: int | None) -> list[tuple[str, float]]:
+def scores(
+    classifier: Classifier | Cascade, answer: Answer, squash: Squash | None, top_k: int | None
+) -> list[tuple[str, float]]:
     """Return labels with their scores, the greatest first; a value of a regression is called LABEL_0, as elsewhere."""
     values = {
         None: lambda: answer.probs,
@@ -57,7 +61,7 @@ def scores(classifier: Classifier, answer: Answer, squash: Squash | None, top_k:
     return sorted(zip(names, values, strict=True), key=lambda pair: -pair[1])[:top_k]
 
 
-def predicted(served: ServedModel, asked: Asked, squash: Squash | None, top_k: int | None) -> list[Any]:
+def predicted(served: Served, asked: Asked, squash: Squash | None, top_k: int | None) -> list[Any]:
     """Return the answer of `/predict`: of each text its labels, or the error it alone ran into."""
     found: list[Any] = []
     for row, outcome in zip(asked.rows, outcomes(asked), strict=True):
@@ -70,7 +74,7 @@ def predicted(served: ServedModel, asked: Asked, squash: Squash | None, top_k: i
     return found
 
 
-def classified(served: ServedModel, asked: Asked) -> list[dict[str, Any]]:
+def classified(served: Served, asked: Asked) -> list[dict[str, Any]]:
     """Return the `data` of `/v1/classify`."""
     found: list[dict[str, Any]] = []
     for row, outcome in zip(asked.rows, outcomes(asked), strict=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from elbert.cascade import Cascade
 from elbert.classifier import Classifier
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
@@ -38,7 +39,7 @@ class Wishes:
 class Choices:
     """The policies of one model that requests may ask for."""
 
-    def __init__(self, classifier: Classifier, ladder: Ladder) -> None:
+    def __init__(self, classifier: Classifier | Cascade, ladder: Ladder) -> None:
         self._classifier, self._ladder = classifier, ladder
         self._policies: dict[str, ExitPolicy] = {}
 

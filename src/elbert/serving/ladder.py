@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from elbert.cascade import Cascade
 from elbert.classifier import Classifier
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits import ExitPolicy
@@ -28,8 +29,8 @@ class Ladder:
     usual: int
 
     @classmethod
-    def of(cls, classifier: Classifier) -> Ladder:
-        """Return the levels of a classifier: the calibrated ones; else the policy it has is the only one."""
+    def of(cls, classifier: Classifier | Cascade) -> Ladder:
+        """Return the levels of a model or a cascade: the calibrated ones; else the policy it has is the only one."""
         depth = {
             name: float(evidence["mean_exit_layer"])
             for name, evidence in classifier.calibration.items()

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 
+from elbert.cascade import Cascade
 from elbert.classifier import Classifier
 from elbert.errors import UsageError, did_you_mean
 from elbert.serving.delays import Delays
 from elbert.serving.metrics import Metrics
 from elbert.serving.refusals import Refusal
 from elbert.serving.served import ServedModel
+from elbert.serving.served_cascade import Served, ServedCascade
 from elbert.serving.settings import ServeSettings
 
 _log = logging.getLogger("elbert.serving")
@@ -33,7 +35,7 @@ class Models:
     """
 
     def __init__(
-        self, loaders: Mapping[str, Callable[[], Classifier]], settings: ServeSettings, metrics: Metrics
+        self, loaders: Mapping[str, Callable[[], Classifier | Cascade]], settings: ServeSettings, metrics: Metrics
     ) -> None:
         if not loaders:
             raise UsageError("there is no model to serve; name at least one")
@@ -44,7 +46,7 @@ class Models:
         self.delays = Delays()
         self._served = {name: self._serve(name, load()) for name, load in self._loaders.items()}
 
-    def __iter__(self) -> Iterator[ServedModel]:
+    def __iter__(self) -> Iterator[Served]:
         return iter(list(self._served.values()))
 
     @property
@@ -52,7 +54,7 @@ class Models:
         """True while every model is warm and its worker answers."""
         return all(served.healthy for served in self)
 
-    def find(self, name: str | None) -> ServedModel:
+    def find(self, name: str | None) -> Served:
         """Return the model of this name; of None the first.
 
         Raises:
@@ -64,7 +66,9 @@ class Models:
             raise Refusal(404, "Model", f"there is no model {name!r}{did_you_mean(name, self._served)}")
         return self._served[name]
 
-    def _serve(self, name: str, classifier: Classifier) -> ServedModel:
+    def _serve(self, name: str, classifier: Classifier | Cascade) -> Served:
+        if isinstance(classifier, Cascade):
+            return ServedCascade(name, classifier, self._settings, self._metrics, self.delays)
         return ServedModel(name, classifier, self._settings, self._metrics, self.delays)
 
     async def warm_up(self) -> None:
@@ -82,10 +86,10 @@ class Models:
                 await self._reload(name)
 
     async def _reload(self, name: str) -> None:
-        fresh: ServedModel | None = None
+        fresh: Served | None = None
         try:
             classifier = await asyncio.to_thread(self._loaders[name])
-            self._served[name].learning.save()  # for the new one to go on from
+            self._served[name].save()  # for the new one to go on from
             fresh = self._serve(name, classifier)
             await fresh.warm_up()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new one, the old one goes on

@@ -22,6 +22,8 @@ class Answer:
         cause: why it left.
         queued: seconds it waited for a place.
         computed: seconds from then until it left.
+        member: which model of a cascade answered, 1 the first; None where there is but one.
+        cost: in layers of the cascade's last model; None likewise.
     """
 
     logits: list[float]
@@ -30,6 +32,8 @@ class Answer:
     cause: Cause
     queued: float
     computed: float
+    member: int | None = None
+    cost: float | None = None
 
 
 Outcome: TypeAlias = Answer | Refusal

@@ -100,6 +100,20 @@ class ServedModel:
         """True while it is warm and its worker answers."""
         return self.warm and self._worker.healthy
 
+    @property
+    def rows(self) -> int:
+        """Texts that wait or run."""
+        return self.books.rows
+
+    @property
+    def drifting(self) -> set[str]:
+        """Names of the policies whose early answers agree too seldom with full depth."""
+        return self.books.feedback.drifting
+
+    def save(self) -> None:
+        """Keep what its policies have learnt."""
+        self.learning.save()
+
     async def warm_up(self) -> None:
         """Answer a few texts of several lengths, so that the first request finds everything laid out.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 
+from elbert.cascade import Cascade
 from elbert.classifier import Classifier
 from elbert.errors import ElbertError
 from elbert.serving.app import make_app
@@ -39,7 +40,7 @@ _LOG: dict[str, Any] = {
 }
 
 
-def make_server(loaders: Mapping[str, Callable[[], Classifier]], settings: ServeSettings) -> uvicorn.Server:
+def make_server(loaders: Mapping[str, Callable[[], Classifier | Cascade]], settings: ServeSettings) -> uvicorn.Server:
     """Load the models and return a server that is ready to run.
 
     Args:
@@ -80,7 +81,7 @@ class _Server(uvicorn.Server):
             _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
 
-def serve(loaders: Mapping[str, Callable[[], Classifier]], settings: ServeSettings) -> None:
+def serve(loaders: Mapping[str, Callable[[], Classifier | Cascade]], settings: ServeSettings) -> None:
     """Serve models until SIGTERM or Ctrl-C, then answer what is under way and return.
 
     Raises:

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from elbert import __version__
 from elbert.serving.answers import json_response
 from elbert.serving.ladder import dial
-from elbert.serving.served import ServedModel
+from elbert.serving.served_cascade import Served
 
 # What a level's calibration measured, as far as it says so.
 _EVIDENCE = ("metric", "score", "full_depth_score")
@@ -62,7 +62,7 @@ async def metrics(request: Request) -> Response:
     return Response(content, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-def _about(served: ServedModel) -> dict[str, Any]:
+def _about(served: Served) -> dict[str, Any]:
     """Return what there is to know of one model."""
     classifier, ladder = served.classifier, served.ladder
     labels = classifier.labels.names
@@ -88,7 +88,7 @@ def _about(served: ServedModel) -> dict[str, Any]:
                 "policy": policy.to_dict(),
                 "mean_exit_layer": depth,
                 **{key: classifier.calibration.get(name, {}).get(key) for key in _EVIDENCE},
-                "drifting": name in served.books.feedback.drifting,
+                "drifting": name in served.drifting,
                 "dial": dial(policy, classifier.num_layers, len(labels) or 1),
             }
             for level, (name, policy, depth) in enumerate(columns)

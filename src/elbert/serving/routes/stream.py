@@ -20,7 +20,7 @@ from elbert.serving.bodies import PredictRequest, texts_of, validation_line
 from elbert.serving.connection import is_gone
 from elbert.serving.middleware.keys import key_of
 from elbert.serving.refusals import Refusal, invalid, too_large
-from elbert.serving.served import ServedModel
+from elbert.serving.served_cascade import Served
 
 PATH = "/predict/stream"
 
@@ -67,7 +67,7 @@ def _line(found: Any) -> bytes:
 class _Pending:
     """A line on its way."""
 
-    def __init__(self, body: PredictRequest, served: ServedModel, asked: Asked) -> None:
+    def __init__(self, body: PredictRequest, served: Served, asked: Asked) -> None:
         self.body, self.served, self.asked = body, served, asked
 
     async def found(self) -> Any:

@@ -13,10 +13,10 @@ from elbert.serving.choices import Wishes
 from elbert.serving.connection import received_at
 from elbert.serving.middleware.keys import key_of
 from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
-from elbert.serving.served import ServedModel
+from elbert.serving.served_cascade import Served
 
 
-async def answered(request: Request, served: ServedModel, texts: list[Text], wishes: Wishes) -> Asked:
+async def answered(request: Request, served: Served, texts: list[Text], wishes: Wishes) -> Asked:
     """Ask a model, and wait until every text has its outcome.
 
     Raises:
