@@ -204,16 +204,18 @@ def _ladder(ground: Ground, title: str, row: str, dtype: str, spent: dict[str, A
 
 
 def first_row(ground: Ground, asked: Asked) -> list[Line]:
-    """The first layers of ours alone, trained without exits for as many layer passes as ours."""
+    """The first layers of ours alone, trained without exits for as many layer passes as ours; in every precision."""
     layers = int(read_json(find_folder(asked.model) / "config.json")["num_hidden_layers"])
     depth = asked.depth or max(layers // 3, 1)
     settings = TrainSettings(scheme="last", epochs=round(TrainSettings().epochs * layers / depth), words=False)
     folder, spent = trained(ground, cut(asked.model, depth, ground.out), "first", settings)
-    classifier = Classifier.from_pretrained(folder)
-    seen = classifier.record(ground.test.texts)
-    about = {"row": "first", "backend": "torch", "dtype": "float32", "folder": "first", "size_mb": size_mb(folder)}
-    name = f"the first {depth} layers of ours, equal cost"
-    return [_exits(ground, name, make("full"), seen, system="elbert", layers=depth, **about, **spent)]
+    about = {"row": "first", "backend": "torch", "folder": "first", "size_mb": size_mb(folder), "layers": depth}
+    name, full = f"the first {depth} layers of ours, equal cost", make("full")
+    lines = []
+    for dtype in asked.dtypes:
+        seen = Classifier.from_pretrained(folder, dtype=dtype).record(ground.test.texts)
+        lines.append(_exits(ground, name, full, seen, system="elbert", dtype=dtype, **about, **spent))
+    return lines
 
 
 def trained(ground: Ground, model: str, row: str, settings: TrainSettings) -> tuple[Path, dict[str, Any]]:
