@@ -6,7 +6,6 @@ Joins tokenizer, engine, policies and the model folder. Runs no layer itself, tr
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,21 +14,18 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from elbert.calibration import Calibration, Drift, calibrate, check, exit_confidence
-from elbert.calibration.keeping import PolicyKeeper, PolicyLike
-from elbert.calibration.parts import protected_classes
-from elbert.calibration.promises import check_request, default_name, promises
-from elbert.calibration.rare import rare_classes
-from elbert.calibration.seen import check_unseen
+from elbert.calibration.finding import PolicyFinder
+from elbert.calibration.keeping import PolicyLike
 from elbert.data import Labels, Text, TextDataset, labelled, load_data
 from elbert.data.source import fingerprint, short_name, sketch
 from elbert.engine import Engine
 from elbert.engine.backends.backend import choose_backend
+from elbert.engine.engine import check_counts
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
 from elbert.engine.tokens import arrivals
-from elbert.errors import CalibrationWarning, DataError, ModelError, UsageError
-from elbert.exits import ExitPolicy, get, make, replay
+from elbert.errors import DataError, ModelError, UsageError
+from elbert.exits import ExitPolicy, make
 from elbert.metadata import DataRecord, Metadata
 from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
@@ -49,7 +45,7 @@ if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
 
 
-class Classifier(PolicyKeeper):
+class Classifier(PolicyFinder):
     """A text classifier whose texts leave at the first layer that is sure of them.
 
     Attributes:
@@ -248,7 +244,7 @@ class Classifier(PolicyKeeper):
             UsageError: `batch_size` is no whole number of 1 or more; an unknown policy; something given is no text.
         """
         if isinstance(texts, (str, tuple)):
-            _check_batch_size(batch_size)
+            check_counts(batch_size=batch_size)
             return next(self.stream([texts], policy=policy, batch_size=1))
         return list(self.stream(texts, policy=policy, batch_size=batch_size))
 
@@ -281,7 +277,6 @@ class Classifier(PolicyKeeper):
         self, texts: Iterable[Text], policy: PolicyLike, batch_size: int
     ) -> Iterator[tuple[Prediction, list[float]]]:
         """Yield predictions, each with its probabilities, in input order."""
-        _check_batch_size(batch_size)
         chosen = self.exit_policy(policy)
         truncated: dict[int, bool] = {}
         departures = self.engine.run(self.arrivals(texts, truncated), chosen, batch_size=batch_size)
@@ -316,7 +311,6 @@ class Classifier(PolicyKeeper):
         Raises:
             UsageError: `batch_size` is no whole number of 1 or more, or something given is no text.
         """
-        _check_batch_size(batch_size)
         arrived = list(self.arrivals(texts, {}))
         return self.engine.record(arrived, batch_size=batch_size, pooled=pooled, on_texts=on_texts or (lambda _: None))
 
@@ -341,7 +335,7 @@ class Classifier(PolicyKeeper):
             raise UsageError(f"model {self.name!r} has a layer 0 already, fitted with it; leave the texts away")
         if not self.labels.names:
             raise UsageError(f"model {self.name!r} answers with values; layer 0 tells classes apart")
-        dataset = self._dataset(texts, labels)
+        dataset = TextDataset.of(texts, labels, self.labels)
         if dataset.labels is None:
             raise DataError(f"{dataset.name}: no labels; layer 0 is fitted on labelled texts")
         from elbert.words.fit import fit_words
@@ -371,114 +365,6 @@ class Classifier(PolicyKeeper):
             attention=cls_attention(self.engine.layers(), arrival),
             truncated=truncated[0],
         )
-
-    def calibrate(
-        self,
-        texts: Iterable[Text] | TextDataset,
-        labels: Sequence[Any] | None = None,
-        max_drop: float | None = None,
-        confidence: float = 0.9,
-        *,
-        policy: str = "elbert",
-        metric: str | None = None,
-        name: str | None = None,
-        default: str | None = None,
-        batch_size: int = 32,
-        on_texts: Callable[[int], object] | None = None,
-        on_policy: Callable[[], object] | None = None,
-        allow_seen: bool = False,
-        protect: Sequence[str] = (),
-        per_class: bool = False,
-        conditional: bool = False,
-        abstain: bool = False,
-    ) -> dict[str, Calibration]:
-        """Find the fastest policies that give up less than was promised, and keep them with their evidence, see docs.
-
-        One of them becomes the policy of this object, and of the model once it is saved: the one named by `default`,
-        else the one promise asked for, else `drop-1` of the ladder.
-
-        Args:
-            texts: the model wasn't trained on; or a `TextDataset`, with its labels.
-            labels: names or ids; None promises agreement with full depth, which needs none.
-            max_drop: mean loss that may be given up, in [0, 1); None finds a ladder: exact, drop-0.5, drop-1, drop-2.
-            confidence: of the promise, in (0, 1); each promise of the ladder is one by itself.
-            policy: family to search: the name of an exit policy. The weights of one that learns are fitted on three
-                tenths of the texts, which the promise then says nothing of.
-            metric: what is reported beside; the promise is about accuracy, see the evidence's `loss`.
-            name: of the policy in `policies`; None makes one from `max_drop`.
-            default: which policy to use from now on where none is named, a new or a saved one, or `full`.
-            batch_size: texts in flight together.
-            on_texts: called with a count of texts whenever so many more are recorded.
-            on_policy: called after every policy tried.
-            allow_seen: only warn where the model was trained on some of these texts.
-            protect: names of classes whose recall may not lose `max_drop` either, each by itself.
-            per_class: protect every class so.
-            conditional: keep the promise also among the texts that leave at any one layer or before it.
-            abstain: keep three tenths of the texts aside to test how sure an answer must be, see the evidence's
-                `abstain`.
-
-        Returns:
-            Each policy with its evidence, by name; full depth, not `guaranteed`, where no test passed.
-
-        Raises:
-            UsageError: a value out of range, or these are the texts the model was trained on.
-            DataError: fewer than ten texts, or a label that is missing or unknown.
-        """
-        promised = promises(max_drop, name)
-        chosen = default_name(default, promised, self.policies)
-        search: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric}
-        check_request(self.problem_type, promised, **search)
-        dataset = self._dataset(texts, labels)
-        labelled_texts = dataset.labels is not None
-        guarded = protected_classes(protect, self.labels.names, per_class=per_class, labelled=labelled_texts)
-        search |= {"protect": guarded, "conditional": conditional, "abstain": abstain}
-        sha256 = fingerprint(dataset.texts, dataset.labels)
-        check_unseen(self.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)
-        pooled = "pooled" in get(policy).needs
-        outputs = self.record(dataset.texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
-        about: dict[str, Any] = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
-        about["protect"] = [self.labels.names[index] for index in guarded]
-        found = {
-            key: replace(each, evidence={**each.evidence, **about})
-            for key, each in calibrate(outputs, dataset.labels, promised, on_policy=on_policy, **search).items()
-        }
-        self.policies |= {key: each.policy for key, each in found.items()}
-        self.calibration |= {key: each.evidence for key, each in found.items()}
-        self._use(chosen)
-        line = rare_classes(self.calibration[chosen], self.labels.names) if chosen in found else None
-        if line is not None:
-            warnings.warn(f"policy {chosen!r}: {line}", CalibrationWarning, stacklevel=2)
-        return found
-
-    def check(
-        self,
-        texts: Sequence[Text],
-        policy: str | None = None,
-        *,
-        batch_size: int = 32,
-        on_texts: Callable[[int], object] | None = None,
-    ) -> Drift:
-        """Compare texts of today, which need no labels, with those a policy was calibrated on.
-
-        Args:
-            texts: at least one.
-            policy: name of a calibrated one; None takes the model's default, else its only one.
-            batch_size: texts in flight together.
-            on_texts: called with a count of texts whenever so many more are recorded.
-
-        Raises:
-            UsageError: no such policy is calibrated, or none is named and several are.
-            DataError: there are no texts.
-            ModelError: the evidence holds nothing to compare with.
-        """
-        name = self._calibrated(policy)
-        if not len(texts):
-            raise DataError("there are no texts to compare; give at least one")
-        chosen = self.exit_policy(name)
-        pooled = "pooled" in chosen.needs
-        outputs = self.record(texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
-        exit_layer = replay(chosen, outputs).cpu().numpy()
-        return check(name, self.calibration[name], exit_layer, exit_confidence(outputs, exit_layer))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write an ordinary Hugging Face checkpoint plus `elbert.json`; an existing folder is replaced as a whole."""
@@ -521,18 +407,6 @@ class Classifier(PolicyKeeper):
             message = commit_message or "Upload an ELBERT classifier"
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
-    def _dataset(self, texts: Iterable[Text] | TextDataset, labels: Sequence[Any] | None) -> TextDataset:
-        """Return texts and labels, as a user gives them, as a data set of this label space."""
-        if isinstance(texts, TextDataset):
-            if labels is not None:
-                raise UsageError("a data set brings its own labels; give texts and labels, or a data set alone")
-            return texts
-        listed = list(texts)
-        if labels is None:
-            return TextDataset(listed, name="texts")
-        encoded: Any = [self.labels.encode(value, f"label {row}") for row, value in enumerate(labels, start=1)]
-        return TextDataset(listed, encoded, self.labels, "texts")
-
     def _here(self) -> dict[str, str]:
         """Return the circumstances a promise depends on."""
         here = {"dtype": self.dtype, "backend": self.backend, "device": self.device.split(":")[0]}
@@ -554,9 +428,3 @@ class Classifier(PolicyKeeper):
             UsageError: something given is no text.
         """
         return arrivals(texts, self._tokenizer, self.max_length, truncated)
-
-
-def _check_batch_size(batch_size: int) -> None:
-    """Raise UsageError where it is no whole number of 1 or more."""
-    if not hasattr(batch_size, "__index__") or batch_size < 1:
-        raise UsageError(f"batch_size is {batch_size!r}; allowed: a whole number of 1 or more")

@@ -38,6 +38,29 @@ class TextDataset:
                 f"{self.name}: {len(self.texts)} texts but {len(self.labels)} labels; give one label a text"
             )
 
+    @classmethod
+    def of(cls, texts: Iterable[Text] | TextDataset, labels: Sequence[Any] | None, space: Labels) -> TextDataset:
+        """Return texts and labels, as a user gives them, as a data set of this label space.
+
+        Args:
+            texts: strings or pairs; or a data set, as it is.
+            labels: names or ids; None where there are none, or the data set has them.
+            space: a model's, to encode with.
+
+        Raises:
+            UsageError: labels beside a data set, or not one for each text.
+            DataError: a label that is missing or unknown.
+        """
+        if isinstance(texts, TextDataset):
+            if labels is not None:
+                raise UsageError("a data set brings its own labels; give texts and labels, or a data set alone")
+            return texts
+        listed = list(texts)
+        if labels is None:
+            return cls(listed, name="texts")
+        encoded: Any = [space.encode(value, f"label {row}") for row, value in enumerate(labels, start=1)]
+        return cls(listed, encoded, space, "texts")
+
     def __len__(self) -> int:
         return len(self.texts)
 

@@ -103,9 +103,7 @@ class Engine:
         """
         if max_tokens is None:
             max_tokens = most_tokens(self.backend.device, self.backend.dtype)
-        for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
-            if value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1")
+        check_counts(batch_size=batch_size, max_tokens=max_tokens)
         loops = self.device_loops
         window = SORTING_WINDOW * batch_size
         options: dict[str, Any] = {"batch_size": batch_size, "max_tokens": max_tokens, "recorder": recorder}
@@ -176,6 +174,13 @@ class Engine:
 
 def _index(arrival: Arrival) -> int:
     return arrival.index
+
+
+def check_counts(**counts: int) -> None:
+    """Raise UsageError where one is no whole number of 1 or more; each by the name its caller knows it by."""
+    for name, value in counts.items():
+        if not hasattr(value, "__index__") or value < 1:
+            raise UsageError(f"{name} is {value!r}; allowed: a whole number of 1 or more")
 
 
 def refill(scheduler: Scheduler, arrivals: Iterable[Arrival]) -> Iterator[Departures]:

@@ -1,0 +1,156 @@
+"""What finds the policies a model keeps: the promises of `calibrate`, and `check`, whether texts are still the same.
+
+Both ask for a recording, and know nothing of what makes it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from elbert.calibration.calibrate import Calibration, calibrate
+from elbert.calibration.drift import Drift, check, exit_confidence
+from elbert.calibration.keeping import PolicyKeeper
+from elbert.calibration.parts import protected_classes
+from elbert.calibration.promises import check_request, default_name, promises
+from elbert.calibration.rare import rare_classes
+from elbert.calibration.seen import check_unseen
+from elbert.data import Labels, Text, TextDataset
+from elbert.data.source import fingerprint, short_name
+from elbert.errors import CalibrationWarning, DataError
+from elbert.exits import get, replay
+from elbert.results import LayerOutputs, ProblemType
+
+
+class PolicyFinder(PolicyKeeper):
+    """What a Classifier knows of choosing its policies.
+
+    Attributes:
+        labels: the label space.
+        problem_type: how to read the outputs.
+    """
+
+    labels: Labels
+    problem_type: ProblemType
+
+    @abstractmethod
+    def record(
+        self,
+        texts: Iterable[Text],
+        *,
+        batch_size: int = 32,
+        pooled: bool = False,
+        on_texts: Callable[[int], object] | None = None,
+    ) -> LayerOutputs:
+        """Run every text to full depth and return what every exit said."""
+
+    def calibrate(
+        self,
+        texts: Iterable[Text] | TextDataset,
+        labels: Sequence[Any] | None = None,
+        max_drop: float | None = None,
+        confidence: float = 0.9,
+        *,
+        policy: str = "elbert",
+        metric: str | None = None,
+        name: str | None = None,
+        default: str | None = None,
+        batch_size: int = 32,
+        on_texts: Callable[[int], object] | None = None,
+        on_policy: Callable[[], object] | None = None,
+        allow_seen: bool = False,
+        protect: Sequence[str] = (),
+        per_class: bool = False,
+        conditional: bool = False,
+        abstain: bool = False,
+    ) -> dict[str, Calibration]:
+        """Find the fastest policies that give up less than was promised, and keep them with their evidence, see docs.
+
+        One of them becomes the policy of this object, and of the model once it is saved: the one named by `default`,
+        else the one promise asked for, else `drop-1` of the ladder.
+
+        Args:
+            texts: the model wasn't trained on; or a `TextDataset`, with its labels.
+            labels: names or ids; None promises agreement with full depth, which needs none.
+            max_drop: mean loss that may be given up, in [0, 1); None finds a ladder: exact, drop-0.5, drop-1, drop-2.
+            confidence: of the promise, in (0, 1); each promise of the ladder is one by itself.
+            policy: family to search: the name of an exit policy. The weights of one that learns are fitted on three
+                tenths of the texts, which the promise then says nothing of.
+            metric: what is reported beside; the promise is about accuracy, see the evidence's `loss`.
+            name: of the policy in `policies`; None makes one from `max_drop`.
+            default: which policy to use from now on where none is named, a new or a saved one, or `full`.
+            batch_size: texts in flight together.
+            on_texts: called with a count of texts whenever so many more are recorded.
+            on_policy: called after every policy tried.
+            allow_seen: only warn where the model was trained on some of these texts.
+            protect: names of classes whose recall may not lose `max_drop` either, each by itself.
+            per_class: protect every class so.
+            conditional: keep the promise also among the texts that leave at any one layer or before it.
+            abstain: keep three tenths of the texts aside to test how sure an answer must be, see the evidence's
+                `abstain`.
+
+        Returns:
+            Each policy with its evidence, by name; full depth, not `guaranteed`, where no test passed.
+
+        Raises:
+            UsageError: a value out of range, or these are the texts the model was trained on.
+            DataError: fewer than ten texts, or a label that is missing or unknown.
+        """
+        promised = promises(max_drop, name)
+        chosen = default_name(default, promised, self.policies)
+        search: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric}
+        check_request(self.problem_type, promised, **search)
+        dataset = TextDataset.of(texts, labels, self.labels)
+        labelled_texts = dataset.labels is not None
+        guarded = protected_classes(protect, self.labels.names, per_class=per_class, labelled=labelled_texts)
+        search |= {"protect": guarded, "conditional": conditional, "abstain": abstain}
+        sha256 = fingerprint(dataset.texts, dataset.labels)
+        check_unseen(self.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)
+        pooled = "pooled" in get(policy).needs
+        outputs = self.record(dataset.texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
+        about: dict[str, Any] = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
+        about["protect"] = [self.labels.names[index] for index in guarded]
+        found = {
+            key: replace(each, evidence={**each.evidence, **about})
+            for key, each in calibrate(outputs, dataset.labels, promised, on_policy=on_policy, **search).items()
+        }
+        self.policies |= {key: each.policy for key, each in found.items()}
+        self.calibration |= {key: each.evidence for key, each in found.items()}
+        self._use(chosen)
+        line = rare_classes(self.calibration[chosen], self.labels.names) if chosen in found else None
+        if line is not None:
+            warnings.warn(f"policy {chosen!r}: {line}", CalibrationWarning, stacklevel=2)
+        return found
+
+    def check(
+        self,
+        texts: Sequence[Text],
+        policy: str | None = None,
+        *,
+        batch_size: int = 32,
+        on_texts: Callable[[int], object] | None = None,
+    ) -> Drift:
+        """Compare texts of today, which need no labels, with those a policy was calibrated on.
+
+        Args:
+            texts: at least one.
+            policy: name of a calibrated one; None takes the model's default, else its only one.
+            batch_size: texts in flight together.
+            on_texts: called with a count of texts whenever so many more are recorded.
+
+        Raises:
+            UsageError: no such policy is calibrated, or none is named and several are.
+            DataError: there are no texts.
+            ModelError: the evidence holds nothing to compare with.
+        """
+        name = self._calibrated(policy)
+        if not len(texts):
+            raise DataError("there are no texts to compare; give at least one")
+        chosen = self.exit_policy(name)
+        pooled = "pooled" in chosen.needs
+        outputs = self.record(texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
+        exit_layer = replay(chosen, outputs).cpu().numpy()
+        return check(name, self.calibration[name], exit_layer, exit_confidence(outputs, exit_layer))
