@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from elbert import Classifier
+from elbert.engine.backends.runtimes import openvino_core
 from elbert.errors import MissingExtraError, ModelError, UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.export import export_model
@@ -81,10 +82,10 @@ def test_the_policy_of_the_moment_becomes_the_default_and_the_saved_ones_stay(
 def test_bf16_is_kept_with_an_openvino_export_and_refused_for_onnx(
     classifier_of: Callable[..., Classifier], tmp_path: Path, tiny_texts: list[str]
 ) -> None:
-    ov = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
     with pytest.raises(UsageError, match=r"format onnx has no dtype 'bfloat16'.* Allowed: float32"):
         export_model(classifier_of(), "onnx", tmp_path / "no", dtype="bfloat16")
-    if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
     classifier = classifier_of()
     back = Classifier.from_pretrained(export_model(classifier, "openvino", tmp_path / "half", dtype="bfloat16"))

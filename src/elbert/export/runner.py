@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -282,10 +283,15 @@ def _onnxruntime(path: Path, outputs: list[str], dtype: str) -> Run:  # noqa: AR
     return lambda feeds: list(session.run(outputs, feeds))
 
 
+@cache
+def _core(ov: Any) -> Any:
+    return ov.Core()  # one for all graphs: of two the later puts back a signal stack that the earlier has freed
+
+
 def _openvino(path: Path, outputs: list[str], dtype: str) -> Run:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # or it reports every import
     ov = _import("openvino")
-    core = ov.Core()
+    core = _core(ov)
     hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype], "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(core.read_model(str(path)), "CPU", hints).create_infer_request()
 

@@ -17,7 +17,7 @@ from elbert import exits
 from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors
 from elbert.engine.backends.backend import BACKENDS
 from elbert.engine.backends.graphs import build_graphs
-from elbert.engine.backends.runtimes import Runtime, import_openvino, onnxruntime, openvino
+from elbert.engine.backends.runtimes import Runtime, import_openvino, onnxruntime, openvino, openvino_core
 from elbert.errors import CalibrationWarning, UsageError, did_you_mean
 from elbert.exits import ExitPolicy
 from elbert.export import runner
@@ -73,8 +73,7 @@ def _save_onnx(graph: bytes, path: Path) -> None:
 
 
 def _save_openvino(graph: bytes, path: Path) -> None:
-    ov = import_openvino()
-    ov.save_model(ov.Core().read_model(graph), str(path), compress_to_fp16=False)
+    import_openvino().save_model(openvino_core().read_model(graph), str(path), compress_to_fp16=False)
 
 
 FORMATS: dict[str, Format] = {

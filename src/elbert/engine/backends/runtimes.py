@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def openvino() -> Runtime:
     Raises:
         MissingExtraError: it is not installed, or cannot be imported.
     """
-    core = import_openvino().Core()
+    core = openvino_core()
 
     def load(graph: Graph, outputs: tuple[str, ...], dtype: torch.dtype) -> Run:
         precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
@@ -119,6 +120,24 @@ def import_openvino() -> Any:
         if not loaded:
             del sys.modules["openvino_telemetry"]
     return openvino
+
+
+def openvino_core() -> Any:
+    """Return OpenVINO's core, the only one of this process.
+
+    Where the processor has AMX, a core gives the thread that it begins in a stack for signal handlers, and when it goes
+    puts the one before back. Of two the later puts back what the earlier has freed: the next signal is a segmentation
+    fault.
+
+    Raises:
+        MissingExtraError: as `import_openvino`.
+    """
+    return _core(import_openvino())
+
+
+@cache
+def _core(library: Any) -> Any:
+    return library.Core()
 
 
 def _unreadable(graph: Graph, runtime: str, error: Exception) -> ModelError:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from elbert.engine.backends.runtimes import import_openvino, openvino
+from elbert.engine.backends.runtimes import import_openvino, openvino, openvino_core
 from elbert.errors import ElbertError, MissingExtraError
 from elbert.evaluation.bench.batches import Array, in_batches, reader_of
 from elbert.evaluation.bench.job import Job, Run, Spec
@@ -58,23 +58,23 @@ def _quantise(job: Job) -> None:
     samples = [reader.feeds([row]) for row in islice(reader.rows(job.texts[::step]), _CALIBRATED_ON)]
     narrow = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)  # weights of 7 bits
     quantised = nncf.quantize(
-        library.Core().read_model(str(job.scratch / "model.onnx")),
+        openvino_core().read_model(str(job.scratch / "model.onnx")),
         nncf.Dataset(samples),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(samples),
         advanced_parameters=narrow if saturates() else None,
     )
-    check_quantised(library, quantised)
+    check_quantised(quantised)
     library.save_model(quantised, str(job.scratch / "model.int8.xml"))
 
 
-def check_quantised(library: Any, model: Any) -> None:
+def check_quantised(model: Any) -> None:
     """Compile a quantised model and look whether its products with weights run in 8 bits.
 
     Raises:
         ElbertError: fewer than nine in ten do.
     """
-    compiled = library.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     notes = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ops()]
     kinds = [_word(note["runtimePrecision"]) for note in notes if _word(note["layerType"]) == "FullyConnected"]
     eight = sum(kind in ("i8", "u8") for kind in kinds)
