@@ -39,6 +39,15 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         draft.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file that takes its name only when it is whole; raises as `whole_file` does."""
+    with whole_file(path) as stream:
+        if isinstance(content, bytes):
+            stream.buffer.write(content)
+        else:
+            stream.write(content)
+
+
 @contextmanager
 def whole_folder(folder: Path, kept: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Give a fresh folder to write into, which takes the place of `folder` by rename once the block is through.

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from elbert.disk import whole_file
+from elbert.disk import write_whole
 from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.results import ProblemType
 
@@ -148,12 +148,6 @@ def metadata(content: Mapping[str, Any] | None, heads: str) -> dict[str, Any]:
 def write_metadata(folder: Path, content: Mapping[str, Any]) -> None:
     """Write `elbert.json` into `folder`; it takes the place of an older one only when it is whole."""
     write_whole(folder / FILE_NAME, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that takes the place of an older one only when it is whole."""
-    with whole_file(path) as stream:
-        stream.write(text)
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

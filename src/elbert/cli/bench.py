@@ -10,7 +10,7 @@ import typer
 
 from elbert.cli import options
 from elbert.cli.console import check_output, facts, json_line, progress_bar, show, warnings_last
-from elbert.disk import whole_file
+from elbert.disk import write_whole
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -199,8 +199,7 @@ def _about(model: str, classifier: Classifier, dataset: TextDataset, metric: str
 def _draw(result: Bench, plot: Path, title: str) -> None:
     from elbert.reports.race import picture_of
 
-    with whole_file(plot) as stream:
-        stream.buffer.write(picture_of(result.rows, title))
+    write_whole(plot, picture_of(result.rows, title))
 
 
 def _show(result: Bench, about: dict[str, Any], *, as_json: bool) -> None:

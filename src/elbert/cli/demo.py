@@ -13,7 +13,7 @@ import typer
 
 from elbert.cli import options
 from elbert.cli.console import facts, json_line, progress_bar, show
-from elbert.disk import whole_file
+from elbert.disk import write_whole
 from elbert.errors import UsageError
 from elbert.seeds import check_seed
 
@@ -224,10 +224,9 @@ class Story:
         )
         line = json_line(self.result.to_dict())
         for name, content in ((PAGE, run_page(page)), (NUMBERS, f"{line}\n")):
-            with whole_file(self.out / name) as stream:
-                stream.write(content)
+            write_whole(self.out / name, content)
         curve = depth_curve(self.result, page.scores, page.points)
-        (self.out / PICTURE).write_bytes(overview(curve, self.result.exit_histogram))
+        write_whole(self.out / PICTURE, overview(curve, self.result.exit_histogram))
         show(facts(summary(self.result)), "", err=False)
         for words in _examples(page.run):
             typer.echo(words)

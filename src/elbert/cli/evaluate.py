@@ -9,7 +9,7 @@ import typer
 
 from elbert.cli import options
 from elbert.cli.console import check_output, facts, json_line, progress_bar, show
-from elbert.disk import whole_file
+from elbert.disk import write_whole
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ def _write_report(path: Path, model: str, classifier: Classifier, dataset: TextD
         batch_size=result.batch_size,
         facts=[("model", model), ("data", dataset.name)],
     )
-    with whole_file(path) as stream:
-        stream.write(run_page(report))
+    write_whole(path, run_page(report))
 
 
 def _show(result: Evaluation, report: Path | None, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from elbert.cli import options
 from elbert.cli.console import check_output, json_line, progress_bar, warnings_last
-from elbert.disk import whole_file
+from elbert.disk import write_whole
 from elbert.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def explain(
         with progress_bar(None, "texts", forced=progress) as bar:
             page, answer = _of_data(classifier, data, split, columns, batch_size, [*facts, ("data", data)], bar.update)
     if out is not None:
-        with whole_file(out) as stream:
-            stream.write(page)
+        write_whole(out, page)
         typer.echo(f"the page: {out}", err=json)
     if json:
         typer.echo(json_line(answer))

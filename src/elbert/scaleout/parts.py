@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from elbert.disk import whole_file
+from elbert.disk import write_whole
 from elbert.errors import DataError, ElbertError, UsageError
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ class Parts:
         self._write(MANIFEST, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def _write(self, name: str, text: str) -> None:
-        with whole_file(self.folder / name) as stream:
-            stream.write(text)
+        write_whole(self.folder / name, text)
 
 
 @contextmanager

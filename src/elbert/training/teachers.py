@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
 from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.data.table import quote_names
-from elbert.disk import FREE_SPACE, write_errors
+from elbert.disk import FREE_SPACE, write_errors, write_whole
 from elbert.errors import ModelError, UsageError
 from elbert.modeling import MultiExitModel, load_model
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
@@ -136,9 +136,7 @@ def soft_labels(teacher: Teacher, texts: Sequence[Text], folder: Path, *, dtype:
             if not bool(torch.isfinite(answers).all()):
                 raise ModelError(f"teacher {teacher.name} answers NaN or infinity; use another, or --dtype float32")
             with write_errors(f"the teacher's answers in {folder}", FREE_SPACE):
-                part = path.with_suffix(".part")
-                save_file({"logits": answers}, part)
-                part.replace(path)
+                write_whole(path, save({"logits": answers}))
         parts.append(_read(path))
     return torch.cat(parts)
 

@@ -6,7 +6,6 @@ The weights of learned policies stand in `policies.safetensors` under NAME/TENSO
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors
+from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors, write_whole
 from elbert.errors import ModelError, UsageError
 from elbert.exits import ExitPolicy
-from elbert.metadata import read_metadata, write_metadata, write_whole
+from elbert.metadata import read_metadata, write_metadata
 from elbert.modeling.files.words import write_words
 from elbert.words import WordModel
 
@@ -73,12 +72,7 @@ def write_tensors(folder: Path, tensors: Tensors) -> None:
     if not flat:
         path.unlink(missing_ok=True)
         return
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        draft.write_bytes(save(flat))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(path, save(flat))
 
 
 def write_policies(

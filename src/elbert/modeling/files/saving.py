@@ -16,7 +16,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
-from elbert.disk import FREE_SPACE, whole_file, whole_folder, write_errors
+from elbert.disk import FREE_SPACE, whole_folder, write_errors, write_whole
 from elbert.errors import UsageError
 from elbert.metadata import metadata, read_json, write_metadata
 from elbert.modeling.files.checks import EXIT_HEADS
@@ -167,8 +167,7 @@ def save_tokenizer(folder: Path, tokenizer: Any, *, token_types: bool) -> None:
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # its name in version 4, which version 5 knows too
     if isinstance(settings.get("extra_special_tokens"), list):
         settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
-    with whole_file(path) as stream:
-        stream.write(json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+    write_whole(path, json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def _short_card(config: Any) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
+from elbert.disk import write_whole
 from elbert.errors import ModelError
 from elbert.words import WordModel
 
@@ -45,11 +45,5 @@ def write_words(folder: Path, words: WordModel | None) -> None:
         folder: of the model.
         words: layer 0.
     """
-    if words is None:
-        return
-    draft = folder / f".{WORDS}.{os.getpid()}.part"
-    try:
-        save_file(words.tensors(), draft)
-        draft.replace(folder / WORDS)
-    finally:
-        draft.unlink(missing_ok=True)
+    if words is not None:
+        write_whole(folder / WORDS, save(words.tensors()))
