@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 RUNNER = "run.py"
 
 # The exit policies and layer 0, and what they import.
-_RULES = ("__init__.py", "arrays.py", "errors.py", "results.py", "tasks/*.py", "exits/*.py", "words/[!f]*.py")
+_RULES = (
+    "__init__.py",
+    "arrays.py",
+    "errors.py",
+    "lazy.py",
+    "results.py",
+    "tasks/*.py",
+    "exits/*.py",
+    "words/[!f]*.py",
+)
 
 _CARD = """# {name}, exported for {backend}
 
