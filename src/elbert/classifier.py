@@ -26,6 +26,7 @@ from elbert.engine.requests import Arrival
 from elbert.engine.tokens import arrivals
 from elbert.errors import DataError, ModelError, UsageError
 from elbert.exits import ExitPolicy, make
+from elbert.exits.tokens import TokenSchedule
 from elbert.metadata import DataRecord, Metadata
 from elbert.modeling.digest import weights_digest
 from elbert.modeling.files.exported import ExportedModel
@@ -298,6 +299,7 @@ class Classifier(PolicyFinder):
         *,
         batch_size: int = 32,
         pooled: bool = False,
+        tokens: TokenSchedule | None = None,
         on_texts: Callable[[int], object] | None = None,
     ) -> LayerOutputs:
         """Run every text to full depth and return what every exit said, for replay, sweeps and calibration.
@@ -306,13 +308,16 @@ class Classifier(PolicyFinder):
             texts: strings or pairs.
             batch_size: texts in flight together, >= 1.
             pooled: keep the pooled states too, for learned policies.
+            tokens: how many tokens a text keeps behind each layer; None for all.
             on_texts: called with a count of texts whenever so many more are through, for a progress bar.
 
         Raises:
-            UsageError: `batch_size` is no whole number of 1 or more, or something given is no text.
+            UsageError: `batch_size` is no whole number of 1 or more, something given is no text, or tokens can't be
+                dropped here.
         """
         arrived = list(self.arrivals(texts, {}))
-        return self.engine.record(arrived, batch_size=batch_size, pooled=pooled, on_texts=on_texts or (lambda _: None))
+        told = on_texts or (lambda _: None)
+        return self.engine.record(arrived, batch_size=batch_size, pooled=pooled, tokens=tokens, on_texts=told)
 
     @property
     def words(self) -> WordModel | None:
@@ -356,7 +361,7 @@ class Classifier(PolicyFinder):
         arrival = next(self.arrivals([text], truncated))
         encoded = self._tokenizer([text], truncation=True, max_length=self.max_length)
         return trace_of(
-            self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs),
+            self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs, tokens=chosen.tokens),
             chosen,
             text=text,
             tokens=encoded.encodings[0].tokens,

@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from elbert.exits.tokens import TokenSchedule
+
 # A numpy.ndarray or a torch.Tensor.
 Array: TypeAlias = Any
 
@@ -88,6 +90,7 @@ class LayerOutputs:
         pooled: [N, M, H] or None.
         problem_type: how to read `probs`.
         words: [N, C] what layer 0 says, as `probs`; None where the model has none.
+        tokens: how many tokens a text kept behind each layer meanwhile; None for all.
     """
 
     logits: Tensor
@@ -96,12 +99,14 @@ class LayerOutputs:
     pooled: Tensor | None = None
     problem_type: ProblemType = "single_label_classification"
     words: Tensor | None = None
+    tokens: TokenSchedule | None = None
 
     def select(self, rows: Any) -> LayerOutputs:
         """Return the recording of these texts only: [n] positions, or a slice."""
         pooled = None if self.pooled is None else self.pooled[rows]
         words = None if self.words is None else self.words[rows]
-        return LayerOutputs(self.logits[rows], self.probs[rows], self.lengths[rows], pooled, self.problem_type, words)
+        rest = (self.problem_type, words, self.tokens)
+        return LayerOutputs(self.logits[rows], self.probs[rows], self.lengths[rows], pooled, *rest)
 
     def at(self, exit_layer: Any) -> Tensor:
         """Return what was said to each text where it left, [N, C] as `probs`.

@@ -96,3 +96,27 @@ def test_no_labels_and_no_texts_are_refused(classifier: Classifier, dataset: Tex
 def test_no_rounds_are_refused(classifier: Classifier, dataset: TextDataset) -> None:
     with pytest.raises(UsageError, match="repeats is 0"):
         evaluate(classifier, dataset, repeats=0)
+
+
+def test_token_layers_are_the_share_of_all_tokens_at_all_layers_that_was_run(
+    classifier: Classifier, dataset: TextDataset
+) -> None:
+    lengths = classifier.record(dataset.texts).lengths.tolist()
+    assert len(set(lengths)) > 1
+    whole = 4 * sum(lengths)
+    assert evaluate(classifier, dataset, make("full"), repeats=1).token_layers == 1.0
+    at = replay(make("patience", patience=1), classifier.record(dataset.texts)).tolist()
+    early = evaluate(classifier, dataset, make("patience", patience=1), repeats=1)
+    assert early.token_layers == sum(n * layer for n, layer in zip(lengths, at, strict=True)) / whole
+    shorter = evaluate(classifier, dataset, make("fixed", layer=3, tokens={1: 0.5}), repeats=1)
+    assert shorter.token_layers == sum(n + 2 * math.ceil(n / 2) for n in lengths) / whole
+    assert shorter.mean_exit_layer == 3
+
+
+def test_full_depth_beside_a_schedule_keeps_all_tokens(classifier: Classifier, dataset: TextDataset) -> None:
+    plain = evaluate(classifier, dataset, make("full"), repeats=1)
+    result = evaluate(classifier, dataset, make("full", tokens={1: 2}), repeats=1)
+    assert result.full_depth_score == plain.score
+    policy = make("full", tokens={1: 2})
+    said = classifier.record(dataset.texts, tokens=policy.tokens).probs[:, -1].argmax(1).tolist()
+    assert result.score == score("single_label_classification", said, dataset.labels or [])[1]

@@ -22,6 +22,7 @@ from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError
 from elbert.exits import get, replay
+from elbert.exits.tokens import TokenSchedule
 from elbert.results import LayerOutputs, ProblemType
 
 
@@ -43,6 +44,7 @@ class PolicyFinder(PolicyKeeper):
         *,
         batch_size: int = 32,
         pooled: bool = False,
+        tokens: TokenSchedule | None = None,
         on_texts: Callable[[int], object] | None = None,
     ) -> LayerOutputs:
         """Run every text to full depth and return what every exit said."""
@@ -151,6 +153,7 @@ class PolicyFinder(PolicyKeeper):
             raise DataError("there are no texts to compare; give at least one")
         chosen = self.exit_policy(name)
         pooled = "pooled" in chosen.needs
-        outputs = self.record(texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
+        told: dict[str, Any] = {"batch_size": batch_size, "on_texts": on_texts}
+        outputs = self.record(texts, pooled=pooled, tokens=chosen.tokens, **told)
         exit_layer = replay(chosen, outputs).cpu().numpy()
         return check(name, self.calibration[name], exit_layer, exit_confidence(outputs, exit_layer))

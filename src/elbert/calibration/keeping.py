@@ -29,6 +29,7 @@ class PolicyKeeper(ABC):
         calibration: evidence of those that were calibrated, by name.
         metadata: what `elbert.json` says of the model.
         max_length: tokens read of a text.
+        num_layers: layers of the encoder, M.
     """
 
     name: str
@@ -37,6 +38,7 @@ class PolicyKeeper(ABC):
     calibration: dict[str, Any]
     metadata: Metadata
     max_length: int
+    num_layers: int
     _num_outputs: int
     _hidden_size: int
     _compared: set[str]
@@ -68,8 +70,11 @@ class PolicyKeeper(ABC):
             policy: any.
 
         Raises:
-            UsageError: the model has none for it, or they are for a model of another size.
+            UsageError: the model has none for it, or they are for a model of another size; or it drops tokens behind a
+                layer that the model has not.
         """
+        if policy.tokens is not None:
+            policy.tokens.check_fits(self.num_layers)
         if not isinstance(policy, Learned):
             return policy
         if not policy.tensors() and policy.name not in self.fitted:

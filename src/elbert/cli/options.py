@@ -84,6 +84,14 @@ class PolicyFlags:
     patience: Annotated[int | None, typer.Option(help="Of the policy: equal answers running before a text leaves.")] = (
         None
     )
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAYER=KEPT",
+            help="Tokens a text keeps behind a layer, a share (3=0.5) or a count (3=64), those with most attention; "
+            "repeatable.",
+        ),
+    ] = None
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Of the policy: any other parameter; repeatable."),
@@ -97,6 +105,8 @@ class PolicyFlags:
         """
         flags = ("threshold", "window", "criterion", "tolerance", "patience")
         named = {name: getattr(self, name) for name in flags if getattr(self, name) is not None}
+        if self.tokens:
+            named["tokens"] = parse_settings(self.tokens, "--tokens", "3=0.5")
         further = parse_settings(self.settings or [])
         if twice := sorted(named.keys() & further.keys()):
             raise UsageError(f"{twice[0]} was given twice, by --{twice[0]} and by --set {twice[0]}=…; give one of them")
@@ -160,8 +170,9 @@ def _load(
     with warnings_last():
         loaded = kind.from_pretrained(model, **asdict(loading), policy=chosen)
         if overrides:
-            # A parameter names a rule, `usual` where the model has none of its own: full depth has no parameters.
-            base = loaded.policy if named or loaded.policy != make("full") else make(usual)
+            # A parameter names a rule, `usual` where the model has none of its own: full depth has but tokens to set.
+            kept = named is not None or loaded.policy != make("full") or overrides.keys() == {"tokens"}
+            base = loaded.policy if kept else make(usual)
             loaded.policy = loaded.equip(ExitPolicy.from_dict({**base.to_dict(), **overrides}))
     return loaded
 

@@ -23,6 +23,7 @@ from elbert.engine.scheduler import Scheduler
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.exits.full import Full
+from elbert.exits.tokens import TokenSchedule
 from elbert.modeling.files.exported import Graphs
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import LayerOutputs
@@ -107,9 +108,10 @@ class Engine:
         loops = self.device_loops
         window = SORTING_WINDOW * batch_size
         options: dict[str, Any] = {"batch_size": batch_size, "max_tokens": max_tokens, "recorder": recorder}
-        # What words say, instead of an exit or beside it, needs the host.
+        # What words say, instead of an exit or beside it, needs the host; so do rows that grow shorter.
         by_words = self.words is not None and (policy.words is not None or self.words.at_exits > 0)
-        loop = None if loops is None or by_words else loops.borrow(policy, window=window, **options)
+        on_host = by_words or policy.tokens is not None
+        loop = None if loops is None or on_host else loops.borrow(policy, window=window, **options)
         if loops is None or loop is None:
             yield from self._scheduled(arrivals, policy, **options)
             return
@@ -142,6 +144,7 @@ class Engine:
         batch_size: int = 32,
         max_tokens: int | None = None,
         pooled: bool = False,
+        tokens: TokenSchedule | None = None,
         on_texts: Callable[[int], object] = lambda _: None,
     ) -> LayerOutputs:
         """Run every text to full depth and keep what every exit said.
@@ -151,10 +154,12 @@ class Engine:
             batch_size: rows stepped together.
             max_tokens: tokens stepped together, as in `run`.
             pooled: keep the pooled hidden states too, for learned policies.
+            tokens: how many tokens a text keeps behind each layer; None for all.
             on_texts: called with a count of texts whenever so many more are through.
         """
         recorder = Recorder(len(texts), self.weights, pooled=pooled)
-        for through in self.run(texts, Full(), batch_size=batch_size, max_tokens=max_tokens, recorder=recorder):
+        options: dict[str, Any] = {"batch_size": batch_size, "max_tokens": max_tokens, "recorder": recorder}
+        for through in self.run(texts, Full(tokens=tokens), **options):
             on_texts(len(through.index))
         return LayerOutputs(
             logits=recorder.logits,
@@ -163,6 +168,7 @@ class Engine:
             pooled=recorder.pooled,
             problem_type=self.weights.problem_type,
             words=self._said_by_words(sorted(texts, key=_index)),
+            tokens=tokens,
         )
 
     def _said_by_words(self, texts: list[Arrival]) -> Tensor | None:

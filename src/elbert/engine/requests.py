@@ -104,14 +104,16 @@ class Door:
 
     Args:
         weights: the model.
+        all_stay: why no token of a row can be dropped here; None where it can.
     """
 
-    def __init__(self, weights: EncoderWeights) -> None:
+    def __init__(self, weights: EncoderWeights, all_stay: str | None = None) -> None:
         table = weights.embedding.token_type
         self._vocabulary = weights.embedding.word.shape[0]
         self._types = None if table is None else table.shape[0]
         self._most = weights.max_length
         self._layers = weights.num_layers
+        self._all_stay = all_stay
 
     def check(self, arrival: Arrival) -> None:
         """Let a text in.
@@ -133,10 +135,24 @@ class Door:
                 _within(arrival.token_types, self._types, f"{text} has the token type")
         if arrival.policy is not None and not isinstance(arrival.policy, ExitPolicy):
             raise UsageError(f"{text} has the policy {arrival.policy!r}; allowed: an ExitPolicy, see elbert.exits.make")
+        if arrival.policy is not None:
+            self.check_policy(arrival.policy)
         if arrival.last_layer is not None and not _whole(arrival.last_layer, 1, self._layers):
             raise UsageError(f"{text} has the last layer {arrival.last_layer!r}; allowed: 1 to {self._layers}, or None")
         if not _whole(arrival.priority, arrival.priority, arrival.priority):
             raise UsageError(f"{text} has the priority {arrival.priority!r}; allowed: a whole number")
+
+    def check_policy(self, policy: ExitPolicy) -> None:
+        """Let a policy in.
+
+        Raises:
+            UsageError: it drops tokens behind a layer that the model has not, or where that can't be done.
+        """
+        if policy.tokens is None:
+            return
+        policy.tokens.check_fits(self._layers)
+        if self._all_stay is not None:
+            raise UsageError(f"exit policy {policy.name!r} drops tokens, but {self._all_stay}, or leave tokens away")
 
 
 def _whole(value: object, low: int, high: int) -> bool:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elbert.engine import dropping
 from elbert.engine.asking import Exits
 from elbert.engine.backends.backend import Backend
 from elbert.engine.deciding import Bools, Said, decide, failure
@@ -86,7 +87,8 @@ class Scheduler:
         self._max_tokens = most_tokens(backend.device, backend.dtype) if max_tokens is None else max_tokens
         self._eager = mode == "latency"
         self._exits = Exits(weights, backend, recorder)
-        self._door = Door(weights)
+        self._door = Door(weights, dropping.why_all_tokens_stay(weights, backend))
+        self._door.check_policy(policy)
         self._here: set[int] = set()  # indices of everybody who was admitted and has not left
         self._hurried: set[int] = set()
         self._words = words
@@ -201,7 +203,7 @@ class Scheduler:
         Where the backend raises, halves are tried, down to the rows that it raises for: those are told as failed.
         """
         try:
-            hidden, layout = self._backend.step(rows.hidden, rows.layout, depth)
+            hidden, layout = dropping.step(self._backend, rows, depth)
             stepped = rows.stepped(hidden, layout)
             hurried = np.isin(rows.index, list(self._hurried)) if self._hurried else None
             return [(stepped, hurried, self._exits.ask(stepped, hurried))]
@@ -299,6 +301,7 @@ class Scheduler:
         return Rows(
             hidden=self._backend.embed(ids, types, layout),
             layout=layout,
+            length=layout.lengths,
             index=np.array([arrival.index for arrival in arrivals]),
             arrived=np.arange(self._admitted, self._admitted + count),
             depth=none,

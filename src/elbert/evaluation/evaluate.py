@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from elbert.cascade import Cascade
 from elbert.engine.layer_zero import bag
 from elbert.errors import DataError, UsageError
 from elbert.exits import ExitPolicy, make
+from elbert.exits.tokens import token_layers
 from elbert.scoring.metrics import metric_name, score
 from elbert.tasks import task_of
 
@@ -48,6 +50,8 @@ class Evaluation:
         layers: M.
         mean_exit_layer: layers a text ran on average; where layer 0 is on, every text ran that too, at its cost.
         layer_speedup: M / mean exit layer; of a cascade the layers that the last model alone runs on average / that.
+        token_layers: tokens of every layer that was run, added up, as a share of all tokens at all layers; depth and
+            length are compared by it. Where layer 0 is on, its cost is in it. None for a cascade.
         seconds: wall-clock for all texts with exits, the median of `repeats` rounds.
         full_depth_seconds: likewise at full depth.
         speedup: full_depth_seconds / seconds.
@@ -84,6 +88,7 @@ class Evaluation:
     batch_size: int
     threads: int
     repeats: int
+    token_layers: float | None = None
     models: int | None = None
     layer_0: int | None = None
     layer_0_cost: float | None = None
@@ -134,6 +139,9 @@ def evaluate(
     models = len(classifier.models) if isinstance(classifier, Cascade) else None
     mean_exit_layer, speedup = exits.layers + costs[1], full_depth.median / exits.median
     layer_speedup = (full_depth.layers + costs[0]) / mean_exit_layer
+    work = None
+    if not isinstance(classifier, Cascade):
+        work = _share_of_work(classifier, dataset.texts, chosen, exits.predictions) + costs[1] / classifier.num_layers
     return Evaluation(
         n=len(dataset),
         metric=metric,
@@ -154,6 +162,7 @@ def evaluate(
         batch_size=batch_size,
         threads=torch.get_num_threads(),
         repeats=len(exits.seconds),
+        token_layers=work,
         models=models,
         layer_0=sum(each.exit_layer == 0 for each in exits.predictions) if asked[1] else None,
         layer_0_cost=costs[1] if asked[1] else None,
@@ -248,6 +257,17 @@ def seconds_of_words(classifier: Classifier, texts: Sequence[Text]) -> float:
     for start in range(0, len(arrived) if words else 0, _WORDS_AT_ONCE):
         words.logits(*bag(arrived[start : start + _WORDS_AT_ONCE]))  # type: ignore[union-attr]
     return time.perf_counter() - begun
+
+
+def _share_of_work(
+    classifier: Classifier, texts: Sequence[Text], policy: ExitPolicy, predictions: Sequence[Prediction]
+) -> float:
+    """Return the token-layers that these answers took, as a share of what full depth takes of the same texts."""
+    arrived = sorted(classifier.arrivals(texts, {}), key=lambda arrival: arrival.index)
+    lengths = np.array([len(arrival.ids) for arrival in arrived])
+    exit_layer = np.array([prediction.exit_layer for prediction in predictions])
+    ran = token_layers(policy.tokens, lengths, exit_layer).sum()
+    return float(ran / (lengths.sum() * classifier.num_layers))
 
 
 def _score(

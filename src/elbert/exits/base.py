@@ -20,6 +20,7 @@ from elbert.arrays import Array, namespace
 from elbert.errors import NotFiniteError, UsageError, did_you_mean
 from elbert.exits import parameters
 from elbert.exits.parameters import count, number
+from elbert.exits.tokens import TokenSchedule, schedule
 from elbert.results import ExitOutput, LayerOutputs
 from elbert.tasks import reading
 
@@ -46,6 +47,7 @@ class ExitPolicy(ABC):
         min_layer: no text leaves before this layer, except at layer 0.
         max_layer: every text leaves at this layer; None leaves it to the rule.
         words: threshold of layer 0; None switches it off.
+        tokens: how many of its tokens a text keeps behind each layer; None keeps all.
     """
 
     name: ClassVar[str]
@@ -58,6 +60,7 @@ class ExitPolicy(ABC):
     min_layer: int = count(1, "no text leaves before this layer, except at layer 0")
     max_layer: int | None = count(None, "every text leaves at this layer", may_be_off=True)
     words: float | None = number(None, "layer 0: leave when a class is more probable than this by the words", high=1.0)
+    tokens: TokenSchedule | None = schedule("tokens kept behind layers, as shares or counts")  # noqa: RUF009 - a field
 
     def __post_init__(self) -> None:
         """Check every described parameter; raises UsageError."""
@@ -213,11 +216,11 @@ class ExitPolicy(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object saved with a model: the name, the rule's parameters, and the common ones that are set.
 
-        What every policy takes (`min_layer`, `max_layer`, `words`) is left out where it has its default.
+        What every policy takes (`min_layer`, `max_layer`, `words`, `tokens`) is left out where it has its default.
         """
         common = [field for field in dataclasses.fields(ExitPolicy) if getattr(self, field.name) != field.default]
         values = {field.name: getattr(self, field.name) for field in (*own_fields(self), *common)}
-        return {"name": self.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return {"name": self.name} | {name: _plain(value) for name, value in values.items()}
 
     def tensors(self) -> dict[str, Array]:
         """Return the learned weights by name, as numpy arrays; none for a rule that learns nothing."""
@@ -263,6 +266,12 @@ class ExitPolicy(ABC):
         given = dict(values)
         policy = registry.build(given.pop("name"), given)
         return policy.with_tensors(tensors) if tensors else policy
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, TokenSchedule):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def one_label(output: ExitOutput) -> bool:

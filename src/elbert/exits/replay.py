@@ -27,7 +27,8 @@ def replay(policy: ExitPolicy, outputs: LayerOutputs | Array, problem_type: Prob
         An array of the kind that was given.
 
     Raises:
-        UsageError: the array is not [N, M, C] with M >= 1 and C >= 1, or lacks what the policy needs.
+        UsageError: the array is not [N, M, C] with M >= 1 and C >= 1, lacks what the policy needs, or was recorded with
+            other tokens than the policy keeps.
         NotFiniteError: an output is NaN or infinite; the line names text (0-based) and layer.
     """
     given: Any = outputs
@@ -66,7 +67,7 @@ def recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None, po
         policy: what it is to be read by.
 
     Raises:
-        UsageError: it has another shape, or lacks what the policy needs.
+        UsageError: it has another shape, lacks what the policy needs, or was recorded with other tokens than it keeps.
         NotFiniteError: an output is NaN or infinite.
     """
     given: Any = outputs
@@ -81,6 +82,12 @@ def recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None, po
     if lacking:
         raise UsageError(f"exit policy {policy.name!r} reads {lacking[0]} states; record the outputs with them")
     if isinstance(outputs, LayerOutputs):
+        if outputs.tokens != policy.tokens:
+            kept, recorded_with = (each and each.to_dict() for each in (policy.tokens, outputs.tokens))
+            raise UsageError(
+                f"exit policy {policy.name!r} keeps tokens {kept}, the outputs were recorded with {recorded_with}; "
+                "record them with the policy's"
+            )
         pooled = to_numpy(outputs.pooled) if "pooled" in policy.needs else None
         return ExitOutput(probs, to_numpy(outputs.logits), pooled, problem_type or outputs.problem_type)
     kind = problem_type or "single_label_classification"

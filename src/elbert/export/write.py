@@ -160,6 +160,12 @@ def _check(classifier: Classifier, format: str, dtype: str) -> Format:
         reads = f"reads {', '.join(policy.needs)} states" if policy.needs else "is a third party's"
         reads = "has learned weights" if policy.learned else reads
         raise UsageError(f"exit policy {policy.name!r} {reads}, which run.py cannot; choose another with --policy")
+    dropping = next((name for name, each in classifier.policies.items() if each.tokens), None)
+    if policy.tokens or dropping:
+        raise UsageError(
+            f"policy {dropping or policy.name!r} drops tokens, and exported graphs run whole rows; choose one without "
+            "tokens, or run the model itself"
+        )
     return FORMATS[format]
 
 

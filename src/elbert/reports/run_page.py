@@ -90,7 +90,8 @@ def report_of(
         on_texts: told how many more texts are through, for a progress bar.
     """
     pooled = "pooled" in classifier.policy.needs
-    outputs = classifier.record(dataset.texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
+    told: dict[str, Any] = {"batch_size": batch_size, "on_texts": on_texts}
+    outputs = classifier.record(dataset.texts, pooled=pooled, tokens=classifier.policy.tokens, **told)
     exit_layer = replay(classifier.policy, outputs)
     run = Run(dataset.texts, dataset.labels, classifier.labels.names, outputs, exit_layer, classifier.policy)
     scores, points, score, name = _scored(run, dataset, evaluation.metric if evaluation else metric)

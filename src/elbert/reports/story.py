@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from elbert.errors import UsageError
@@ -22,7 +23,7 @@ def curves_of(
     """Return each layer's score [M], and where every setting of the policy's own grid stands.
 
     Args:
-        outputs: a full-depth recording of the data set's texts.
+        outputs: a full-depth recording of the data set's texts, with the tokens that the policy keeps.
         dataset: with labels.
         policy: whose grid to sweep.
         metric: its name; None takes the problem type's own.
@@ -33,7 +34,8 @@ def curves_of(
     if dataset.labels is None:
         raise UsageError(f"{dataset.name} has no labels; curves need them")
     _, layers, classes = outputs.probs.shape
-    points = operating_points(outputs, dataset.labels, policy.grid(layers, classes), metric)
+    grid = [replace(each, tokens=policy.tokens) for each in policy.grid(layers, classes)]
+    points = operating_points(outputs, dataset.labels, grid, metric)
     return scores_by_layer(outputs, dataset.labels, metric), points
 
 

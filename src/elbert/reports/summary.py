@@ -18,6 +18,7 @@ def summary(result: Evaluation) -> list[tuple[str, str]]:
         (f"{result.metric}, {full}", f"{result.full_depth_score:.4f}"),
         (depth, f"{result.mean_exit_layer:.2f} of {result.layers}"),
         ("layer speedup", f"{result.layer_speedup:.2f}×"),
+        *([] if result.token_layers is None else [("token-layers", f"{result.token_layers:.1%} of full depth's")]),
         ("speedup, wall-clock", f"{result.speedup:.2f}×"),
         ("engine efficiency", f"{result.engine_efficiency:.2f}"),
         (f"seconds, {early}", _seconds(result.seconds, result.n)),

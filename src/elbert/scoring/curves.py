@@ -6,7 +6,7 @@ N texts, M exits, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -163,8 +163,7 @@ def _rows_at_once(outputs: LayerOutputs | Iterable[LayerOutputs]) -> Iterator[La
     for part in [outputs] if isinstance(outputs, LayerOutputs) else outputs:
         for begin in range(0, len(part.probs), _ROWS_AT_ONCE):
             rows = slice(begin, begin + _ROWS_AT_ONCE)
-            pooled = None if part.pooled is None else part.pooled[rows]
-            yield LayerOutputs(part.logits[rows], part.probs[rows], part.lengths[rows], pooled, part.problem_type)
+            yield replace(part.select(rows), words=None)
 
 
 def _score(outputs: LayerOutputs, probs: Tensor, labels: ArrayLike, metric: str | None) -> float:

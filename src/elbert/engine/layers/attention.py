@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elbert.engine.layers.places import Places
-from elbert.engine.rows.blocks import SHORT, Block
+from elbert.engine.rows.blocks import SHORT, Block, Blocks
 from elbert.engine.rows.packed import Layout
 from elbert.modeling.weights import LayerWeights
 
@@ -54,8 +54,25 @@ class Attention:
 
     def __call__(self, qkv: Tensor, layout: Layout) -> Tensor:
         """Return packed [size, H] from packed `qkv` [size, 3H]: query, key, value behind one another."""
+        return self._attended(qkv, layout, None)
+
+    def with_received(self, qkv: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Return the same, and how much attention every token received in its row: [size] fp32, a row adds up to 1.
+
+        It is the mean over heads and queries. The fused kernel never holds it, so all rows take plain products.
+        """
+        blocks = self._blocks(layout)
+        received = torch.zeros(blocks.places, device=qkv.device)
+        attended = self._attended(qkv, layout, received)
+        return attended, received if blocks.unpad is None else received.index_select(0, blocks.unpad)
+
+    def _blocks(self, layout: Layout) -> Blocks:
+        return layout.blocks_apart if self._half else layout.blocks
+
+    def _attended(self, qkv: Tensor, layout: Layout, received: Tensor | None) -> Tensor:
+        """Return what `__call__` does; `received`, in padded order, is filled where it is given."""
         on_cpu = qkv.device.type == "cpu"
-        blocks = layout.blocks_apart if self._half else layout.blocks
+        blocks = self._blocks(layout)
         padded = qkv if blocks.pad is None else qkv.index_select(0, blocks.pad)
         out = qkv.new_empty(blocks.places, qkv.shape[-1] // 3)
         for block in blocks.blocks:
@@ -68,7 +85,13 @@ class Attention:
                 dtype = torch.bfloat16 if self._half and block.length > SHORT else torch.float32
                 part = part.contiguous().to(dtype)  # a copy that converts and moves at once is many times slower
                 batched = block.length <= _PLAIN_UP_TO[dtype]
-            attended = (self._batched if batched else self._fused)(part, block).to(qkv.dtype)
+            if batched or received is not None:
+                attended, weights = self._batched(part, block)
+                if received is not None:
+                    received[block.first : block.end] = _received(weights, block)
+            else:
+                attended = self._fused(part, block)
+            attended = attended.to(qkv.dtype)
             out[block.first : block.end].view(block.rows, block.length, self.heads, -1).copy_(attended.transpose(1, 2))
         if blocks.unpad is not None:
             return out.index_select(0, blocks.unpad)
@@ -114,18 +137,32 @@ class Attention:
         mask = None if mask is None else mask.to(query.dtype)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=self.scale)
 
-    def _batched(self, part: Tensor, block: Block) -> Tensor:
-        """Attend in two batched products, softmax(q kᵀ scale) v; arguments as `_fused`, `part` contiguous."""
+    def _batched(self, part: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+        """Attend in two batched products, softmax(q kᵀ scale) v; arguments as `_fused`, `part` contiguous.
+
+        Returns:
+            What comes out, and the weights that were in between: [rows x heads, length, length], query before key.
+        """
         _, rows, heads, length, width = part.shape
         query, key, value = self._rotated(part)
         added = None if self.plain else self._added(query, key)
-        query, key, value = (each.view(rows * heads, length, width) for each in (query, key, value))
+        query, key, value = (each.reshape(rows * heads, length, width) for each in (query, key, value))
         scores = torch.bmm(query * self.scale, key.transpose(1, 2))
         if added is not None:
             scores.view(rows, heads, length, length).add_(added)
         if block.closed is not None:
             scores.view(rows, heads, length, length).add_(block.closed[:, None])
-        return torch.bmm(scores.softmax(-1), value).view(rows, heads, length, width)
+        weights = scores.softmax(-1)
+        return torch.bmm(weights, value).view(rows, heads, length, width), weights
+
+
+def _received(weights: Tensor, block: Block) -> Tensor:
+    """Return [rows x length] fp32, the mean over heads and a row's own queries of the attention each key received."""
+    by_query = weights.view(block.rows, -1, block.length, block.length).float().mean(1)
+    if block.closed is None:
+        return by_query.mean(1).flatten()
+    own = (block.closed == 0).float()  # [rows, 1, length]
+    return (own @ by_query / own.sum(-1, keepdim=True)).flatten()
 
 
 @cache

@@ -118,6 +118,7 @@ class Rows:
     Attributes:
         hidden: [size, H] packed hidden states, those of the filler without meaning.
         layout: where each row's tokens are.
+        length: [rows] int64 on the host, tokens that each came with.
         index: [rows] int64 on the host, the caller's number of each row.
         arrived: [rows] int64 on the host, how many rows came before each.
         depth: [rows] int64 on the host, which layer's weights come next, 0-based.
@@ -129,6 +130,7 @@ class Rows:
 
     hidden: Tensor
     layout: Layout
+    length: Integers
     index: Integers
     arrived: Integers
     depth: Integers
@@ -163,6 +165,7 @@ class Rows:
         return Rows(
             hidden=self.hidden.index_select(0, self.layout.tokens_of(stays)),
             layout=Layout(self.layout.lengths[stays], self.layout.device),
+            length=self.length[stays],
             index=self.index[stays],
             arrived=self.arrived[stays],
             depth=self.depth[stays],
@@ -185,6 +188,7 @@ class Rows:
         return Rows(
             hidden=torch.cat(pieces),
             layout=layout,
+            length=np.concatenate((self.length, other.length[part])),
             index=np.concatenate((self.index, other.index[part])),
             arrived=np.concatenate((self.arrived, other.arrived[part])),
             depth=np.concatenate((self.depth, other.depth[part])),

@@ -1,0 +1,145 @@
+"""A length schedule: how many of its tokens a row keeps behind each layer. Which ones is the engine's to find out.
+
+Sources: Kim and Cho, "Length-Adaptive Transformer" (arXiv 2010.07003), and Dynamic-TinyBERT (arXiv 2111.09645): one
+schedule for all texts. What TiltedBERT (arXiv 2201.03327) scores by could
+not be had; the attention that a token receives is our reading.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elbert.errors import UsageError, did_you_mean
+from elbert.exits.parameters import SPEC, Spec
+
+Integers = NDArray[np.int64]
+
+# What tokens are ranked by: the attention they receive.
+SCORES = ("attention",)
+
+# Tokens a count may name at most.
+_MOST = 1_000_000
+
+_ALLOWED = 'an object such as {"3": 0.5, "score": "attention"}, or none (off)'
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSchedule:
+    """Behind layer k a row goes on with its best-scoring tokens, the first always among them, in their order.
+
+    Attributes:
+        keep: (layer, kept) with layers ascending and 1-based. Up to 1, `kept` is a share of the tokens the row came
+            with, rounded up; from 2 on it is a count. Nothing grows with depth.
+        score: what tokens are ranked by, one of `SCORES`.
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
+
+    keep: tuple[tuple[int, float], ...]
+    score: str = SCORES[0]
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.score not in SCORES:
+            raise UsageError(f"tokens: score is {self.score!r}{did_you_mean(str(self.score), SCORES)}")
+        if not self.keep:
+            raise UsageError("tokens: no layer is named; name one or more, such as 3=0.5")
+        before: dict[bool, tuple[int, float]] = {}
+        for layer, kept in self.keep:
+            if not _is_whole(layer) or layer < 1:
+                raise UsageError(f"tokens: {layer!r} is no layer; allowed: whole numbers of 1 or more, and score")
+            if not (_is_whole(kept) and 1 <= kept <= _MOST) and not (isinstance(kept, float) and 0 < kept < 1):
+                raise UsageError(
+                    f"tokens: layer {layer} keeps {kept!r}; allowed: a share above 0 and up to 1, or a count of 2 to "
+                    f"{_MOST:,} tokens"
+                )
+            at, least = before.get(kept <= 1, (layer, kept))
+            if kept > least:
+                raise UsageError(
+                    f"tokens: layer {layer} keeps {kept:g}, layer {at} before it only {least:g}; what is dropped does "
+                    "not come back: let it keep as much or less"
+                )
+            before[kept <= 1] = (layer, kept)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> TokenSchedule:
+        """Return the schedule that `to_dict` described; layers in any order.
+
+        Raises:
+            UsageError: it is no such object, or a value is not allowed.
+        """
+        if not isinstance(values, Mapping):
+            raise UsageError(f"tokens is {values!r}; allowed: {_ALLOWED}")
+        layers = [(_layer(key), kept) for key, kept in values.items() if key != "score"]
+        if all(isinstance(layer, int) for layer, _ in layers):
+            layers.sort()
+        return cls(tuple(layers), values.get("score", SCORES[0]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object: what is kept, by layer, and the score."""
+        return {**{str(layer): kept for layer, kept in self.keep}, "score": self.score}
+
+    def check_fits(self, num_layers: int) -> None:
+        """Raise UsageError where a layer is named behind which no other comes."""
+        last = self.keep[-1][0]
+        if last >= num_layers:
+            raise UsageError(
+                f"tokens: layer {last} is named, and the model has {num_layers}; allowed: 1 to {num_layers - 1}, as "
+                "what is kept is for the layers behind"
+            )
+
+    def kept(self, lengths: Integers, layer: Integers) -> Integers:
+        """Return how many tokens each row has behind a layer, [rows], at least 1.
+
+        Args:
+            lengths: [rows] tokens that each came with.
+            layer: [rows] layers that each has run; 0 for none yet.
+        """
+        left = lengths
+        for at, kept in self.keep:
+            share = np.maximum(np.ceil(lengths * kept - 1e-9), 1).astype(np.int64)  # 0.07 x 100 is a hair above 7
+            left = np.where(layer >= at, np.minimum(left, share if kept <= 1 else int(kept)), left)
+        return left
+
+
+def token_layers(schedule: TokenSchedule | None, lengths: Integers, exit_layer: Integers) -> Integers:
+    """Return what each text cost, [N]: the tokens of every layer that it ran, added up.
+
+    Depth and length are compared by this: full depth costs `lengths` x M.
+
+    Args:
+        schedule: what was kept; None for all.
+        lengths: [N] tokens that each came with.
+        exit_layer: [N] layers that each ran.
+    """
+    if schedule is None:
+        return lengths * exit_layer
+    total = np.zeros_like(lengths)
+    for ran in range(int(exit_layer.max(initial=0))):
+        total += np.where(ran < exit_layer, schedule.kept(lengths, np.full_like(lengths, ran)), 0)
+    return total
+
+
+def schedule(about: str) -> Any:
+    """Describe a field of a policy that holds a schedule, given as such or as its JSON; None means off."""
+
+    def read(value: Any) -> TokenSchedule | None:
+        return value if value is None or isinstance(value, TokenSchedule) else TokenSchedule.from_dict(value)
+
+    return dataclasses.field(default=None, metadata={SPEC: Spec(about, _ALLOWED, read)})
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value % 1 == 0
+
+
+def _layer(key: Any) -> Any:
+    """Return a layer as a number where the key is one."""
+    return int(key) if isinstance(key, str) and key.isascii() and key.isdigit() else key
