@@ -20,7 +20,9 @@ from elbert.data import Labels, Text, TextDataset, labelled, load_data
 from elbert.data.source import fingerprint, short_name, sketch
 from elbert.engine import Engine
 from elbert.engine.backends.backend import choose_backend
+from elbert.engine.dropping import why_all_tokens_stay
 from elbert.engine.engine import check_counts
+from elbert.engine.imitating import fit_token_score
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
 from elbert.engine.tokens import arrivals
@@ -316,6 +318,7 @@ class Classifier(PolicyFinder):
                 dropped here.
         """
         arrived = list(self.arrivals(texts, {}))
+        tokens = self.equip(make("full", tokens=tokens)).tokens
         told = on_texts or (lambda _: None)
         return self.engine.record(arrived, batch_size=batch_size, pooled=pooled, tokens=tokens, on_texts=told)
 
@@ -351,6 +354,26 @@ class Classifier(PolicyFinder):
         name, sha256 = short_name(dataset.name), fingerprint(dataset.texts, dataset.labels)
         record = DataRecord(name, len(dataset), sha256[:16], sketch(dataset.texts))
         self.metadata = replace(self.metadata, words=asdict(record))
+
+    def fit_tokens(self, texts: Iterable[Text], tokens: TokenSchedule | dict[str, Any]) -> TokenSchedule:
+        """Return a length schedule whose score is learned: it foretells which tokens later layers will look at.
+
+        Make a policy with it, and `keep` that.
+
+        Args:
+            texts: some hundred, without labels.
+            tokens: the schedule, such as `{"3": 0.5}`.
+
+        Raises:
+            UsageError: the schedule is none, or this model can't drop tokens.
+        """
+        given = tokens if isinstance(tokens, TokenSchedule) else TokenSchedule.from_dict(tokens)
+        given.check_fits(self.num_layers)
+        reason = why_all_tokens_stay(self.engine.weights, self.engine.backend)
+        if reason is not None:
+            raise UsageError(f"model {self.name!r} can't drop tokens: {reason}")
+        weights = fit_token_score(self.engine.layers(), self.arrivals(texts, {}))
+        return replace(given, score="learned").with_weights(weights)
 
     def trace(self, text: Text, *, policy: PolicyLike = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""

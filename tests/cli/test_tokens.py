@@ -6,7 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from elbert import Classifier
+from elbert.errors import UsageError
 from elbert.exits import make
 
 Run = Callable[..., tuple[int, str, str]]
@@ -74,3 +78,27 @@ def test_a_saved_policy_keeps_its_schedule_and_export_refuses_it(
     content["policies"]["short"]["tokens"] = {"7": 0.5}
     (tmp_path / "m" / "elbert.json").write_text(json.dumps(content))
     assert "elbert.json: tokens: layer 7 is named" in refused("predict", tmp_path / "m", "a film", status=1)
+
+
+def test_a_learned_score_is_kept_with_its_policy_and_serves_other_schedules(
+    run: Run, refused: Callable[..., str], model_folder: Path, reviews: Path, tmp_path: Path
+) -> None:
+    flags = ("--policy", "full", "--tokens", "1=0.5", "--tokens", "score=learned")
+    assert "has no learned score of tokens" in refused("predict", model_folder, "a good film", *flags)
+    with pytest.raises(UsageError, match="'certainty' learns, and so would its score of tokens"):
+        make("certainty", tokens={1: 0.5, "score": "learned"})
+    classifier = Classifier.from_pretrained(model_folder)
+    schedule = classifier.fit_tokens(["a very good film", "a very bad film", "so so, a film"], {"2": 0.5})
+    policy = make("entropy", threshold=0.3, tokens=schedule)
+    classifier.keep("short", policy)
+    classifier.save_pretrained(tmp_path / "m")
+    again = Classifier.from_pretrained(tmp_path / "m")
+    assert again.policy == policy
+    assert again.fitted == {}  # the rule itself learnt nothing
+    assert np.array_equal(again.policy.tokens.weights, schedule.weights)
+    texts = ["a very good film", "bad", "a film so so good"]
+    assert again.predict(texts) == classifier.predict(texts)
+    line = json.loads(run("evaluate", tmp_path / "m", reviews, "--json", "--repeats", 1, *flags)[1])
+    assert line["policy"] == {"name": "full", "tokens": {"1": 0.5, "score": "learned"}}
+    (tmp_path / "m" / "policies.safetensors").unlink()
+    assert "has no learned score of tokens" in refused("predict", tmp_path / "m", "a film", status=1)

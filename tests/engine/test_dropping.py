@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from elbert.engine import Arrival, Engine, Scheduler
 from elbert.engine.engine import refill
+from elbert.engine.imitating import fit_token_score
 from elbert.engine.rows.packed import Layout
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, make, replay
@@ -45,16 +46,23 @@ def one_layer(hidden: torch.Tensor, layer: LayerWeights) -> tuple[torch.Tensor, 
     return norm(hidden + product(wide, layer.down), layer.output_norm), weights.mean((0, 1))
 
 
-def slow(weights: EncoderWeights, text: Arrival, schedule: TokenSchedule) -> tuple[torch.Tensor, bool]:
-    """Return the logits [M, C] of one text, and whether a tie by rounding decided on a token."""
+def embedded(weights: EncoderWeights, text: Arrival) -> torch.Tensor:
+    """Return the states [n, H] before the first layer."""
     table, ids = weights.embedding, torch.tensor(text.ids)
     hidden = table.word[ids] + table.position[table.position_offset :][: len(ids)]
     hidden = norm(hidden + table.token_type[torch.tensor(text.token_types or [0] * len(ids))], table.norm)
-    hidden = hidden if table.projection is None else product(hidden, table.projection)
+    return hidden if table.projection is None else product(hidden, table.projection)
+
+
+def slow(weights: EncoderWeights, text: Arrival, schedule: TokenSchedule) -> tuple[torch.Tensor, bool]:
+    """Return the logits [M, C] of one text, and whether a tie by rounding decided on a token."""
+    hidden, ids = embedded(weights, text), text.ids
     logits, tie = [], False
     for depth, (step, head) in enumerate(zip(weights.layers, weights.heads, strict=True), start=1):
         for layer in step:
             hidden, received = one_layer(hidden, layer)
+        if schedule.weights is not None and depth < LAYERS:
+            received = hidden @ torch.from_numpy(schedule.weights[depth - 1])
         left = len(ids)
         for at, kept in schedule.keep:
             if depth >= at:
@@ -88,7 +96,11 @@ def test_answers_are_those_of_one_row_at_a_time_and_leave_where_replay_says(
     shape: str, values: dict[int, float], seed: int, batch_size: int, max_tokens: int
 ) -> None:
     texts, weights = texts_of(seed, 12), weights_of(shape)
-    schedule = TokenSchedule.from_dict(values)
+    schedule = TokenSchedule.from_dict({**values, "score": ["attention", "learned"][seed % 2]})
+    if schedule.score == "learned":
+        schedule = schedule.with_weights(
+            torch.randn(LAYERS - 1, 32, generator=torch.Generator().manual_seed(seed)).numpy()
+        )
     engine = Engine(weights)
     with torch.inference_mode():
         expected, sure = slow_record(weights, texts, schedule)
@@ -135,22 +147,23 @@ def test_the_engine_steps_as_many_tokens_as_the_schedule_counts(monkeypatch: pyt
 
 
 def test_rows_with_different_schedules_share_steps_and_each_keeps_its_own() -> None:
-    weights = weights_of("albert")
-    engine = Engine(weights)
+    torch.manual_seed(0)
+    engine = Engine(weights_of("albert"))
     policies: list[ExitPolicy] = [
         make("full"),
         make("full", tokens={1: 0.5}),
         make("patience", patience=1, tokens={2: 5}),
+        make("full", tokens=TokenSchedule(((1, 0.5),), "learned").with_weights(torch.randn(LAYERS - 1, 32).numpy())),
     ]
     texts = texts_of(7, 36)
     scheduler = engine.scheduler(make("full"), batch_size=8)
-    mixed = [Arrival(each.index, each.ids, each.token_types, policies[each.index % 3]) for each in texts]
+    mixed = [Arrival(each.index, each.ids, each.token_types, policies[each.index % 4]) for each in texts]
     answers: dict[int, tuple[int, torch.Tensor]] = {}
     for group in refill(scheduler, mixed):
         rows = zip(group.index.tolist(), group.exit_layer.tolist(), group.logits, strict=True)
         answers |= {index: (layer, logits) for index, layer, logits in rows}
     for number, policy in enumerate(policies):
-        own = [each for each in texts if each.index % 3 == number]
+        own = [each for each in texts if each.index % 4 == number]
         alone = run_engine(engine, own, policy, batch_size=1)
         for index, (layer, logits) in alone.items():
             assert answers[index][0] == layer
@@ -191,6 +204,36 @@ def test_graphs_run_whole_rows(tiny_model: Callable[..., Any]) -> None:
         UsageError, match="backend onnxruntime runs whole rows; use backend torch, or leave tokens away"
     ):
         engine.record([Arrival(0, [2, 5, 3])], tokens=TokenSchedule(((1, 0.5),)))
+
+
+def test_a_learned_score_is_the_least_squares_fit_to_what_later_layers_look_at() -> None:
+    weights, texts = weights_of("bert"), [*texts_of(5, 30), Arrival(30, [4])]
+    found = fit_token_score(Engine(weights).layers(), texts)
+    assert found.shape == (LAYERS - 1, 32)
+    states, received = [], []
+    with torch.inference_mode():
+        for text in [each for each in texts if len(each.ids) > 1]:
+            hidden, behind, seen = embedded(weights, text), [], []
+            for (layer,) in weights.layers:
+                hidden, looks = one_layer(hidden, layer)
+                behind.append(hidden[1:])
+                seen.append(looks[1:])
+            states.append(torch.stack(behind))
+            received.append(torch.stack(seen))
+    for depth in range(LAYERS - 1):
+        given = torch.cat([each[depth] - each[depth].mean(0) for each in states]).double()
+        logs = [each[depth + 1 :].mean(0).add(1e-6).log() for each in received]
+        wanted = torch.cat([each - each.mean() for each in logs]).double()
+        ridge = 1e-3 * (given**2).sum() / 32
+        rows = torch.cat([given, ridge.sqrt() * torch.eye(32)])
+        expected = torch.linalg.lstsq(rows, torch.cat([wanted, torch.zeros(32)])[:, None]).solution[:, 0]
+        torch.testing.assert_close(torch.from_numpy(found[depth]).double(), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_a_learned_score_that_nobody_fitted_is_refused() -> None:
+    engine = Engine(weights_of("bert"))
+    with pytest.raises(UsageError, match="ranks tokens by a learned score that was never fitted"):
+        engine.record(texts_of(0, 2), tokens=TokenSchedule(((1, 0.5),), "learned"))
 
 
 @pytest.mark.parametrize("long", [12, 256])

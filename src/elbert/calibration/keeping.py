@@ -12,6 +12,7 @@ from elbert.calibration.misfit import misfit
 from elbert.errors import CalibrationWarning, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
 from elbert.exits.learned import Learned
+from elbert.exits.tokens import TokenSchedule
 from elbert.metadata import Metadata
 from elbert.modeling.files.policies import Tensors
 
@@ -61,7 +62,7 @@ class PolicyKeeper(ABC):
     @property
     def fitted(self) -> dict[str, ExitPolicy]:
         """Learned policies that have weights, by the name of their rule; of several the one in use, else the last."""
-        return {each.name: each for each in (*self.policies.values(), self.policy) if each.tensors()}
+        return {each.name: each for each in (*self.policies.values(), self.policy) if each.learned and each.tensors()}
 
     def equip(self, policy: ExitPolicy) -> ExitPolicy:
         """Return a policy with weights: one that learns and has none takes those the model keeps for its kind.
@@ -74,7 +75,7 @@ class PolicyKeeper(ABC):
                 layer that the model has not.
         """
         if policy.tokens is not None:
-            policy.tokens.check_fits(self.num_layers)
+            policy = replace(policy, tokens=self._scored(policy.tokens))
         if not isinstance(policy, Learned):
             return policy
         if not policy.tensors() and policy.name not in self.fitted:
@@ -85,6 +86,29 @@ class PolicyKeeper(ABC):
         whole = policy if policy.tensors() else policy.with_tensors(self.fitted[policy.name].tensors())
         whole.check_fits(self._num_outputs, self._hidden_size)
         return whole
+
+    def _scored(self, tokens: TokenSchedule) -> TokenSchedule:
+        """Return a schedule that fits the model; one without weights for its learned score takes those that are kept.
+
+        Raises:
+            UsageError: it does not fit, or nobody has fitted a score.
+        """
+        tokens.check_fits(self.num_layers)
+        if tokens.score != "learned":
+            return tokens
+        kept = [each.tokens for each in (self.policy, *self.policies.values()) if each.tokens is not None]
+        weights = next((each.weights for each in (tokens, *kept) if each.weights is not None), None)
+        if weights is None:
+            raise UsageError(
+                f"model {self.name!r} has no learned score of tokens: fit one by Classifier.fit_tokens and keep a "
+                "policy with it, or take score attention"
+            )
+        if weights.shape != (self.num_layers - 1, self._hidden_size):
+            raise UsageError(
+                f"the learned score of tokens has weights of shape {weights.shape}, for this model they are "
+                f"[{self.num_layers - 1}, {self._hidden_size}]: fit it again"
+            )
+        return tokens.with_weights(weights)
 
     def exit_policy(self, policy: PolicyLike) -> ExitPolicy:
         """Return the policy that a caller names as in `from_pretrained`; warns where its guarantee may not hold here.

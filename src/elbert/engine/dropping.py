@@ -44,10 +44,19 @@ def step(backend: Backend, rows: Rows, depth: int) -> tuple[Tensor, Layout]:
     kept = _kept(rows)
     if kept is None or not isinstance(backend, TorchBackend):
         return backend.step(rows.hidden, rows.layout, depth)
-    receiving, hidden = _Receiving(), rows.hidden
-    for layer in backend.layers[depth]:
-        hidden = forward(receiving, layer.spec, layer, hidden, rows.layout)
-    return _best(hidden, rows.layout, receiving.received.cpu().numpy(), kept)
+    learned, weights = _learned(rows)
+    if learned[kept < rows.layout.lengths].all():
+        hidden, _ = backend.step(rows.hidden, rows.layout, depth)
+        scores = np.zeros(rows.tokens, np.float32)
+    else:
+        receiving = Receiving()
+        hidden = receiving.run(backend, rows.hidden, rows.layout, depth)
+        scores = receiving.received[: rows.tokens].cpu().numpy()
+    if learned.any():
+        states = hidden[: rows.tokens].float().cpu().numpy()
+        by_state = np.einsum("th,th->t", states, np.repeat(weights, rows.layout.lengths, axis=0))
+        scores = np.where(np.repeat(learned, rows.layout.lengths), by_state, scores)
+    return _best(hidden, rows.layout, scores, kept)
 
 
 def _kept(rows: Rows) -> Integers | None:
@@ -63,12 +72,32 @@ def _kept(rows: Rows) -> Integers | None:
     return None if np.array_equal(kept, rows.layout.lengths) else kept
 
 
-class _Receiving(TorchOps):
+def _learned(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return which rows rank tokens by a learned score, [rows], and its weights behind their next layer, [rows, H]."""
+    learned = np.zeros(rows.count, bool)
+    weights = np.zeros((rows.count, rows.hidden.shape[1]), np.float32)
+    for number, group in enumerate(rows.memory.groups):
+        schedule = group.policy.tokens
+        if schedule is not None and schedule.weights is not None:
+            own = rows.memory.rows_of(number)
+            learned[own] = True
+            weights[own] = schedule.weights[np.minimum(rows.depth[own], len(schedule.weights) - 1)]
+    return learned, weights
+
+
+class Receiving(TorchOps):
     """Computes layers and keeps, of the last of them, how much attention every token received."""
 
     received: Tensor
 
+    def run(self, backend: TorchBackend, hidden: Tensor, layout: Layout, depth: int) -> Tensor:
+        """Return what step `depth` (0-based) makes of packed `hidden` [size, H]; `received` is then [size] fp32."""
+        for layer in backend.layers[depth]:
+            hidden = forward(self, layer.spec, layer, hidden, layout)
+        return hidden
+
     def attention(self, qkv: Tensor, layer: Prepared, rows: Layout) -> Tensor:
+        """Return packed [size, H] for packed [size, 3H]."""
         attended, self.received = layer.attention.with_received(qkv, rows)
         return attended
 
@@ -79,12 +108,12 @@ def _best(hidden: Tensor, layout: Layout, scores: NDArray[np.float32], kept: Int
     Args:
         hidden: [size, H].
         layout: where the rows are.
-        scores: [size] of each token; of equals the earlier is better, and each row's first is better than all.
+        scores: [tokens] of each; of equals the earlier is better, and each row's first is better than all.
         kept: [rows] tokens to keep.
     """
     lengths = layout.lengths
     starts = lengths.cumsum() - lengths
-    ranked = scores[: layout.tokens].copy()
+    ranked = scores.copy()
     ranked[starts] = np.inf
     row = np.repeat(np.arange(layout.rows), lengths)
     order = np.lexsort((-ranked, row))  # stable, so row by row, best first

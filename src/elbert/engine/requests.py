@@ -151,6 +151,11 @@ class Door:
         if policy.tokens is None:
             return
         policy.tokens.check_fits(self._layers)
+        if policy.tokens.score == "learned" and policy.tokens.weights is None:
+            raise UsageError(
+                f"exit policy {policy.name!r} ranks tokens by a learned score that was never fitted: call "
+                "Classifier.fit_tokens, or take score attention"
+            )
         if self._all_stay is not None:
             raise UsageError(f"exit policy {policy.name!r} drops tokens, but {self._all_stay}, or leave tokens away")
 

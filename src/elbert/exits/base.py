@@ -65,6 +65,10 @@ class ExitPolicy(ABC):
     def __post_init__(self) -> None:
         """Check every described parameter; raises UsageError."""
         parameters.validate(self)
+        if self.learned and self.tokens is not None and self.tokens.score == "learned":
+            raise UsageError(
+                f"exit policy {self.name!r} learns, and so would its score of tokens; allowed: score attention"
+            )
         if self.max_layer is not None and self.max_layer < self.min_layer:
             raise UsageError(
                 f"exit policy {self.name!r}: max_layer is {self.max_layer}; allowed: min_layer ({self.min_layer}) or "
@@ -223,8 +227,12 @@ class ExitPolicy(ABC):
         return {"name": self.name} | {name: _plain(value) for name, value in values.items()}
 
     def tensors(self) -> dict[str, Array]:
-        """Return the learned weights by name, as numpy arrays; none for a rule that learns nothing."""
-        return {}
+        """Return the learned weights by name, as numpy arrays; none for a rule that learns nothing.
+
+        Those of a learned score of tokens are called `tokens`.
+        """
+        weights = None if self.tokens is None else self.tokens.weights
+        return {} if weights is None else {"tokens": weights}
 
     def with_tensors(self, tensors: Mapping[str, ArrayLike]) -> ExitPolicy:
         """Return the policy with these weights.
@@ -232,6 +240,8 @@ class ExitPolicy(ABC):
         Raises:
             UsageError: the rule has no such weights.
         """
+        if self.tokens is not None and set(tensors) == {"tokens"}:
+            return dataclasses.replace(self, tokens=self.tokens.with_weights(tensors["tokens"]))
         if tensors:
             raise UsageError(f"exit policy {self.name!r} has no weights; given: {', '.join(sorted(tensors))}")
         return self

@@ -1,7 +1,7 @@
 """A length schedule: how many of its tokens a row keeps behind each layer. Which ones is the engine's to find out.
 
 Sources: Kim and Cho, "Length-Adaptive Transformer" (arXiv 2010.07003), and Dynamic-TinyBERT (arXiv 2111.09645): one
-schedule for all texts. What TiltedBERT (arXiv 2201.03327) scores by could
+schedule for all texts; TR-BERT (arXiv 2105.11618): a learned score. What TiltedBERT (arXiv 2201.03327) scores by could
 not be had; the attention that a token receives is our reading.
 """
 
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits.parameters import SPEC, Spec
 
 Integers = NDArray[np.int64]
 
-# What tokens are ranked by: the attention they receive.
-SCORES = ("attention",)
+# What tokens are ranked by: the attention they received, or a score learned to foretell what they will receive.
+SCORES = ("attention", "learned")
 
 # Tokens a count may name at most.
 _MOST = 1_000_000
@@ -37,6 +37,8 @@ class TokenSchedule:
         keep: (layer, kept) with layers ascending and 1-based. Up to 1, `kept` is a share of the tokens the row came
             with, rounded up; from 2 on it is a count. Nothing grows with depth.
         score: what tokens are ranked by, one of `SCORES`.
+        weights: [M - 1, H] of the learned score, a row behind each layer but the last; None where there are none. Not
+            part of `==`.
 
     Raises:
         UsageError: a value is not allowed.
@@ -44,6 +46,7 @@ class TokenSchedule:
 
     keep: tuple[tuple[int, float], ...]
     score: str = SCORES[0]
+    weights: NDArray[np.float32] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -94,6 +97,20 @@ class TokenSchedule:
                 f"tokens: layer {last} is named, and the model has {num_layers}; allowed: 1 to {num_layers - 1}, as "
                 "what is kept is for the layers behind"
             )
+
+    def with_weights(self, weights: ArrayLike) -> TokenSchedule:
+        """Return the schedule with the weights of its learned score.
+
+        Raises:
+            UsageError: tokens are ranked by something else, or these are no [M - 1, H] finite numbers.
+        """
+        given = np.array(weights, np.float32)
+        if self.score != "learned" or given.ndim != 2 or not np.isfinite(given).all():
+            raise UsageError(
+                f"tokens: score {self.score} was given weights of shape {given.shape}; allowed: [layers - 1, units] "
+                "finite numbers for score learned, none for others"
+            )
+        return dataclasses.replace(self, weights=given)
 
     def kept(self, lengths: Integers, layer: Integers) -> Integers:
         """Return how many tokens each row has behind a layer, [rows], at least 1.
