@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import frontier_cascade
 from elbert import Classifier, TextDataset, TrainSettings, train
@@ -235,7 +236,7 @@ def dtypes_here() -> tuple[str, ...]:
     """Return the precisions in which this processor gains anything with ours."""
     found = machine()
     bf16 = found["avx512_bf16"] or found["amx_bf16"]
-    return ("float32", *(("bfloat16",) if bf16 else ()), *(("int8",) if found["avx512_vnni"] else ()))
+    return ("float32", *(("bfloat16",) if bf16 else ()), *(("int8",) if torch.cpu._is_avx2_supported() else ()))
 
 
 def _fitted(ground: Ground, values: Any) -> Fitted:

@@ -149,7 +149,7 @@ class Classifier(PolicyFinder):
                 "onnxruntime"; the last two run on a CPU.
             device: "auto" (CUDA where there is one and the backend is torch), "cpu", "cuda", "cuda:1", …
             dtype: "auto" (float32 on a CPU, bfloat16 on CUDA), "float32", "bfloat16" (not onnxruntime), "int8" (torch
-                on a CPU with AVX-512 VNNI), or "float16" (CUDA only).
+                on a CPU with AVX2), or "float16" (CUDA only).
             policy: an `ExitPolicy`, its name, its dict, or the name of a policy saved with the model; None takes the
                 model's default, or full depth where the model has none.
             problem_type: how to read the logits, where the model's configuration says nothing or what is wrong: many a

@@ -29,7 +29,7 @@ from elbert.modeling.weights import (
     PositionWeights,
 )
 from elbert.tracing.attention import cls_attention
-from tests.engine.test_int8 import needs_vnni
+from tests.engine.test_int8 import needs_avx2
 from tests.modeling.reference import (
     assert_same_logits,
     naive_attention,
@@ -137,7 +137,7 @@ def test_the_graphs_compute_the_formula(kind: str, backend: str) -> None:
 
 @pytest.mark.parametrize("tiles", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.int8, marks=needs_vnni)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.int8, marks=needs_avx2)])
 def test_lesser_precisions_stay_close_at_every_exit(
     kind: str, dtype: torch.dtype, tiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

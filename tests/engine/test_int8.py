@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from elbert.engine import Engine
-from elbert.engine.layers.int8 import check_int8
+from elbert.engine.layers.int8 import Int8Product, check_int8, greatest_weight
 from elbert.engine.rows.packed import Layout
 from elbert.errors import UsageError
 from elbert.exits import make
+from elbert.modeling.weights import Matrix
 from tests.engine.test_engine import SHAPES, run_engine, texts_of, weights_of
 
 CPU = torch.device("cpu")
@@ -24,20 +25,21 @@ def usable() -> bool:
     return True
 
 
-needs_vnni = pytest.mark.skipif(not usable(), reason="this CPU has no AVX-512 VNNI")
+needs_avx2 = pytest.mark.skipif(not usable(), reason="this CPU has no AVX2")
 
 
-@needs_vnni
+@needs_avx2
 @pytest.mark.parametrize("shape", SHAPES)
 def test_int8_stays_within_its_stated_tolerance(shape: str) -> None:
     texts = texts_of(3, 60)
     exact = Engine(weights_of(shape)).record(texts).probs
     rounded = Engine(weights_of(shape), dtype=torch.int8).record(texts).probs
     assert 0 < (exact - rounded).abs().mean() < 0.02
-    assert (exact.argmax(-1) == rounded.argmax(-1)).float().mean() > 0.97
+    same = 0.97 if greatest_weight() == 127 else 0.94  # with a bit less of every weight
+    assert (exact.argmax(-1) == rounded.argmax(-1)).float().mean() > same
 
 
-@needs_vnni
+@needs_avx2
 @pytest.mark.parametrize("shape", ["albert", "bert"])
 def test_a_texts_answer_in_int8_does_not_depend_on_its_neighbours(shape: str) -> None:
     texts = texts_of(4, 50)
@@ -51,14 +53,14 @@ def test_a_texts_answer_in_int8_does_not_depend_on_its_neighbours(shape: str) ->
             torch.testing.assert_close(together[index][1], logits, atol=1e-3, rtol=0)
 
 
-@needs_vnni
+@needs_avx2
 def test_every_load_gives_the_same_integers() -> None:
     texts = texts_of(5, 5)
     first, second = (Engine(weights_of("albert"), dtype=torch.int8).record(texts).logits for _ in range(2))
     assert torch.equal(first, second)
 
 
-@needs_vnni
+@needs_avx2
 def test_other_activations_than_gelu_are_rounded_too() -> None:
     from dataclasses import replace
 
@@ -71,20 +73,28 @@ def test_other_activations_than_gelu_are_rounded_too() -> None:
     assert (exact - rounded).abs().mean() < 0.02
 
 
-def test_int8_is_refused_where_it_cannot_be_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    with pytest.raises(UsageError, match="VNNI"):
+def test_int8_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: False)
+    with pytest.raises(UsageError, match="needs an x86 CPU with AVX2"):
         Engine(weights_of("albert"), dtype=torch.int8)
     with pytest.raises(UsageError, match="runs on a CPU"):
         check_int8(torch.device("cuda"))
 
 
-@pytest.mark.parametrize("held", ["avx2", "AVX512_CORE"])
-def test_int8_is_refused_where_onednn_is_held_below_it(held: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held)  # products of 8 bits saturate there, and nobody says so
-    with pytest.raises(UsageError, match=rf"ONEDNN_MAX_CPU_ISA={held} keeps dtype int8 from AVX-512 VNNI"):
-        check_int8(CPU)
+@needs_avx2
+def test_the_greatest_sums_are_exact_on_this_processor() -> None:
+    ones = Int8Product(Matrix(torch.ones(16, 256), torch.zeros(16)), extremes=(0.0, 1.0))
+    torch.testing.assert_close(ones(torch.ones(8, 256)), torch.full((8, 16), 256.0), atol=1.0, rtol=0)
+
+
+@pytest.mark.parametrize(("vnni", "held", "greatest"), [(True, "", 127), (True, "avx2", 63), (False, "", 63)])
+def test_weights_have_seven_bits_where_sums_have_sixteen(
+    vnni: bool, held: str, greatest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: vnni)
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held)  # oneDNN obeys it, and torch does not know of it
+    assert greatest_weight() == greatest
 
 
 def test_a_layout_rounds_its_tokens_up_to_few_sizes() -> None:

@@ -52,7 +52,7 @@ class TorchBackend:
 
     Args:
         weights: the model as plain matrices. Of those that are laid out anew for the machine nothing is kept.
-        dtype: torch.float32, torch.bfloat16, torch.int8 (CPU with VNNI), torch.float16 (CUDA).
+        dtype: torch.float32, torch.bfloat16, torch.int8 (CPU with AVX2), torch.float16 (CUDA).
         device: where to compute.
 
     Attributes:

@@ -2,7 +2,8 @@
 
 Attention of long rows is computed in bfloat16 where the processor has it, else in fp32.
 
-Weights are rounded per output channel. What goes into a product is rounded with one fixed scale: a scale taken from the
+Weights are rounded per output channel, to 7 bits where a processor without VNNI adds products of 8 bits in 16, which
+would saturate. What goes into a product is rounded with one fixed scale: a scale taken from the
 rows at hand would let a text's answer depend on its neighbours. The scales come from running the model once, in fp32,
 over random tokens, so that no texts are needed and every load of a model gives the same integers. The inputs of `qkv`
 and `up` are norms with a few large channels; these are first evened out against the weights (Xiao et al., SmoothQuant,
@@ -38,6 +39,9 @@ _PRODUCTS = ("qkv", "out", "up", "down")
 # Products whose input channels are evened out.
 _SMOOTHED = ("qkv", "up")
 
+# Greatest magnitude of a weight, and where sums are of 16 bits: two products of it with 255 stay below 2^15.
+_GREATEST, _GREATEST_IN_16_BITS = 127, 63
+
 
 @dataclass
 class Ranges:
@@ -71,26 +75,25 @@ class _Watching(TorchOps):
         return super().plus(x, product, residual)
 
 
-def held_below_vnni() -> str | None:
-    """Return the setting, NAME=VALUE, that keeps oneDNN from VNNI, so that its 8-bit products saturate; None for none.
+def held_below_vnni() -> bool:
+    """Tell whether a setting keeps oneDNN from VNNI; oneDNN obeys it, and torch does not know of it."""
+    held = (os.environ.get(name, "").upper() for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"))
+    return any(each in ("SSE41", "AVX", "AVX2", "AVX512_CORE") for each in held)
 
-    oneDNN obeys it, and torch does not know of it.
-    """
-    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
-        if os.environ.get(name, "").upper() in ("SSE41", "AVX", "AVX2", "AVX512_CORE"):
-            return f"{name}={os.environ[name]}"
-    return None
+
+def greatest_weight() -> int:
+    """Return the greatest magnitude of a weight with which sums of products are exact here."""
+    exact = torch.cpu._is_vnni_supported() and not held_below_vnni()
+    return _GREATEST if exact else _GREATEST_IN_16_BITS
 
 
 def check_int8(device: torch.device) -> None:
-    """Raise UsageError where this machine or this torch can't multiply 8-bit integers exactly."""
+    """Raise UsageError where this machine or this torch can't multiply 8-bit integers."""
     if device.type != "cpu":
         raise UsageError(f"dtype int8 runs on a CPU, not on {device}; use bfloat16 or float16")
     usable = hasattr(torch.ops.onednn, "qlinear_prepack") and torch.backends.mkldnn.is_available()
-    if not usable or not torch.cpu._is_vnni_supported():
-        raise UsageError("dtype int8 needs an x86 CPU with AVX-512 VNNI and torch with oneDNN; use float32 or bfloat16")
-    if held := held_below_vnni():
-        raise UsageError(f"{held} keeps dtype int8 from AVX-512 VNNI: unset it, or use float32")
+    if not usable or not torch.cpu._is_avx2_supported():
+        raise UsageError("dtype int8 needs an x86 CPU with AVX2 and torch with oneDNN; use float32 or bfloat16")
 
 
 def measure_ranges(
@@ -130,7 +133,7 @@ class Int8Product:
         low, high = extremes
         self._scale = max(high - low, 1e-6) / 255
         self._zero = round(-low / self._scale)
-        self._weight_scale = weight.abs().amax(1).clamp_min(1e-8) / 127
+        self._weight_scale = weight.abs().amax(1).clamp_min(1e-8) / greatest_weight()
         rounded = (weight / self._weight_scale[:, None]).round().to(torch.int8)
         self._packed: Any = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._weight_zero = torch.zeros(len(weight), dtype=torch.int64)
