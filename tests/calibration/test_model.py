@@ -231,6 +231,16 @@ def test_a_text_or_two_in_common_are_chance(build: Build, texts: list[str]) -> N
         trained_on(build, texts).calibrate([*(f"other {row}" for row in range(400)), texts[0]], max_drop=0.5)
 
 
+@pytest.mark.parametrize("copies", [1.0, 0.2])
+def test_copies_of_a_text_are_told_as_a_test_takes_them_for_others(
+    build: Build, texts: list[str], copies: float
+) -> None:
+    count = round(copies * 400)
+    given = [*(f"  {texts[0].upper()}" if row % 2 else texts[0] for row in range(count)), *texts[count:]]
+    with pytest.warns(CalibrationWarning, match=rf"only {len(texts) - count + 1} of 400 texts differ.*drop the copies"):
+        build().calibrate(given, max_drop=0.5)
+
+
 def test_a_promise_made_on_other_weights_or_another_device_is_told(
     build: Build, texts: list[str], tiny_model: Callable[..., Any], tiny_tokenizer: Any
 ) -> None:

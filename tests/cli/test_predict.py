@@ -74,6 +74,26 @@ def test_pairs_from_arguments_lines_and_columns_are_alike(
     assert answers(run, model_folder, "--pair", "--input", path, *columns) == wanted
 
 
+def test_a_line_of_more_than_two_halves_is_no_pair(
+    refused: Callable[..., str], model_folder: Path, stdin: Callable[[bytes], None]
+) -> None:
+    stdin(b"a man sleeps\the is awake\tcontradiction\n")
+    error = refused("predict", model_folder, "--pair", "-", status=1)
+    assert "--pair needs two texts with a tab between them; there are 2" in error
+
+
+def test_cells_that_only_later_rows_have_are_told_where_csv_leaves_them_out(
+    run: Run, model_folder: Path, tmp_path: Path
+) -> None:
+    rows, output = tmp_path / "rows.jsonl", tmp_path / "answers.csv"
+    rows.write_text('{"text": "good"}\n{"text": "bad", "id": 7}\n{"text": "so so", "source": "x"}\n')
+    status, _, err = run("predict", model_folder, "--input", rows, "--output", output)
+    assert status == 0
+    assert err.count("has 'id', which the first row has not; CSV output leaves such cells out") == 1
+    assert "source" not in err
+    assert len(output.read_text().splitlines()) == 4
+
+
 def test_csv_in_csv_out_keeps_every_row_and_column(run: Run, model_folder: Path, reviews: Path) -> None:
     output = reviews.with_name("answers.csv")
     status, out, _ = run("predict", model_folder, "--input", reviews, "--output", output)

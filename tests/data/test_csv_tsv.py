@@ -161,6 +161,11 @@ def test_nul_bytes_name_the_row(write, name):
         load_data(write(name, f"text{separator}label\na{separator}x\nb\0c{separator}y\n"))
 
 
+def test_gzip_within_gzip_is_called_packed(write):
+    with pytest.raises(DataError, match="it looks packed: unpack it first"):
+        load_data(write("a.csv.gz", gzip.compress(gzip.compress(b"text,label\na,x\nb,y\n"))))
+
+
 def test_damaged_gzip_is_refused(write):
     whole = gzip.compress(b"text,label\n" + b"".join(b"row %d,x\n" % row for row in range(5000)))
     with pytest.raises(DataError, match=r"a\.csv\.gz: row \d+ .*damaged gzip file"):

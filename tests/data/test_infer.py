@@ -328,3 +328,8 @@ def test_lists_of_amounts_are_no_label_sets(write, values):
     with pytest.raises(DataError, match="is a list of numbers with decimals"):
         read(write, [json.dumps(value) for value in values])
     assert load_data(rows, problem_type=MULTI).label_space.problem_type == MULTI
+
+
+def test_a_label_in_another_case_is_no_class_of_the_model_and_the_class_is_named(write):
+    with pytest.raises(DataError, match="label 'POS' was never seen in training; did you mean 'pos'"):
+        read(write, ["POS", "NEG"], labels=Labels(SINGLE, ("neg", "pos")))

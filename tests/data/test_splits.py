@@ -135,6 +135,10 @@ def test_texts_and_labels_must_belong_together():
         (single([1, 1, 1]), r"every one of its 3 rows has the label 'class 1'; training needs at least two"),
         (TextDataset(["a", "b"], [2.0, 2.0], Labels("regression", ())), "has the label 2.0"),
         (TextDataset(["a"], [[0.0]], Labels("multi_label_classification", ("x",))), "every label set is empty"),
+        (
+            TextDataset(["a", "b"], [[1.0, 1.0]] * 2, Labels("multi_label_classification", ("x", "y"))),
+            r"every one of its 2 rows has the labels 'x \+ y'",
+        ),
     ],
 )
 def test_untrainable_data_is_refused(data, message):

@@ -44,6 +44,12 @@ def slow_logits(model: WordModel, ids: list[int]) -> list[float]:
     return logits
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_class_a_text_is_fitted_without_a_word_about_regression():
+    texts = [[number, number + 1] for number in range(60)]
+    assert fit_words(texts, np.arange(60), 60).num_labels == 60
+
+
 @pytest.fixture(scope="module")
 def learnt() -> WordModel:
     """Four classes of noise over forty words; each class has a word and a run of three words of its own."""

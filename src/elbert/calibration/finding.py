@@ -17,7 +17,7 @@ from elbert.calibration.keeping import PolicyKeeper
 from elbert.calibration.parts import protected_classes
 from elbert.calibration.promises import check_request, default_name, promises
 from elbert.calibration.rare import rare_classes
-from elbert.calibration.seen import check_unseen
+from elbert.calibration.seen import check_repeats, check_unseen
 from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError
@@ -111,6 +111,7 @@ class PolicyFinder(PolicyKeeper):
         search |= {"protect": guarded, "conditional": conditional, "abstain": abstain}
         sha256 = fingerprint(dataset.texts, dataset.labels)
         check_unseen(self.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)
+        check_repeats(dataset.texts, dataset.name)
         pooled = "pooled" in get(policy).needs
         outputs = self.record(dataset.texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
         about: dict[str, Any] = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}

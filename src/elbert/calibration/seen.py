@@ -1,4 +1,4 @@
-"""Were these texts trained on? A promise about others can't come from texts the model knows by heart."""
+"""Can these texts say anything of others? Not where the model knows them by heart, nor where most are copies."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from elbert.data.source import common, short_name
+from elbert.data.splits import same_text
 from elbert.errors import CalibrationWarning, UsageError
 from elbert.metadata import DataRecord, Metadata
 
 # Share of texts in common from which two data sets are no longer apart by chance.
 _MOST_COMMON = 0.01
+# Share of repeated texts that real traffic is hardly above.
+_MOST_REPEATED = 0.1
 
 
 def check_unseen(metadata: Metadata, texts: Sequence[Any], sha256: str, name: str, *, allowed: bool = False) -> None:
@@ -45,6 +48,20 @@ def check_unseen(metadata: Metadata, texts: Sequence[Any], sha256: str, name: st
     else:
         return
     warnings.warn(f"{short_name(name)}: {doubt}", CalibrationWarning, stacklevel=3)
+
+
+def check_repeats(texts: Sequence[Any], name: str) -> None:
+    """Warn where many texts of a calibration are one text again, blanks and case aside: a test takes them for others.
+
+    Args:
+        texts: of the data set.
+        name: its name.
+    """
+    different = len({same_text(text) for text in texts})
+    if len(texts) - different > _MOST_REPEATED * len(texts):
+        told = f"only {different:,} of {len(texts):,} texts differ, and every copy counts as a text of its own"
+        mend = "drop the copies, unless what is to be classified repeats itself as often"
+        warnings.warn(f"{short_name(name)}: {told}; {mend}", CalibrationWarning, stacklevel=3)
 
 
 def _known(learnt: DataRecord, texts: Sequence[Any], sha256: str) -> str | None:

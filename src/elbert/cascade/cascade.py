@@ -23,7 +23,7 @@ from elbert.calibration.keeping import PolicyLike
 from elbert.calibration.misfit import misfit
 from elbert.calibration.promises import check_request, promise_name
 from elbert.calibration.rare import rare_classes
-from elbert.calibration.seen import check_unseen
+from elbert.calibration.seen import check_repeats, check_unseen
 from elbert.cascade.files import read_cascade, write_cascade
 from elbert.cascade.member import Member
 from elbert.cascade.passage import Passage
@@ -270,6 +270,7 @@ class Cascade:
         sha256 = fingerprint(dataset.texts, dataset.labels)
         for model in self.models:
             check_unseen(model.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)
+        check_repeats(dataset.texts, dataset.name)
         outputs = self.record(dataset.texts, batch_size=batch_size, on_texts=on_texts)
         asked: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric, "on_policy": on_policy}
         (found,) = calibrate(outputs, dataset.labels, promised, **asked).values()

@@ -227,10 +227,11 @@ def _halves(line: str, columns: tuple[str, ...], where: str) -> tuple[str, str]:
     """Split a plain line at its tab."""
     if columns != ("text",):
         raise UsageError(f"{where}: --pair needs two text columns; name them with --text-column and --text-pair-column")
-    first, tab, second = line.partition("\t")
-    if not tab:
-        raise DataError(f"{where}: --pair needs two texts with a tab between them; there is none")
-    return first, second
+    halves = line.split("\t")
+    if len(halves) != 2:
+        tabs = f"there are {len(halves) - 1}" if len(halves) > 1 else "there is none"
+        raise DataError(f"{where}: --pair needs two texts with a tab between them; {tabs}")
+    return halves[0], halves[1]
 
 
 def _check_parts(part_rows: int | None, workers: int, output: str, ray: str | None) -> None:

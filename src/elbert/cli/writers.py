@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from elbert.cli.console import json_line
 from elbert.data.columns import half_surrogate
-from elbert.data.table import shorten
+from elbert.data.table import quote_names, shorten
 from elbert.data.values import SEPARATOR
-from elbert.errors import DataError, UsageError, did_you_mean
+from elbert.errors import DataError, DataWarning, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from elbert.results import Prediction
@@ -50,10 +51,13 @@ class CsvRows:
         # Older Pythons quote a cell with a carriage return only where the line end has one.
         self._cells = csv.writer(self._row, lineterminator=_LINE_END)
         self._written = 0
+        self._told = False
 
     def write(self, columns: tuple[str, ...], cells: Mapping[str, Any], prediction: Prediction) -> None:
         """Write one row, the header before the first."""
         answer = prediction.to_dict()
+        if len(cells) > len(columns):
+            self._tell_left_out([column for column in cells if column not in columns])
         if not self._written:
             header = list(columns)
             for name in answer:
@@ -63,6 +67,14 @@ class CsvRows:
         self._write(
             [*(self._checked(cells.get(column), column) for column in columns), *map(self._answer, answer.values())]
         )
+
+    def _tell_left_out(self, more: Sequence[str]) -> None:
+        """Warn, once, of cells for which the header, long since written, has no column."""
+        if not self._told:
+            self._told = True
+            row = f"the row of answer {self._written + 1} has {quote_names(more)}, which the first row has not"
+            told = f"{row}; CSV output leaves such cells out: give the first row every key, if only as null"
+            warnings.warn(told, DataWarning, stacklevel=3)
 
     def _write(self, cells: Sequence[Any]) -> None:
         self._cells.writerow(cells)

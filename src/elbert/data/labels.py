@@ -169,7 +169,8 @@ class Labels:
         parts = read_list(name) or [part.strip() for part in name.split(SEPARATOR) if part.strip()]
         if parts and all(part in self._ids for part in parts):
             return f"it is a set of known ones, {self.task.several}; "
-        close = difflib.get_close_matches(name, self.names, n=1)
+        alike = [each for each in self.names if each.casefold() == name.casefold()]
+        close = alike or difflib.get_close_matches(name, self.names, n=1)
         return f"did you mean {close[0]!r}? " if close else ""
 
 

@@ -35,6 +35,7 @@ _SIGNATURES = {
     b"SQLite format 3": "a database: save the table as CSV",
 }
 _PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z")
+_SAVE = "save the file as UTF-8"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -118,18 +119,23 @@ def read_lines(stream: BinaryIO) -> Iterator[str]:
         try:
             text = raw[start:].decode("utf-8")
         except UnicodeDecodeError as error:
-            utf16 = line == 1 and raw.startswith(UTF16_MARKS)
             place = offset + start + error.start
+            mend = _mend(raw) if line == 1 else _SAVE
             raise BrokenRowError(
-                line,
-                f"byte 0x{raw[start + error.start]:02x} at byte offset {place} is not UTF-8; "
-                + ("the file looks like UTF-16: save it as UTF-8" if utf16 else "save the file as UTF-8"),
+                line, f"byte 0x{raw[start + error.start]:02x} at byte offset {place} is not UTF-8; {mend}"
             ) from None
         if "\0" in text:
             place = offset + raw.index(b"\0")
             raise BrokenRowError(line, f"NUL byte at byte offset {place}; texts hold none: remove it, or save as UTF-8")
         yield text
         offset, line = offset + len(raw), line + 1
+
+
+def _mend(start: bytes) -> str:
+    """Return what to do with text that begins with bytes which are no UTF-8."""
+    if start.startswith(UTF16_MARKS):
+        return f"the file looks like UTF-16: {_SAVE.replace('the file', 'it')}"
+    return "it looks packed: unpack it first" if any(map(start.startswith, _SIGNATURES)) else _SAVE
 
 
 def _read_line(stream: BinaryIO, line: int) -> bytes:

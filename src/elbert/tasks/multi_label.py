@@ -80,10 +80,12 @@ class _MultiLabel(Task):
         return labels.bool()
 
     def nothing_to_learn(self, labels: Sequence[Any], names: Sequence[str]) -> str | None:
-        del names
-        if any(any(row) for row in labels):
+        if not any(any(row) for row in labels):
+            return "every label set is empty; training needs rows that have labels"
+        if any(row != labels[0] for row in labels):
             return None
-        return "every label set is empty; training needs rows that have labels"
+        said = self.words(labels[0], names)
+        return f"every one of its {len(labels)} rows has the labels {said!r}; training needs two different sets"
 
     def start_bias(self, labels: Sequence[Any], classes: int) -> Tensor | None:
         del classes

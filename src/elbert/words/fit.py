@@ -162,6 +162,7 @@ def _fitted(model: Any, values: csr_matrix, targets: NDArray[Any]) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it ends after some passes, wherever it is
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # classes of a text or two
         return model.fit(values, targets).set_params(warm_start=True)
 
 
