@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from elbert import Classifier, TextDataset
+from elbert.data import Labels
 from elbert.data.source import fingerprint, sketch
 from elbert.errors import CalibrationWarning, DataError, UsageError
 from elbert.exits import make
@@ -185,6 +186,17 @@ def test_labels_that_do_not_fit_are_refused(build: Build, texts: list[str]) -> N
     dataset = TextDataset(texts, [0, 1] * 200, build().labels)
     with pytest.raises(UsageError, match="brings its own labels"):
         build().calibrate(dataset, [0, 1] * 200)
+
+
+def test_a_data_set_that_numbers_its_classes_otherwise_is_calibrated_on_by_their_names(
+    build: Build, texts: list[str]
+) -> None:
+    labels = [row % 2 for row in range(400)]
+    kind = build().labels.problem_type
+    turned = TextDataset(texts, [1 - label for label in labels], Labels(kind, ("good", "bad")), "texts")
+    found = [build().calibrate(given, max_drop=0.5) for given in (TextDataset(texts, labels, build().labels), turned)]
+    scores = [each["drop-50"].evidence["full_depth_score"] for each in found]
+    assert scores[0] == scores[1]
 
 
 def test_todays_texts_are_compared_with_the_calibrations(build: Build, texts: list[str]) -> None:

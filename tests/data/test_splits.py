@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elbert.data import Labels, TextDataset, check_trainable, split
+from elbert.data.dataset import in_space_of
 from elbert.errors import DataError, UsageError
 
 
@@ -156,3 +157,31 @@ def test_untrainable_data_is_refused(data, message):
 )
 def test_trainable_data_passes(data):
     check_trainable(data)
+
+
+ONE, MANY = "single_label_classification", "multi_label_classification"
+
+
+@pytest.mark.parametrize(
+    ("labels", "own", "space", "wanted"),
+    [
+        ([0, 1, 0], Labels(ONE, ("neg", "pos")), Labels(ONE, ("pos", "neg")), [1, 0, 1]),
+        ([0, 1, 1], Labels(ONE, ("b", "c")), Labels(ONE, ("a", "b", "c")), [1, 2, 2]),
+        ([0, 0, 0], Labels(ONE, ("b", "never seen")), Labels(ONE, ("a", "b")), [1, 1, 1]),
+        ([0, 1, 0], Labels(ONE, ("0", "1")), Labels(ONE, ("neg", "pos")), [0, 1, 0]),
+        ([[1.0, 0.0]] * 3, Labels(MANY, ("b", "a")), Labels(MANY, ("a", "b", "c")), [[0.0, 1.0, 0.0]] * 3),
+        ([0.5, 1.5, 2.0], Labels("regression", ()), Labels("regression", ()), [0.5, 1.5, 2.0]),
+    ],
+)
+def test_classes_are_told_by_their_names_and_not_by_their_numbers(labels, own, space, wanted):
+    data = in_space_of(TextDataset(["a", "b", "c"], labels, own, "toy"), space)
+    assert (data.labels, data.label_space, data.texts, data.name) == (wanted, space, ["a", "b", "c"], "toy")
+
+
+def test_classes_of_another_model_are_refused():
+    data = TextDataset(["a", "b"], [0, 1], Labels(ONE, ("neg", "odd")), "toy")
+    with pytest.raises(DataError, match="toy: label 'odd' was never seen in training; known: 'neg', 'pos'"):
+        in_space_of(data, Labels(ONE, ("neg", "pos")))
+    with pytest.raises(UsageError, match=r"toy is read as single-label .* load_data\(…, labels=classifier.labels\)"):
+        in_space_of(data, Labels(MANY, ("neg", "odd")))
+    assert in_space_of(TextDataset(["a"]), Labels(ONE, ("x", "y"))).labels is None

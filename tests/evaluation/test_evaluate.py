@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from elbert.classifier import Classifier
-from elbert.data import TextDataset
+from elbert.data import Labels, TextDataset
 from elbert.errors import DataError, UsageError
 from elbert.evaluation import evaluate as module
 from elbert.evaluation.evaluate import encode_answer, evaluate
@@ -120,3 +120,13 @@ def test_full_depth_beside_a_schedule_keeps_all_tokens(classifier: Classifier, d
     policy = make("full", tokens={1: 2})
     said = classifier.record(dataset.texts, tokens=policy.tokens).probs[:, -1].argmax(1).tolist()
     assert result.score == score("single_label_classification", said, dataset.labels or [])[1]
+
+
+def test_a_data_set_that_numbers_its_classes_otherwise_is_scored_by_their_names(
+    classifier: Classifier, tiny_texts: list[str]
+) -> None:
+    said = [prediction.label for prediction in classifier.predict(tiny_texts, policy="full")]
+    present = tuple(sorted(set(said), reverse=True))  # in another order than the model's, and without some
+    labels = [present.index(label) for label in said]
+    given = TextDataset(tiny_texts, labels, Labels("single_label_classification", present), "reviews")
+    assert evaluate(classifier, given, repeats=1).full_depth_score == 1.0

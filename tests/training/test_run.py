@@ -128,6 +128,17 @@ def test_a_given_dev_set_is_what_is_scored_on(fine_tune, reviews, tmp_path):
     assert (summary.train_rows, summary.dev_rows) == (60, 20)
 
 
+def test_a_dev_set_that_numbers_its_classes_otherwise_is_scored_by_their_names(fine_tune, reviews, tmp_path):
+    names = Labels(reviews.label_space.problem_type, reviews.label_space.names[::-1])
+    part = reviews.select(range(20))
+    turned = TextDataset(part.texts, [1 - label for label in part.labels], names, "turned")
+    straight = fine_tune(tmp_path / "a", evaluation=part)
+    assert fine_tune(tmp_path / "b", evaluation=turned).layer_scores == straight.layer_scores
+    strange = TextDataset(part.texts, part.labels, Labels(names.problem_type, ("good", "ugly")), "strange")
+    with pytest.raises(DataError, match="strange: label 'ugly' was never seen in training"):
+        fine_tune(tmp_path / "c", evaluation=strange)
+
+
 def scripted(monkeypatch, scores, error=0.0):
     """Make the dev scores of the epochs, each of every layer, and their standard error what a test says."""
     remaining = iter(scores)
@@ -241,7 +252,7 @@ def test_one_class_only_is_refused_before_anything_is_written(fine_tune, reviews
 def test_data_for_another_model_is_refused(fine_tune, reviews, tiny_texts, tmp_path):
     three = Labels("single_label_classification", ("a", "b", "c"))
     other = TextDataset(list(tiny_texts), [0, 1, 2, 0, 1, 2, 0, 1], three, "other")
-    with pytest.raises(UsageError, match="other is single_label_classification with 3 labels"):
+    with pytest.raises(DataError, match="other: label 'a' was never seen in training; known: 'good', 'bad'"):
         fine_tune(tmp_path / "model", evaluation=other)
     assert list(tmp_path.iterdir()) == []
 

@@ -30,6 +30,7 @@ from elbert.cascade.passage import Passage
 from elbert.cascade.rules import check_family, check_members, check_rule
 from elbert.classifier import Classifier
 from elbert.data import Labels, Text, TextDataset
+from elbert.data.dataset import in_space_of
 from elbert.data.source import fingerprint, short_name
 from elbert.engine.engine import SORTING_WINDOW
 from elbert.errors import CalibrationWarning, DataError, UsageError
@@ -267,6 +268,7 @@ class Cascade:
         check_request(self.problem_type, promised, confidence, policy, metric)
         if dataset.labels is None:
             raise DataError(f"{dataset.name}: no labels; a cascade is calibrated on labelled texts")
+        dataset = in_space_of(dataset, self.labels)
         sha256 = fingerprint(dataset.texts, dataset.labels)
         for model in self.models:
             check_unseen(model.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)

@@ -43,7 +43,7 @@ class TextDataset:
         """Return texts and labels, as a user gives them, as a data set of this label space.
 
         Args:
-            texts: strings or pairs; or a data set, as it is.
+            texts: strings or pairs; or a data set, whose classes are told by their names.
             labels: names or ids; None where there are none, or the data set has them.
             space: a model's, to encode with.
 
@@ -54,7 +54,7 @@ class TextDataset:
         if isinstance(texts, TextDataset):
             if labels is not None:
                 raise UsageError("a data set brings its own labels; give texts and labels, or a data set alone")
-            return texts
+            return in_space_of(texts, space)
         listed = list(texts)
         if labels is None:
             return cls(listed, name="texts")
@@ -91,6 +91,38 @@ def in_order_of(dataset: TextDataset, space: Labels) -> TextDataset:
     labels: Any = [
         [label[index] for index in back] if isinstance(label, list) else place[int(label)] for label in dataset.labels
     ]
+    return TextDataset(dataset.texts, labels, space, dataset.name)
+
+
+def in_space_of(dataset: TextDataset, space: Labels) -> TextDataset:
+    """Return a data set with its labels encoded as a model's, by the names of the classes.
+
+    What is read without the model's labels numbers its classes as they come: in another order, or without one that the
+    model knows and this data has not.
+
+    Args:
+        dataset: with a label space of its own, or none.
+        space: the model's.
+
+    Raises:
+        UsageError: it poses another problem.
+        DataError: a label is none of the model's.
+    """
+    own = dataset.label_space
+    if own is None or dataset.labels is None or own == space:
+        return dataset
+    if own.problem_type != space.problem_type:
+        raise UsageError(
+            f"{dataset.name} is read as {own.task.kind}, which the model is not for ({space.task.kind}); read it with "
+            "the model's labels: load_data(…, labels=classifier.labels)"
+        )
+    if not own.names:
+        return dataset
+    names = (
+        [own.names[at] for at, said in enumerate(label) if said] if isinstance(label, list) else own.names[int(label)]
+        for label in dataset.labels
+    )
+    labels: Any = [space.encode(name, dataset.name) for name in names]
     return TextDataset(dataset.texts, labels, space, dataset.name)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from elbert.cascade import Cascade
+from elbert.data.dataset import in_space_of
 from elbert.engine.layer_zero import bag
 from elbert.errors import DataError, UsageError
 from elbert.exits import ExitPolicy, make
@@ -112,7 +113,7 @@ def evaluate(
 
     Args:
         classifier: what to evaluate, a model or a cascade of several.
-        dataset: texts with labels, encoded with the classifier's own label space.
+        dataset: texts with labels; classes are told by their names.
         policy: the exits; None takes the classifier's.
         batch_size: texts in flight together.
         metric: its name; None takes the problem type's own.
@@ -121,12 +122,13 @@ def evaluate(
 
     Raises:
         UsageError: `repeats` below 1, or a metric that does not fit.
-        DataError: there are no texts, or no labels.
+        DataError: there are no texts, or no labels, or one that the classifier does not know.
     """
     if repeats is not None and repeats < 1:
         raise UsageError(f"repeats is {repeats}; it must be at least 1")
     if dataset.labels is None or not len(dataset):
         raise DataError(f"{dataset.name}: nothing to evaluate; give at least one text with a label")
+    dataset = in_space_of(dataset, classifier.labels)
     metric = metric_name(classifier.problem_type, metric)
     chosen = classifier.policy if policy is None else policy
     policies = (make("full"), chosen)
