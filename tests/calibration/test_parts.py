@@ -10,9 +10,9 @@ import torch
 from scipy.stats import binom
 
 from elbert.calibration import calibrate
+from elbert.calibration.doubts import rare_classes
 from elbert.calibration.losses import Losses, label_losses
 from elbert.calibration.parts import Parts, class_parts, protected_classes
-from elbert.calibration.rare import rare_classes
 from elbert.calibration.search import choose
 from elbert.errors import UsageError
 from elbert.exits import replay

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from elbert.calibration import calibrate
-from elbert.calibration.rare import rare_classes
+from elbert.calibration.doubts import rare_classes
 from elbert.results import LayerOutputs
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from elbert.exits import make
-from elbert.reports.choice import MOST, worth_reading
 from elbert.reports.run import Run
+from elbert.reports.texts import MOST, worth_reading
 from elbert.results import LayerOutputs
 from tests.reports.conftest import KINDS
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from elbert.classifier import Classifier
-from elbert.serving.asked import Asked
 from elbert.serving.choices import Wishes
 from elbert.serving.delays import Delays, Estimate
 from elbert.serving.metrics import Metrics
 from elbert.serving.refusals import Refusal
+from elbert.serving.rows import Asked
 from elbert.serving.served import ServedModel
 from elbert.serving.settings import ServeSettings
 from tests.serving.conftest import Gate, Start

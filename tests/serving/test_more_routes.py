@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elbert.classifier import Classifier
-from elbert.serving.pressure import Pressure
+from elbert.serving.ladder import Pressure
 from tests.serving.conftest import TEXTS, Start
 
 

@@ -12,12 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from elbert.calibration.calibrate import Calibration, calibrate
+from elbert.calibration.doubts import check_repeats, check_unseen, rare_classes
 from elbert.calibration.drift import Drift, check, exit_confidence
 from elbert.calibration.keeping import PolicyKeeper
 from elbert.calibration.parts import protected_classes
 from elbert.calibration.promises import check_request, default_name, promises
-from elbert.calibration.rare import rare_classes
-from elbert.calibration.seen import check_repeats, check_unseen
 from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError

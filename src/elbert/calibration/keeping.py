@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from elbert.calibration.misfit import misfit
+from elbert.calibration.doubts import misfit
 from elbert.errors import CalibrationWarning, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
 from elbert.exits.learned import Learned

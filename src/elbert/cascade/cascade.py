@@ -19,11 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from elbert.calibration import Calibration, calibrate
+from elbert.calibration.doubts import check_repeats, check_unseen, misfit, rare_classes
 from elbert.calibration.keeping import PolicyLike
-from elbert.calibration.misfit import misfit
 from elbert.calibration.promises import check_request, promise_name
-from elbert.calibration.rare import rare_classes
-from elbert.calibration.seen import check_repeats, check_unseen
 from elbert.cascade.files import read_cascade, write_cascade
 from elbert.cascade.member import Member
 from elbert.cascade.passage import Passage

@@ -12,10 +12,9 @@ from fastapi import Response
 
 from elbert.cascade import Cascade
 from elbert.classifier import Classifier
-from elbert.serving.asked import Asked
 from elbert.serving.bodies import Squash
 from elbert.serving.refusals import Refusal
-from elbert.serving.rows import Answer, Row
+from elbert.serving.rows import Answer, Asked, Row
 from elbert.serving.served_cascade import Served
 
 

@@ -15,11 +15,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from elbert import __version__
 from elbert.serving.answers import refused_response
 from elbert.serving.bodies import validation_line
+from elbert.serving.guards import Bodies, Concurrency, Headers, Keys
 from elbert.serving.metrics import Metrics
-from elbert.serving.middleware.bodies import Bodies
-from elbert.serving.middleware.concurrency import Concurrency
-from elbert.serving.middleware.headers import Headers
-from elbert.serving.middleware.keys import Keys
 from elbert.serving.models import Models
 from elbert.serving.refusals import Refusal, invalid
 from elbert.serving.routes import classify, docs, page, predict, status, stream, trace

@@ -1,4 +1,4 @@
-"""A text on its way through a server, and the ticket its request waits with."""
+"""A text on its way through a server, the request it came with, and the ticket that waits for it."""
 
 from __future__ import annotations
 
@@ -106,3 +106,25 @@ def settle(rows: Iterable[Row]) -> None:
     for row in rows:
         if row.outcome is not None:
             row.ticket.settle(row.place, row.outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request under way.
+
+    Attributes:
+        ticket: to wait with.
+        rows: its texts, in order.
+        truncated: of each, whether its end was cut off.
+        tokenise_seconds: what tokenising took.
+    """
+
+    ticket: Ticket
+    rows: list[Row]
+    truncated: list[bool]
+    tokenise_seconds: float
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its texts."""
+        return sum(len(row.arrival.ids) for row in self.rows)

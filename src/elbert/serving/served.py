@@ -25,16 +25,14 @@ from elbert.engine.requests import Arrival
 from elbert.engine.scheduler import Scheduler
 from elbert.exits import ExitPolicy, make
 from elbert.results import Trace
-from elbert.serving.asked import Asked
 from elbert.serving.books import Books
 from elbert.serving.choices import Choices, Wishes
 from elbert.serving.delays import Delays
-from elbert.serving.ladder import Ladder
+from elbert.serving.ladder import Ladder, Pressure
 from elbert.serving.learning import Learning
 from elbert.serving.metrics import Metrics
-from elbert.serving.pressure import Pressure
 from elbert.serving.refusals import CANCELLED, Refusal, overloaded, too_large
-from elbert.serving.rows import Answer, Row, Ticket, settle
+from elbert.serving.rows import Answer, Asked, Row, Ticket, settle
 from elbert.serving.settings import ServeSettings
 from elbert.serving.tokeniser import Tokeniser
 from elbert.serving.worker import Worker

@@ -21,13 +21,12 @@ from elbert.data import Text
 from elbert.errors import ElbertError, UsageError
 from elbert.exits import ExitPolicy
 from elbert.results import Trace
-from elbert.serving.asked import Asked
 from elbert.serving.choices import Choices, Wishes
 from elbert.serving.delays import Delays
 from elbert.serving.ladder import Ladder
 from elbert.serving.metrics import Metrics
 from elbert.serving.refusals import CANCELLED, Refusal, invalid
-from elbert.serving.rows import Answer, Outcome, Ticket
+from elbert.serving.rows import Answer, Asked, Outcome, Ticket
 from elbert.serving.served import ServedModel
 from elbert.serving.settings import ServeSettings
 

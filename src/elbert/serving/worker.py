@@ -18,8 +18,7 @@ from elbert.engine.requests import Departures
 from elbert.engine.scheduler import Scheduler
 from elbert.errors import ElbertError, UsageError
 from elbert.serving.delays import Estimate
-from elbert.serving.inbox import Inbox
-from elbert.serving.line import Deadlines, Line
+from elbert.serving.inbox import Deadlines, Inbox, Line
 from elbert.serving.refusals import invalid, unavailable
 from elbert.serving.rows import Answer, Row
 

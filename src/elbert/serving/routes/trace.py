@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from elbert.errors import ElbertError
 from elbert.serving.answers import json_response
 from elbert.serving.bodies import TraceRequest, texts_of
-from elbert.serving.middleware.keys import key_of
+from elbert.serving.guards import key_of
 from elbert.serving.refusals import invalid
 
 router = APIRouter(tags=["explain"])

@@ -8,11 +8,11 @@ from fastapi import Request
 
 from elbert.data import Text
 from elbert.errors import UsageError
-from elbert.serving.asked import Asked
 from elbert.serving.choices import Wishes
 from elbert.serving.connection import received_at
-from elbert.serving.middleware.keys import key_of
+from elbert.serving.guards import key_of
 from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
+from elbert.serving.rows import Asked
 from elbert.serving.served_cascade import Served
 
 

@@ -1,9 +1,9 @@
-"""Can these texts say anything of others? Not where the model knows them by heart, nor where most are copies."""
+"""What makes a promise doubtful: texts trained on, copies, other circumstances than it was made in, rare classes."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elbert.data.source import common, short_name
@@ -76,3 +76,51 @@ def _known(learnt: DataRecord, texts: Sequence[Any], sha256: str) -> str | None:
         return None
     sample = "" if looked_at == len(texts) else f" looked at (of {len(texts)})"
     return f"{hits} of {looked_at} texts{sample} are among the {learnt.rows}"
+
+
+def misfit(name: str, evidence: object, here: Mapping[str, str]) -> str | None:
+    """Return a line where a calibrated policy is used under other circumstances than it was calibrated in.
+
+    Args:
+        name: of the policy.
+        evidence: of its calibration; whatever stands there where another tool wrote it.
+        here: the circumstances now, by the evidence's keys; those the evidence lacks are not compared.
+    """
+    if not isinstance(evidence, Mapping):
+        return None
+    other = [
+        "on another model's weights" if key == "weights" else f"in {evidence[key]}, not {value}"
+        for key, value in here.items()
+        if evidence.get(key, value) != value
+    ]
+    if not other:
+        return None
+    return f"policy {name!r} was calibrated {' and '.join(other)}: its promise may not hold; calibrate again here"
+
+
+# A class rarer than this many times what may be lost could lose a fifth of its texts within the promise.
+_TIMES = 5
+# Nor is a class rare that has this part or more of an even share.
+_PART = 0.5
+
+
+def rare_classes(evidence: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """Return a line on the classes that a promise could cost much, with what these texts show; None where none is.
+
+    Args:
+        evidence: of one calibration, with the names of the classes that it protects.
+        names: of the classes.
+    """
+    if not evidence["guaranteed"] or not evidence["classes"]:
+        return None
+    most = evidence["max_drop"]
+    limit = min(_TIMES * most, _PART / len(evidence["classes"]))
+    shown = [
+        f"{name!r} ({each['share']:.1%} of the texts, recall {each['full_depth_recall']:.3f} to {each['recall']:.3f})"
+        for name, each in zip(names, evidence["classes"], strict=False)
+        if 0 < each["share"] < limit and name not in evidence.get("protect", ())
+    ]
+    if not shown:
+        return None
+    rest = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+    return f"a promise of {most:g} over all texts protects no class this rare: {', '.join(shown[:3])}{rest}"
