@@ -69,7 +69,7 @@ def test_an_earlier_sweep_is_replaced_only_when_asked_and_nothing_else_ever(
     assert "--overwrite" in refused(*words)
     assert run(*words, "--overwrite")[0] == 0
     (out / "sweep.json").unlink()
-    assert "holds no sweep" in refused(*words, "--overwrite")
+    assert "is no sweep, so --overwrite leaves it" in refused(*words, "--overwrite")
     shutil.rmtree(out)
     out.write_text("")
     assert "is a file" in refused(*words)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, facts, json_line, progress_bar, show, warnings_last
+from elbert.cli.console import answer, check_output, facts, progress_bar, warnings_last
 from elbert.disk import write_whole
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ _AGAINST = "all, none, or names with commas between: transformers, transformers-
 
 def bench(
     model: options.Model,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")],
+    data: options.Data,
     against: Annotated[
         str, typer.Option(help=f"{_AGAINST}openvino, elbert-waits, elbert-sorted, elbert-split.")
     ] = "transformers,onnxruntime,openvino",
-    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
+    split: options.Split = "dev",
     policy: options.PolicyFlags = options.POLICY,
-    metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
+    metric: options.Metric = None,
     batch_size: Annotated[str, typer.Option(metavar="N[,N…]", help="Texts in flight, one or several.")] = "8,32,128",
     backend: Annotated[str, typer.Option(help="Of ours, one or several: torch, openvino, onnxruntime.")] = "torch",
     dtype: Annotated[
@@ -126,10 +126,9 @@ def _check_picture(plot: Path | None, *, overwrite: bool) -> None:
 
 def _load(data: str, split: str, classifier: Classifier, columns: options.ColumnFlags, limit: int) -> TextDataset:
     """Read the data and keep at most `limit` texts, at equal distances: files are often ordered by label."""
-    from elbert.data import load_data
     from elbert.errors import DataError
 
-    dataset = load_data(data, split=split, labels=classifier.labels, **columns.to_dict())
+    dataset = columns.load(data, split, classifier.labels)
     if not len(dataset):
         raise DataError(f"{dataset.name}: there are no texts to run; give at least one")
     count = min(limit, len(dataset))
@@ -216,6 +215,5 @@ def _show(result: Bench, about: dict[str, Any], *, as_json: bool) -> None:
         ("score", about["metric"]),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores{', ' + machine['gpu'] if machine['gpu'] else ''}"),
     ]
-    show(table_of(result.rows), *notes_of(result.rows), "", facts(about_run), err=as_json)
-    if as_json:
-        typer.echo(json_line({**about, **result.to_dict()}))
+    document = {**about, **result.to_dict()}
+    answer(table_of(result.rows), *notes_of(result.rows), "", facts(about_run), document=document, as_json=as_json)

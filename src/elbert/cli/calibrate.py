@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line, progress_bar, show
+from elbert.cli.console import answer, check_folder, progress_bar
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
     from elbert.calibration import Calibration
-    from elbert.classifier import Classifier
-    from elbert.data import TextDataset
 
 
 def calibrate(
@@ -25,7 +23,7 @@ def calibrate(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Texts the model wasn't trained on: file, folder, hub:NAME.")
     ],
-    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
+    split: options.Split = "dev",
     max_drop: Annotated[
         float | None,
         typer.Option(
@@ -74,9 +72,7 @@ def calibrate(
             metavar="DIR", help="Write a copy of the model, leave MODEL as it is; a bundled or hub MODEL needs one."
         ),
     ] = None,
-    allow_seen: Annotated[
-        bool, typer.Option("--allow-seen", help="Only warn where the model was trained on some of these texts.")
-    ] = False,
+    allow_seen: options.AllowSeen = False,
     overwrite: options.Overwrite = False,
     batch_size: options.BatchSize = 32,
     loading: options.LoadFlags = options.LOADING,
@@ -108,9 +104,9 @@ def calibrate(
     promises(max_drop, name)
     get(policy)
     loaded = options.load_classifier(model, loading=loading, full_depth=True)
-    dataset = _load(data, split, loaded, columns, agreement=agreement)
+    dataset = columns.load_texts(data, split) if agreement else columns.load(data, split, loaded.labels)
     if words is not None:
-        loaded.fit_words(_load(words, "train", loaded, columns, agreement=False))
+        loaded.fit_words(columns.load(words, "train", loaded.labels))
     asked: dict[str, Any] = {
         "max_drop": max_drop,
         "confidence": confidence,
@@ -145,23 +141,10 @@ def _target(model: str, out: Path | None, *, overwrite: bool) -> Path:
         if not os.access(folder, os.W_OK):
             raise UsageError(f"model folder {model!r} is not writable; name a folder for a copy with --out")
         return folder
-    if out.exists() and not overwrite:
-        raise UsageError(f"output {str(out)!r} exists; give another name, or --overwrite to replace it")
-    if out.exists() and not (out / "config.json").is_file():
-        raise UsageError(f"output {str(out)!r} is no model folder, so --overwrite leaves it; give another name")
+    check_folder(out, "model folder", lambda folder: (folder / "config.json").is_file(), overwrite=overwrite)
     if Path(model).expanduser().is_dir() and out.resolve() == Path(model).expanduser().resolve():
         raise UsageError(f"output {str(out)!r} is the model itself; leave --out away to write into it")
     return out
-
-
-def _load(
-    data: str, split: str, classifier: Classifier, columns: options.ColumnFlags, *, agreement: bool
-) -> TextDataset:
-    from elbert.data import load_data, load_texts
-
-    if not agreement:
-        return load_data(data, split=split, labels=classifier.labels, **columns.to_dict())
-    return load_texts(data, split=split, **columns.texts())
 
 
 @contextmanager
@@ -179,18 +162,13 @@ def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json:
     rows = [(name, *_cells(each.evidence)) for name, each in found.items()]
     facts = next(iter(found.values())).evidence
     line = f"{facts['metric']} of {facts['n']:,} texts ({facts['source']}); speedup counts layers; saved in {folder}"
-    show(table(rows, head, prose=True), line, err=as_json)
-    typer.echo(f"default: {default} answers where no policy is named; --default NAME chooses another", err=as_json)
-    if as_json:
-        typer.echo(
-            json_line(
-                {
-                    "model": str(folder),
-                    "default_policy": default,
-                    "calibration": {key: each.to_dict() for key, each in found.items()},
-                }
-            )
-        )
+    told = f"default: {default} answers where no policy is named; --default NAME chooses another"
+    document = {
+        "model": str(folder),
+        "default_policy": default,
+        "calibration": {key: each.to_dict() for key, each in found.items()},
+    }
+    answer(table(rows, head, prose=True), line, told, document=document, as_json=as_json)
 
 
 def _cells(facts: dict[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line, progress_bar, show, warnings_last
+from elbert.cli.console import answer, check_folder, progress_bar, warnings_last
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def cascade(
         str, typer.Option(metavar="DATA", help="Labelled texts no model was trained on: file, folder, hub:NAME.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to be, with copies of the models.")],
-    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
+    split: options.Split = "dev",
     max_drop: Annotated[
         float, typer.Option(help="What the cascade may lose against the last model; 0.01 is one point of accuracy.")
     ] = 0.01,
@@ -35,9 +35,7 @@ def cascade(
         str, typer.Option(help="How a model is sure: max_prob, energy, entropy, or patience (two say the same).")
     ] = "max_prob",
     metric: Annotated[str | None, typer.Option(help="What scores are shown in: accuracy, f1_macro, …")] = None,
-    allow_seen: Annotated[
-        bool, typer.Option("--allow-seen", help="Only warn where a model was trained on some of these texts.")
-    ] = False,
+    allow_seen: options.AllowSeen = False,
     overwrite: options.Overwrite = False,
     batch_size: options.BatchSize = 32,
     loading: options.LoadFlags = options.LOADING,
@@ -59,11 +57,10 @@ def cascade(
     """
     _check_target(out, models, overwrite=overwrite)
     from elbert.cascade import Cascade
-    from elbert.data import load_data
 
     with warnings_last():
         chain = Cascade.of(models, **asdict(loading))
-    dataset = load_data(data, split=split, labels=chain.labels, **columns.to_dict())
+    dataset = columns.load(data, split, chain.labels)
     asked: dict[str, Any] = {"policy": policy, "metric": metric, "allow_seen": allow_seen, "batch_size": batch_size}
     with progress_bar(len(models) * len(dataset), "texts", forced=progress) as bar:
         found = chain.calibrate(dataset, max_drop, confidence, **asked, on_texts=bar.update)
@@ -81,10 +78,7 @@ def _check_target(out: Path, models: list[str], *, overwrite: bool) -> None:
 
     if any(Path(model).expanduser().resolve() == out.resolve() for model in models):
         raise UsageError(f"output {str(out)!r} is one of the models; give another name")
-    if out.exists() and not overwrite:
-        raise UsageError(f"output {str(out)!r} exists; give another name, or --overwrite to replace it")
-    if out.exists() and not is_cascade(out):
-        raise UsageError(f"output {str(out)!r} is no cascade, so --overwrite leaves it; give another name")
+    check_folder(out, "cascade", is_cascade, overwrite=overwrite)
 
 
 def _show(chain: Cascade, found: Calibration, models: list[str], out: Path, *, as_json: bool) -> None:
@@ -99,7 +93,5 @@ def _show(chain: Cascade, found: Calibration, models: list[str], out: Path, *, a
     ]
     told = f"{facts['metric']} of {facts['n']:,} texts ({facts['source']}): {facts['score']:.4f}"
     told += f", the last model alone {facts['full_depth_score']:.4f}; {facts['mean_exit_layer']:.2f} models a text"
-    show(table(rows, ("model", "layers", "answers", "name"), prose=True), told, facts["note"], err=as_json)
-    typer.echo(f"saved in {out}", err=as_json)
-    if as_json:
-        typer.echo(json_line({"cascade": str(out), "models": models, **found.to_dict()}))
+    parts = (table(rows, ("model", "layers", "answers", "name"), prose=True), told, facts["note"], f"saved in {out}")
+    answer(*parts, document={"cascade": str(out), "models": models, **found.to_dict()}, as_json=as_json)

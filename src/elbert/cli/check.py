@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import facts, json_line, progress_bar, show
+from elbert.cli.console import answer, facts, progress_bar
 from elbert.errors import ElbertError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def check(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Texts of today, without labels: file, folder, hub:NAME.")
     ],
-    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "test",
+    split: options.Split = "test",
     policy: Annotated[
         str | None, typer.Option(help="A calibrated policy of the model.  [default: the model's, else its only one]")
     ] = None,
@@ -46,9 +46,7 @@ def check(
         elbert check runs/mine today.csv --fail-below 0.001 || mail -s "calibrate again" me
     """
     loaded = options.load_classifier(model, loading=loading, full_depth=True)
-    from elbert.data import load_texts
-
-    texts = load_texts(data, split=split, **columns.to_dict()).texts
+    texts = columns.load_texts(data, split).texts
     with progress_bar(len(texts), "texts", forced=progress) as bar:
         drift = loaded.check(texts, policy, batch_size=batch_size, on_texts=bar.update)
     _show(drift, as_json=json)
@@ -69,6 +67,4 @@ def _show(drift: Drift, *, as_json: bool) -> None:
         ("confidence", f"greatest distance {drift.confidence_distance:.3f}, p-value {drift.confidence_p_value:.3g}"),
         ("both", f"p-value {drift.p_value:.3g}: {verdict}"),
     ]
-    show(facts(rows), err=as_json)
-    if as_json:
-        typer.echo(json_line(drift.to_dict()))
+    answer(facts(rows), document=drift.to_dict(), as_json=as_json)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,13 @@ def show(*parts: Table | str, err: bool) -> None:
             tables.show(part, err=err)
         else:
             typer.echo(tables.plain(part), err=err)
+
+
+def answer(*parts: Table | str, document: Any, as_json: bool) -> None:
+    """Write tables and lines for people; where programs read, these on stderr and the document alone on stdout."""
+    show(*parts, err=as_json)
+    if as_json:
+        typer.echo(json_line(document))
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
@@ -90,6 +97,26 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise UsageError(f"output {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"output {str(path)!r}: the folder {str(path.parent)!r} is not writable; name another one")
+
+
+def check_folder(out: Path, what: str, ours: Callable[[Path], bool], *, overwrite: bool) -> None:
+    """Refuse an output folder before any work is done for it; an empty one is as good as none.
+
+    Args:
+        out: the folder to be.
+        what: it is to hold, for messages.
+        ours: says whether a folder holds such a thing, so that it may be replaced.
+        overwrite: whether it was asked to.
+
+    Raises:
+        UsageError: something lies there that may not be replaced.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise UsageError(f"output {str(out)!r} exists; give another name, or --overwrite to replace it")
+    if not ours(out):
+        raise UsageError(f"output {str(out)!r} is no {what}, so --overwrite leaves it; give another name")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, facts, json_line, progress_bar, show
+from elbert.cli.console import answer, check_output, facts, progress_bar
 from elbert.disk import write_whole
 from elbert.errors import UsageError
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: options.Model,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")],
-    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
+    data: options.Data,
+    split: options.Split = "dev",
     policy: options.PolicyFlags = options.POLICY,
-    metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
+    metric: options.Metric = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Rounds to time.  [default: 3, fewer if slow]")] = None,
     batch_size: options.BatchSize = 32,
     loading: options.LoadFlags = options.LOADING,
@@ -55,17 +55,11 @@ def evaluate(
         if is_cascade(model):
             raise UsageError(f"--report shows one model's layers, and {model!r} is a cascade of several: leave it out")
     classifier = options.load_any(model, policy, loading)
-    dataset = _load(data, split, classifier, columns)
+    dataset = columns.load(data, split, classifier.labels)
     result = _run(classifier, dataset, progress=progress, batch_size=batch_size, metric=metric, repeats=repeats)
     if report is not None:
         _write_report(report, model, cast("Classifier", classifier), dataset, result)
     _show(result, report, as_json=json)
-
-
-def _load(data: str, split: str, classifier: Classifier | Cascade, columns: options.ColumnFlags) -> TextDataset:
-    from elbert.data import load_data
-
-    return load_data(data, split=split, labels=classifier.labels, **columns.to_dict())
 
 
 def _run(classifier: Classifier | Cascade, dataset: TextDataset, *, progress: bool, **settings: Any) -> Evaluation:
@@ -95,6 +89,4 @@ def _show(result: Evaluation, report: Path | None, *, as_json: bool) -> None:
     from elbert.reports.summary import summary
 
     rows = summary(result) + ([("page", str(report))] if report is not None else [])
-    show(facts(rows), err=as_json)
-    if as_json:
-        typer.echo(json_line(result.to_dict()))
+    answer(facts(rows), document=result.to_dict(), as_json=as_json)

@@ -30,7 +30,7 @@ def explain(
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Instead of a text: a file, a GLUE-style folder, or hub:NAME.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
+    split: options.Split = "dev",
     out: Annotated[Path | None, typer.Option(metavar="PAGE", help="The HTML page to be.")] = None,
     policy: options.PolicyFlags = options.POLICY,
     batch_size: options.BatchSize = 32,
@@ -147,10 +147,9 @@ def _of_data(
     on_texts: Callable[[int], object],
 ) -> tuple[str, dict[str, Any]]:
     """Return the page and the JSON of a data set."""
-    from elbert.data import load_data
     from elbert.reports.run_page import report_of, run_page
 
-    dataset = load_data(data, split=split, labels=classifier.labels, require_labels=False, **columns.to_dict())
+    dataset = columns.load(data, split, classifier.labels, require_labels=False)
     report = report_of(
         classifier,
         dataset,

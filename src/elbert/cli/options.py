@@ -14,10 +14,17 @@ from elbert.errors import UsageError
 if TYPE_CHECKING:
     from elbert.cascade import Cascade
     from elbert.classifier import Classifier
+    from elbert.data import Labels, TextDataset
 
 _Loaded = TypeVar("_Loaded", "Classifier", "Cascade")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, a hub id, or a bundled checkpoint.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")]
+Split = Annotated[str, typer.Option(help="Which part, where DATA has several.")]
+Metric = Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")]
+AllowSeen = Annotated[
+    bool, typer.Option("--allow-seen", help="Only warn where a model was trained on some of these texts.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Texts in flight together; changes the speed, never the answer.")]
 ProblemType = Annotated[
     str | None,
@@ -51,9 +58,12 @@ class TextFlags:
     input_format: InputFormat = None
     skip_broken_rows: SkipBrokenRows = False
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the arguments of `load_data` that say the same."""
-        return asdict(self)
+    def load_texts(self, data: str, split: str) -> TextDataset:
+        """Read the texts of a source; see `elbert.data.load_texts`."""
+        from elbert.data import load_texts
+
+        told = {name: value for name, value in asdict(self).items() if name != "label_column"}
+        return load_texts(data, split=split, **told)
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,11 @@ class ColumnFlags(TextFlags):
 
     label_column: LabelColumn = None
 
-    def texts(self) -> dict[str, Any]:
-        """Return the arguments of `load_texts`."""
-        return {name: value for name, value in self.to_dict().items() if name != "label_column"}
+    def load(self, data: str, split: str, labels: Labels | None = None, **more: Any) -> TextDataset:
+        """Read texts and labels, encoded as a model's; see `elbert.data.load_data`, which takes `more` too."""
+        from elbert.data import load_data
+
+        return load_data(data, split=split, labels=labels, **asdict(self), **more)
 
 
 @dataclass(frozen=True)

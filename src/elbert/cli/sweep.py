@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import facts, json_line, progress_bar, show
+from elbert.cli.console import answer, check_folder, facts, progress_bar
 from elbert.errors import UsageError
 from elbert.seeds import check_seed
 
@@ -30,12 +30,12 @@ _ALSO_HELP = "A further model of the same task, another seed for example: number
 
 def sweep(
     model: options.Model,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")],
+    data: options.Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where table, numbers and pictures go.")],
     also: Annotated[list[str] | None, typer.Option("--also", metavar="MODEL", help=f"{_ALSO_HELP} Repeatable.")] = None,
     policies: Annotated[str, typer.Option(help="all, or names with commas between (see elbert policies).")] = "all",
-    split: Annotated[str, typer.Option(help="Which part, where DATA has several.")] = "dev",
-    metric: Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")] = None,
+    split: options.Split = "dev",
+    metric: options.Metric = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind every band.")] = 1000,
     seed: Annotated[int, typer.Option(callback=check_seed, help="Of the resamples.")] = 0,
     timed: Annotated[
@@ -64,8 +64,9 @@ def sweep(
         elbert sweep runs/mine test.csv --out runs/sweep --policies elbert,entropy --json | jq .areas
     """
     from elbert.reports.plots import check_installed
+    from elbert.reports.sweep_files import NUMBERS
 
-    _check_free(out, overwrite=overwrite)
+    check_folder(out, "sweep", lambda folder: (folder / NUMBERS).is_file(), overwrite=overwrite)
     check_installed()
     chosen = _names(policies)
     first, dataset, replays = _record(
@@ -82,20 +83,6 @@ def sweep(
     about = {"sources": sources, "dtype": first.dtype, "backend": first.backend}
     _write(result, out, about)
     _show(result, out, as_json=json)
-
-
-def _check_free(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that is taken, before any work is done for it."""
-    from elbert.reports.sweep_files import NUMBERS
-
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{str(out)!r} is a file; name a folder for the sweep")
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not overwrite:
-        raise UsageError(f"{str(out)!r} exists; name another folder, or give --overwrite to replace it")
-    if not (out / NUMBERS).is_file():
-        raise UsageError(f"{str(out)!r} holds no sweep (no {NUMBERS}), so --overwrite leaves it; name another folder")
 
 
 def _names(policies: str) -> list[str] | None:
@@ -122,12 +109,11 @@ def _record(
 ) -> tuple[Classifier, TextDataset, list[Replays]]:
     """Load one model after another, record the texts and keep what a sweep needs; return the first model too."""
     from elbert.classifier import Classifier
-    from elbert.data import load_data
     from elbert.evaluation.sweep import grids
     from elbert.scoring.curves import replay_all
 
     first = Classifier.from_pretrained(models[0], **asdict(loading))
-    dataset = load_data(data, split=split, labels=first.labels, **columns.to_dict())
+    dataset = columns.load(data, split, first.labels)
     replays = []
     for name in models:
         classifier = first if name == models[0] else Classifier.from_pretrained(name, **asdict(loading))
@@ -172,9 +158,8 @@ def _show(result: Sweep, out: Path, *, as_json: bool) -> None:
         ("settings, resamples", f"{len(result.points)}, {result.bootstrap:,}"),
         ("folder", str(out)),
     ]
-    show(table(rows, head, prose=True), "", facts(about), err=as_json)
-    if as_json:
-        typer.echo(json_line(_summary(result, out, CHOSEN_DROP)))
+    summary = _summary(result, out, CHOSEN_DROP)
+    answer(table(rows, head, prose=True), "", facts(about), document=summary, as_json=as_json)
 
 
 def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, ...]:

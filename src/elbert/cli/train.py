@@ -7,13 +7,14 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line, show
+from elbert.cli.console import answer
 from elbert.cli.flags import FlagsOf
 from elbert.errors import UsageError
 from elbert.training.settings import TrainSettings
@@ -107,7 +108,6 @@ def _run(
     overwrite: bool,
 ) -> TrainSummary:
     """Load data and model, and train."""
-    from elbert.data import load_data, load_texts
     from elbert.runs.folder import check_free, run_folder
     from elbert.training import default_model, start_model
     from elbert.training import train as run
@@ -115,14 +115,12 @@ def _run(
 
     if is_first():
         check_free(run_folder(out), resume=resume, overwrite=overwrite)  # before anything slow
-    rows = load_data(data, split="train", problem_type=problem_type, **columns.to_dict())
-    dev = (
-        None if evaluation is None else load_data(evaluation, split="dev", labels=rows.label_space, **columns.to_dict())
-    )
+    rows = columns.load(data, "train", problem_type=problem_type)
+    dev = None if evaluation is None else columns.load(evaluation, "dev", rows.label_space)
     name = model or default_model()
     loaded, tokenizer = start_model(name, rows, settings)
     teacher, more = lesson
-    unlabelled = None if more is None else load_texts(more, **{**columns.texts(), "input_format": None})
+    unlabelled = None if more is None else replace(columns, input_format=None).load_texts(more, "train")
     return run(
         loaded,
         tokenizer,
@@ -154,9 +152,7 @@ def _show(summary: TrainSummary, *, as_json: bool) -> None:
         f"  elbert evaluate {place} TEST_DATA  # other texts than those: they chose the epoch",
         f'  elbert predict {place} "a text"',
     ]
-    show(layers, *lines, err=as_json)
-    if as_json:
-        typer.echo(json_line(summary.to_dict()))
+    answer(layers, *lines, document=summary.to_dict(), as_json=as_json)
 
 
 def _settings(flags: dict[str, Any], words: list[str]) -> TrainSettings:
