@@ -111,7 +111,9 @@ def check_folder(out: Path, what: str, ours: Callable[[Path], bool], *, overwrit
     Raises:
         UsageError: something lies there that may not be replaced.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"output {str(out)!r} is a file; name a folder")
+    if not out.is_dir() or not any(out.iterdir()):
         return
     if not overwrite:
         raise UsageError(f"output {str(out)!r} exists; give another name, or --overwrite to replace it")

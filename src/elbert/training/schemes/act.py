@@ -21,8 +21,6 @@ class ActScheme(UnitAlong, StagedScheme):
     with the model as the policy `halting`. For single label only. Use it for models that are to leave by `halting`.
 
     Args:
-        num_layers: exits, M.
-        first: share of the steps in the first stage.
         price: of a layer's weight in the mixture.
     """
 
@@ -36,9 +34,9 @@ class ActScheme(UnitAlong, StagedScheme):
         self.price = check_number(self.name, "price", price, 0.0)
         self.fix(torch.ones(num_layers))
 
-    def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:
-        """Return the loss of the stage that the step is in."""
-        if not self.second(step) or labels is None:
+    def later(self, layer_losses: Tensor, output: Any, labels: Tensor | None) -> Tensor:
+        """Return the loss of the mixed answers, and the price of the layers in them."""
+        if labels is None:
             return layer_losses[-1]
         right = output.logits.float().softmax(-1).gather(2, labels.long()[:, None, None].expand(-1, self.num_layers, 1))
         halt = torch.sigmoid(output.pooled.float() @ self.weight + self.bias)  # [B, M]

@@ -18,9 +18,6 @@ class AlternateScheme(UnitAlong, LossScheme):
     u_i = σ(w · c_i + b) is one unit over the pooled states of all exits, t_i whether exit i is wrong, for values
     |tanh(ŷ_i − y)|. Its error moves the encoder too. The unit is saved with the model as the policy `certainty`. Use it
     where full depth must not suffer: every second step is its own.
-
-    Args:
-        num_layers: exits, M.
     """
 
     name = "alternate"

@@ -19,7 +19,7 @@ from elbert.tasks import Task, task_of
 
 
 class LossScheme(nn.Module):
-    """Base of every scheme: built for M layers, called once a step.
+    """Base of every scheme: built for a model of M exits, `num_layers`, with options of its own; called once a step.
 
     Attributes:
         name: what users call it.

@@ -20,7 +20,6 @@ class CoseeScheme(LossScheme):
     from wrong. For single label only. Use it for models that are to leave early by their energy at any budget.
 
     Args:
-        num_layers: exits, M.
         thresholds: K, drawn anew in every step.
         sharpness: β, at the end of training.
         calibration: what the signal's own term counts.

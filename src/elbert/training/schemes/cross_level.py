@@ -20,7 +20,6 @@ class CrossLevelScheme(LossScheme):
     knows what exits should count.
 
     Args:
-        num_layers: exits, M.
         learning_rate: of a.
         temperature: at which exits teach one another.
         every: steps between two looks ahead.

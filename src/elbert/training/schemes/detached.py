@@ -16,9 +16,6 @@ class DetachedScheme(LossScheme):
     Between two exits the state is detached, so that exits don't pull at the same weights. Use it where the first exits
     are what counts: the last ones lose, the more so the larger the data. Layers need weights of their own: where they
     share them every exit pulls at all of them anyway.
-
-    Args:
-        num_layers: exits, M.
     """
 
     name = "detached"

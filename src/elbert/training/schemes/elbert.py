@@ -18,7 +18,6 @@ class ElbertScheme(LossScheme):
     `elbert_balanced` mends that.
 
     Args:
-        num_layers: exits, M.
         init: every t_i at the start; 4 makes the weights almost equal.
         learning_rate: of the t_i, 1e-2 as in the authors' code.
     """

@@ -24,7 +24,6 @@ class ElbertBalancedScheme(ElbertScheme):
     Use it for anything longer than a few hundred steps.
 
     Args:
-        num_layers: exits, M.
         init: every t_i at the start.
         learning_rate: of the t_i.
         pull: how strongly the weights are held together; 0 lets them go, large makes them equal.

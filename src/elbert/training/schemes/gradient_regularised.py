@@ -20,7 +20,6 @@ class GradientRegularisedScheme(LossScheme):
     the paper's, and all layers take part, since shared layers have no last one (our reading).
 
     Args:
-        num_layers: exits, M.
         gamma: the last exit's part of what the others learn.
         temperature: at which they learn it.
         projection: share of the conflicting part that is taken away; 0 keeps it, at the cost of any scheme.

@@ -19,9 +19,6 @@ class PastFutureScheme(SecondOpinion):
     are saved as. Earlier states are held still in P_i, as in the authors' code. The paper has a map for every later
     state and a matrix a layer, no loss of the exits by themselves, and holds the lowest layers still at random at first
     (our reading leaves that out). Use it for models that are to leave by `past_future`.
-
-    Args:
-        num_layers: exits, M.
     """
 
     name = "past_future"

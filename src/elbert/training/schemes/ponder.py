@@ -22,7 +22,6 @@ class PonderScheme(UnitAlong, LossScheme):
     `q_exit`.
 
     Args:
-        num_layers: exits, M.
         prior: the share of texts, of those still there, that the prior lets leave at each layer.
         pull: of P to the prior.
     """

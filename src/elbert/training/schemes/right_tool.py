@@ -19,9 +19,6 @@ class RightToolScheme(SecondOpinion):
     heart; `elbert calibrate --policy right_tool` fits all of them on other texts. The paper has a classifier and a mix
     an exit, over states before the pooler, at a few exits, and no loss of the exits by themselves (our reading). Use it
     for models that are to leave by `right_tool`.
-
-    Args:
-        num_layers: exits, M.
     """
 
     name = "right_tool"

@@ -15,9 +15,6 @@ class SecondOpinion(LossScheme):
     """Base of the schemes whose parameters become the weights of an exit policy of the same name.
 
     They are matrices, so a checkpoint and the policy's tensors hold them, and `elbert.json` does not.
-
-    Args:
-        num_layers: exits, M.
     """
 
     staged: ClassVar[bool] = True

@@ -14,20 +14,15 @@ class SelfDistillationScheme(FrozenScheme):
 
     Use it where the early answers should be the full depth's, right or wrong. The second stage looks at no label. For
     values the divergence is the squared difference. Exits need heads of their own.
-
-    Args:
-        num_layers: exits, M.
-        first: share of the steps in the first stage.
     """
 
     name = "self_distillation"
     summary = "the backbone is fine-tuned, then held still while the exits learn the last one's answers (FastBERT)"
     citation = "Liu et al., FastBERT, ACL 2020, arXiv 2004.02178"
 
-    def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
-        """Return the loss of the stage that the step is in."""
-        if not self.second(step):
-            return layer_losses[-1]
+    def later(self, layer_losses: Tensor, output: Any, labels: Tensor | None) -> Tensor:
+        """Return how far the exits' answers are from the last one's."""
+        del layer_losses, labels
         logits = output.logits.float()
         # Theirs and mine change places: FastBERT's divergence is the student's from the teacher.
         return self.task.divergence(logits[:, -1:].detach(), logits[:, :-1], 1.0).mean(0).sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from elbert.errors import UsageError
 from elbert.training.schemes.base import LossScheme, check_number
@@ -14,7 +15,6 @@ class StagedScheme(LossScheme):
     """Base of the schemes of two stages; one learning rate schedule spans both.
 
     Args:
-        num_layers: exits, M.
         first: share of the steps in which the last layer's loss alone counts.
     """
 
@@ -23,6 +23,15 @@ class StagedScheme(LossScheme):
     def __init__(self, num_layers: int, *, first: float = 0.5) -> None:
         super().__init__(num_layers)
         self.first = check_number(self.name, "first", first, 0.0, 0.9)
+
+    def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:
+        """Return the last layer's loss in the first stage, that of `later` in the second."""
+        return self.later(layer_losses, output, labels) if self.second(step) else layer_losses[-1]
+
+    def later(self, layer_losses: Tensor, output: Any, labels: Tensor | None) -> Tensor:
+        """Return the loss of one batch in the second stage: by default the weighed sum; arguments as in `forward`."""
+        del output, labels
+        return (self.fixed * layer_losses).sum()
 
     def whole(self, step: int) -> bool:
         """Tell whether the second stage has begun."""
@@ -36,9 +45,7 @@ class StagedScheme(LossScheme):
 class FrozenScheme(StagedScheme):
     """Base of those whose second stage trains the exits' own heads, over a backbone that stays as it is, head and all.
 
-    Args:
-        num_layers: exits, M; in the second stage all but the last count.
-        first: share of the steps in the first stage.
+    In the second stage all exits but the last count.
     """
 
     def __init__(self, num_layers: int, *, first: float = 0.5) -> None:

@@ -24,8 +24,6 @@ class TightFrameScheme(FrozenScheme):
     which with cosines for logits they can't. Exits need poolers of their own. Use it where classes are few and alike.
 
     Args:
-        num_layers: exits, M.
-        first: share of the steps in the first stage.
         scale: length of a class's vector.
     """
 
@@ -61,10 +59,6 @@ class TightFrameScheme(FrozenScheme):
             heads.out_bias.zero_()
         heads.out_weight.requires_grad_(False)
         heads.out_bias.requires_grad_(False)
-
-    def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
-        """Return the loss of the stage that the step is in."""
-        return (self.fixed * layer_losses).sum() if self.second(step) else layer_losses[-1]
 
 
 def tight_frame(classes: int, width: int) -> Tensor:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
-
 from elbert.training.schemes.staged import FrozenScheme
 
 
@@ -14,16 +10,8 @@ class TwoStageScheme(FrozenScheme):
 
     Use it where full depth must score what it would without exits: the exits cost it nothing. They read states that
     were made for the last layer only, so the early ones are weak. Exits need heads of their own.
-
-    Args:
-        num_layers: exits, M.
-        first: share of the steps in the first stage.
     """
 
     name = "two_stage"
     summary = "the backbone is fine-tuned, then held still while the exits' own heads learn (DeeBERT)"
     citation = "Xin et al., DeeBERT, ACL 2020, arXiv 2004.12993"
-
-    def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
-        """Return the loss of the stage that the step is in."""
-        return layer_losses[:-1].sum() if self.second(step) else layer_losses[-1]
