@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,7 @@ from elbert.serving.budgets import Budgets
 from elbert.serving.feedback import Feedback
 from elbert.serving.ladder import Ladder
 from elbert.serving.metrics import Metrics
+from elbert.serving.refusals import overloaded
 from elbert.serving.rows import Answer, Row
 from elbert.serving.settings import ServeSettings
 
@@ -48,6 +50,7 @@ class Books:
     ) -> None:
         self._name, self._classifier, self._ladder = name, classifier, ladder
         self._places, self._metrics = settings.max_batch_requests, metrics
+        self._most_tokens = settings.max_queue_tokens
         self.rows = self.tokens = 0
         self.row_seconds = 0.0
         self.budgets = Budgets(name, classifier.num_layers, settings, metrics, clock)
@@ -59,6 +62,12 @@ class Books:
         self.tokens += tokens
         self._metrics.rows_in_flight.labels(self._name).set(self.rows)
         self._metrics.queue_tokens.labels(self._name).set(self.tokens)
+
+    def check_room(self, tokens: int) -> None:
+        """Raise Refusal where so many tokens more find no room among those that wait or run."""
+        if self.tokens and self.tokens + tokens > self._most_tokens:
+            wait = math.ceil(self.rows * self.row_seconds)
+            raise overloaded(f"{self.tokens} tokens are waiting; allowed: {self._most_tokens}", min(max(wait, 1), 60))
 
     def tokenised(self, seconds: float) -> None:
         """Note how long a request's texts took to become tokens."""

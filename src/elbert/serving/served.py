@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ from elbert.serving.delays import Delays
 from elbert.serving.ladder import Ladder, Pressure
 from elbert.serving.learning import Learning
 from elbert.serving.metrics import Metrics
-from elbert.serving.refusals import CANCELLED, Refusal, overloaded, too_large
+from elbert.serving.refusals import CANCELLED, Refusal, too_large
 from elbert.serving.rows import Answer, Asked, Row, Ticket, settle
 from elbert.serving.settings import ServeSettings
 from elbert.serving.tokeniser import Tokeniser
@@ -151,8 +150,8 @@ class ServedModel:
         deadline = None if allowed is None else self._delays.deadline(received, allowed)
         policy, policy_name, level = self._chosen(wishes)
         if policy.words is None:  # else they may all leave at layer 0, whoever waits
-            self._check_room(0)
-            self._check_time(deadline, self._worker.until_exit(self.books.rows))
+            self.books.check_room(0)
+            self._worker.check_deadline(deadline, self.books.rows)
         arrivals, truncated = await self._tokeniser.read(texts)
         if not (self._settings.auto_truncate if wishes.truncate is None else wishes.truncate) and any(truncated):
             raise too_large(
@@ -165,8 +164,8 @@ class ServedModel:
         by_words = self._said_by_words(arrivals)
         tokens = sum(len(arrival.ids) for arrival in arrivals if arrival.index not in by_words)
         if tokens:
-            self._check_room(tokens)
-            self._check_time(deadline, self._worker.until_exit(self.books.rows))
+            self.books.check_room(tokens)
+            self._worker.check_deadline(deadline, self.books.rows)
         ceilings = (wishes.max_layers, self._settings.max_layers, self.classifier.num_layers)
         last = min(ceiling for ceiling in ceilings if ceiling is not None)
         ticket = Ticket(len(arrivals))
@@ -264,22 +263,6 @@ class ServedModel:
     def _chosen(self, wishes: Wishes) -> tuple[ExitPolicy, str, int | None]:
         policy, name, level = self._choices.of(wishes, lambda: self._pressure.level(self.books.rows))
         return self.learning.newest(policy), name, level
-
-    def _check_room(self, tokens: int) -> None:
-        """Raise Refusal where the queue has no room."""
-        most = self._settings.max_queue_tokens
-        if self.books.tokens and self.books.tokens + tokens > most:
-            wait = math.ceil(self.books.rows * self.books.row_seconds)
-            raise overloaded(f"{self.books.tokens} tokens are waiting; allowed: {most}", min(max(wait, 1), 60))
-
-    def _check_time(self, deadline: float | None, needed: float) -> None:
-        """Raise Refusal where a deadline cannot be kept by an answer that is so many seconds away."""
-        if deadline is None:
-            return
-        late = self._worker.clock() + needed - deadline
-        if late > 0:
-            line = f"the answer would be {late * 1000:.0f} ms later than max_latency_ms allows; come again later"
-            raise overloaded(line, 1)
 
     def _left(self, rows: Sequence[Row]) -> None:
         """Send outcomes to the event loop; called in the worker's thread."""

@@ -19,7 +19,7 @@ from elbert.engine.scheduler import Scheduler
 from elbert.errors import ElbertError, UsageError
 from elbert.serving.delays import Estimate
 from elbert.serving.inbox import Deadlines, Inbox, Line
-from elbert.serving.refusals import invalid, unavailable
+from elbert.serving.refusals import invalid, overloaded, unavailable
 from elbert.serving.rows import Answer, Row
 
 _Message: TypeAlias = Callable[[], None]
@@ -96,6 +96,13 @@ class Worker:
         if not rows:
             return 0.0  # who comes alone leaves as early as can be; so the estimate never keeps everybody away
         return (_STEPS_AHEAD + max(rows / self._places - 1, 0.0)) * self.step_time.high
+
+    def check_deadline(self, deadline: float | None, rows: int) -> None:
+        """Raise Refusal where an answer cannot be there by then, asked for while so many rows are here."""
+        late = 0.0 if deadline is None else self.clock() + self.until_exit(rows) - deadline
+        if late > 0:
+            line = f"the answer would be {late * 1000:.0f} ms later than max_latency_ms allows; come again later"
+            raise overloaded(line, 1)
 
     def submit(self, rows: Sequence[Row]) -> None:
         """Take rows in; each gets an outcome sooner or later, unless it is cancelled.
