@@ -101,6 +101,8 @@ def test_no_torch_is_imported_before_there_are_tensors() -> None:
 
 
 BRANCHES = 10
+# Values have no names of classes, so that a look whether there are any tells problem types apart as well.
+NAMELESS = 15
 FLAGS = {"has_classes", "exclusive"}
 WORDS = {*TASKS, "SINGLE_LABEL", "MULTI_LABEL", "REGRESSION"}
 
@@ -138,6 +140,37 @@ def test_hardly_anything_but_the_tasks_tells_problem_types_apart() -> None:
         for line in _branches(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert len(places) <= BRANCHES, places
+
+
+def _asks_for_names(tree: ast.AST) -> list[int]:
+    """Lines at which it matters whether there are names of classes at all."""
+    tests: list[ast.expr] = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.If, ast.IfExp, ast.While)):
+            tests.append(node.test)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            tests.append(node.operand)
+        elif isinstance(node, ast.BoolOp):
+            tests += node.values
+    named = [each for each in tests if isinstance(each, ast.Attribute)]
+    return sorted({each.lineno for each in named if ast.unparse(each).endswith((".names", "trace.labels"))})
+
+
+def test_hardly_anything_looks_whether_there_are_names_of_classes() -> None:
+    package = Path(elbert.__file__).parent
+    places = [
+        f"{path.relative_to(package)}:{line}"
+        for path in sorted(package.rglob("*.py"))
+        if path.parent.name != "tasks"
+        for line in _asks_for_names(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert len(places) <= NAMELESS, places
+
+
+@pytest.mark.parametrize("line", ["x = 1 if trace.labels else 2", "if not self.labels.names: pass", "a.names or b"])
+def test_every_look_for_names_is_counted(line: str) -> None:
+    assert len(_asks_for_names(ast.parse(line))) == 1
+    assert not _asks_for_names(ast.parse("dataset.labels or []; x = 1 if dataset.labels is None else 2"))
 
 
 @pytest.mark.parametrize(

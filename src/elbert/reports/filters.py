@@ -6,6 +6,8 @@ import re
 
 from markupsafe import Markup, escape
 
+from elbert.tasks import SINGLE_LABEL
+
 # What HTML forbids or nobody can see: control characters other than tab and newline, and halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
@@ -40,9 +42,7 @@ def percent(share: float) -> str:
 
 def probability(p: float) -> str:
     """Return a probability in three digits, never rounded to a certainty it isn't."""
-    if 0 < p < 0.0005:
-        return "<0.001"
-    return ">0.999" if 0.9995 <= p < 1 else f"{p:.3f}"
+    return SINGLE_LABEL.number(p)
 
 
 def linked(citation: str) -> Markup:

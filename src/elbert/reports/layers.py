@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from elbert.reports import svg
-from elbert.reports.filters import probability, shortened
+from elbert.reports.filters import shortened
 from elbert.reports.series import Series
 from elbert.results import Trace
 from elbert.tasks import task_of
@@ -20,15 +20,14 @@ _LEFT, _WIDTH = 30, 306
 
 def chart(trace: Trace, series: Sequence[Series]) -> Markup:
     """Return the chart: what every exit says, how unsure it is, where the text leaves, and what was never run."""
-    values = [value for each in series for value in each.values]
-    scale = (0.0, 1.0) if trace.labels else _padded(values)
+    task, doubted = task_of(trace.problem_type), bool(trace.normalised_entropy.isfinite().all())
+    scale = task.span([value for each in series for value in each.values])
     frame = svg.Frame(_LEFT, 44, _WIDTH, 150, (0.5, trace.layers + 0.5), scale)
     entropies = svg.Frame(_LEFT, 232, _WIDTH, 52, frame.x, (0, 1))
-    height = 322 if trace.labels else 236
-    bottom = entropies.top + entropies.height if trace.labels else frame.top + frame.height
+    height, lowest = (322, entropies) if doubted else (236, frame)
+    bottom = lowest.top + lowest.height
     parts = [_background(trace, frame, bottom), _exit(trace, frame, bottom)]  # names of axes stand before the line
-    name = "probability" if trace.labels else "value"
-    parts.append(frame.axes("" if trace.labels else "layer", name, 0 if trace.labels else trace.layers))
+    parts.append(frame.axes("", task.measure) if doubted else frame.axes("layer", task.measure, trace.layers))
     for each in reversed(series):
         parts.append(svg.line(frame, enumerate(each.values, start=1), each.kind))
         parts += [
@@ -36,16 +35,10 @@ def chart(trace: Trace, series: Sequence[Series]) -> Markup:
             for layer, value in enumerate(each.values, start=1)
         ]
     parts.append(_letters(frame, series))
-    if trace.labels:
+    if doubted:
         parts.append(_entropies(trace, entropies))
     label = f"What the exits of {trace.layers} layers say. The text leaves after layer {trace.exit_layer}."
     return svg.chart(height, label, *parts)
-
-
-def _padded(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    spare = max((high - low) * 0.15, 0.05)
-    return low - spare, high + spare
 
 
 def _background(trace: Trace, frame: svg.Frame, bottom: float) -> str:
@@ -62,9 +55,8 @@ def _background(trace: Trace, frame: svg.Frame, bottom: float) -> str:
         box = f'x="{start:.1f}" y="{frame.top}" width="{edge - start:.1f}" height="{high}"'
         parts.append(f'<rect class="unrun" {box}/><rect fill="url(#hatched)" {box}/>')
         if edge - start > 64:
-            parts.append(
-                svg.text((start + edge) / 2, frame.top + high - 6 if not trace.labels else 210, "not run", "middle")
-            )
+            lowest = min(frame.top + high - 6, frame.top + frame.height + 16)
+            parts.append(svg.text((start + edge) / 2, lowest, "not run", "middle"))
     left = frame.px(1) - step / 2
     parts.append(
         f'<rect id="cursor" class="cursor" x="{left:.1f}" y="{frame.top}" width="{step:.1f}" height="{high}"/>'
@@ -124,7 +116,7 @@ def shares(trace: Trace, series: Sequence[Series]) -> list[tuple[Series, float, 
 
 def widths(trace: Trace, series: Sequence[Series]) -> list[list[float]]:
     """Return how long every bar is at every layer, 0 to 1."""
-    low, high = (0.0, 1.0) if trace.labels else _padded([value for each in series for value in each.values])
+    low, high = task_of(trace.problem_type).span([value for each in series for value in each.values])
     columns = [[round((value - low) / (high - low), 4) for value in each.values] for each in series]
     return [list(row) for row in zip(*columns, strict=True)]
 
@@ -168,7 +160,7 @@ def rule(trace: Trace) -> str:
 
 
 def _value(trace: Trace, value: float) -> str:
-    return probability(value) if trace.labels else f"{value:.3f}"
+    return task_of(trace.problem_type).number(value)
 
 
 _WINDOW = {None: "–", True: "holds", False: "not steady"}

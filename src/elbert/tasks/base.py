@@ -45,6 +45,7 @@ class Task(ABC):
         scale_share: share of the texts of a calibration from which the scale of values is taken.
         criterion: of ELBERT's window, one that can fire.
         squash: what transformers' pipeline calls its function from logits to probabilities.
+        measure: what an exit says of a class, or of the text, in a word.
     """
 
     problem_type: ProblemType
@@ -62,6 +63,7 @@ class Task(ABC):
     scale_share: float = 0.0
     criterion: str = "monotone"
     squash: str = "none"
+    measure: str = "probability"
 
     # What an exit says, as policies read it.
 
@@ -159,6 +161,17 @@ class Task(ABC):
         """Return the classes that one row of probabilities [C] says."""
         del row
         return []
+
+    def span(self, values: Sequence[float]) -> tuple[float, float]:
+        """Return from where to where an axis reaches on which values that exits said are drawn."""
+        del values
+        return 0.0, 1.0
+
+    def number(self, value: float) -> str:
+        """Return what an exit says in three digits; a probability is never rounded to a certainty it isn't."""
+        if 0 < value < 0.0005:
+            return "<0.001"
+        return ">0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
 
     def rest(self, probs: Tensor) -> tuple[str, Tensor]:
         """Return what classes without a line of their own are called together, and their value [M], from [M, C]."""

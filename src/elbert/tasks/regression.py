@@ -65,6 +65,14 @@ class _Regression(Task):
         del names
         return "value " + ", ".join(f"{value:.4g}" for value in row)
 
+    def span(self, values: Sequence[float]) -> tuple[float, float]:
+        low, high = min(values), max(values)
+        spare = max((high - low) * 0.15, 0.05)
+        return low - spare, high + spare
+
+    def number(self, value: float) -> str:
+        return f"{value:.3f}"
+
     def kept(self, names: tuple[str, ...]) -> tuple[str, ...]:
         del names
         return ()
@@ -118,5 +126,6 @@ REGRESSION: Task = _Regression(
     kind="numbers to predict (regression)",
     has_classes=False,
     scale_share=0.1,
+    measure="value",
     criterion="range",  # one value has no probabilities that could all move one way
 )
