@@ -73,6 +73,10 @@ class CalibrationWarning(UserWarning):
     """A calibrated policy is used, or made, where its promise may not hold."""
 
 
+class PolicyWarning(UserWarning):
+    """An exit policy asks for more layers than the model has; the message says which parameter does."""
+
+
 class DataWarning(UserWarning):
     """A data set was read in a way its owner may not have meant; the message says how."""
 

@@ -60,6 +60,43 @@ def test_what_was_fitted_is_saved_and_every_verb_uses_it(own: Path, held_out: Pa
     assert run("check", own, held_out)[0] == 0
 
 
+def test_weights_are_kept_where_no_policy_passed_and_are_the_newest(
+    model_folder: Path, held_out: Path, tmp_path: Path, run: Run
+) -> None:
+    folder = Path(shutil.copytree(model_folder, tmp_path / "own"))
+    few = tmp_path / "few.csv"
+    few.write_text("".join(held_out.read_text().splitlines(keepends=True)[:41]))
+    words = ("--policy", "budget", "--max-drop", 0.01, "--name", "paid", "--json")
+    assert not json.loads(run("calibrate", folder, few, *words)[1])["calibration"]["paid"]["guaranteed"]
+    first = Classifier.from_pretrained(folder)
+    assert (first.policy.name, first.policies["budget"].learned) == ("full", True)
+    for layers in (1.0, 4.0):
+        status, out, err = run("predict", folder, *TEXTS[:30], "--policy", "budget", "--set", f"layers={layers}")
+        assert status == 0, err
+        assert {json.loads(line)["exit_layer"] for line in out.splitlines()} == {int(layers)}
+    assert run("calibrate", folder, held_out, *words, "--allow-seen")[0] == 0
+    later = Classifier.from_pretrained(folder)
+    old, new = (each.policies["budget"].tensors()["thresholds"] for each in (first, later))
+    assert not np.array_equal(old, new)
+    np.testing.assert_array_equal(later.equip(make("budget", layers=2.0)).tensors()["thresholds"], new)
+
+
+def test_a_policy_that_asks_for_more_layers_than_there_are_is_told_of(model_folder: Path, run: Run) -> None:
+    def told(*words: object) -> str:
+        status, _, err = run("predict", model_folder, TEXTS[0], *words)
+        assert status == 0, err
+        return err
+
+    never = ", and there are only 4 layers: every text goes to the last"
+    assert f"warning: exit policy 'fixed': layer is 99{never}" in told("--policy", "fixed", "--set", "layer=99")
+    assert f"'patience': patience is 6{never}" in told("--policy", "patience")
+    assert f"'entropy': min_layer is 9{never}" in told("--policy", "entropy", "--set", "min_layer=9")
+    changes = "max_layer is 9, and there are only 4 layers, so that changes nothing"
+    assert changes in told("--policy", "entropy", "--set", "max_layer=9")
+    for words in (("fixed", "--set", "layer=4"), ("patience", "--patience", 2), ("elbert",), ("full",)):
+        assert "there are only" not in told("--policy", *words)
+
+
 def test_saving_the_model_anew_keeps_weights_and_removes_stale_ones(own: Path, tmp_path: Path) -> None:
     classifier = Classifier.from_pretrained(own)
     classifier.save_pretrained(tmp_path / "saved")

@@ -82,6 +82,29 @@ def test_texts_that_could_not_be_surer_leave_as_soon_as_the_policy_says(
 
 
 @EVERY
+def test_no_setting_of_a_grid_asks_for_more_layers_than_there_are(name: str) -> None:
+    assert [each.beyond(6) for each in get(name).grid(6, 3)] == [None] * len(get(name).grid(6, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "line"),
+    [
+        ("elbert", {}, None),  # its default window of 8 is nobody's wish, and the threshold lets texts leave
+        ("elbert", {"window": 9}, "window is 9, and there are only 6 layers, so that changes nothing"),
+        ("patience", {}, "patience is 6, and there are only 6 layers: every text goes to the last"),
+        ("epee", {}, None),
+        ("budget", {"layers": 7.5}, "layers is 7.5, and there are only 6 layers, so that changes nothing"),
+        ("any", {"policies": [{"name": "entropy"}, {"name": "fixed", "layer": 7}]}, "layer is 7, and there are only 6"),
+    ],
+)
+def test_what_asks_for_more_layers_than_there_are_says_so(
+    name: str, parameters: dict[str, Any], line: str | None
+) -> None:
+    found = make(name, **parameters).beyond(6)
+    assert found is None if line is None else line in str(found)
+
+
+@EVERY
 @EVERY_KIND
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_state_and_decision_have_one_entry_per_row(name: str, kind: Any, rows: int, make_outputs: Any) -> None:

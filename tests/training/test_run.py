@@ -52,6 +52,12 @@ def test_the_folder_is_a_plain_checkpoint_with_elbert_json_beside(fine_tune, tmp
     assert elbert["training"]["layer_scores"] == list(summary.layer_scores)
 
 
+def test_a_length_that_the_model_cannot_read_is_saved_nowhere(fine_tune, settings, tmp_path):
+    fine_tune(tmp_path / "model", settings=dataclasses.replace(settings, max_length=900, epochs=1))
+    _, _, elbert = load_model(tmp_path / "model")
+    assert (elbert["max_length"], elbert["training"]["settings"]["max_length"]) == (64, 64)
+
+
 def test_the_scheme_is_saved_with_what_it_learned(fine_tune, tmp_path):
     summary = fine_tune(tmp_path / "model")
     saved = json.loads((tmp_path / "model" / "elbert.json").read_text())["scheme"]

@@ -53,4 +53,7 @@ def test_twice_as_much_is_read_where_more_than_a_quarter_would_be_cut(
     assert choose_length(None, data, plain_tokenizer, most) == wanted
     told = f"{wanted} tokens of a text are read, since 128 would cut {long}% of them; --max-length 128 takes about half"
     assert (told in caplog.text) == (wanted > 128)
+    caplog.clear()
     assert choose_length(96, data, plain_tokenizer, most) == min(96, most)
+    too_long = "64 tokens of a text are read, the most that this model reads, not 96"
+    assert (too_long in caplog.text) == (most < 96)

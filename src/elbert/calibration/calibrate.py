@@ -43,11 +43,13 @@ class Calibration:
         name: of the policy, in the model's `policies`.
         policy: the fastest whose promise was confirmed, or full depth where none was.
         evidence: JSON object as it stands in `elbert.json`; `guaranteed` says whether a test stands behind the policy.
+        fitted: the family's policy with the weights that were fitted, passed or not; None where it learns nothing.
     """
 
     name: str
     policy: ExitPolicy
     evidence: dict[str, Any]
+    fitted: ExitPolicy | None = None
 
     @property
     def guaranteed(self) -> bool:
@@ -193,7 +195,8 @@ class _Sample:
             "guaranteed": choice.index is not None,
             "exits": self.exits,
         }
-        return Calibration(name, policy, rounded({**evidence, "note": note(choice, evidence)}))
+        fitted = self.learned if self.learned.learned else None
+        return Calibration(name, policy, rounded({**evidence, "note": note(choice, evidence)}), fitted)
 
     def _losses(self) -> Losses:
         aside = self._aside(ordered=True)  # nobody, where there are no values that want a scale

@@ -79,7 +79,8 @@ class PolicyFinder(PolicyKeeper):
             max_drop: mean loss that may be given up, in [0, 1); None finds a ladder: exact, drop-0.5, drop-1, drop-2.
             confidence: of the promise, in (0, 1); each promise of the ladder is one by itself.
             policy: family to search: the name of an exit policy. The weights of one that learns are fitted on three
-                tenths of the texts, which the promise then says nothing of.
+                tenths of the texts, which the promise then says nothing of; they are kept under the family's own name
+                where no test passed.
             metric: what is reported beside; the promise is about accuracy, see the evidence's `loss`.
             name: of the policy in `policies`; None makes one from `max_drop`.
             default: which policy to use from now on where none is named, a new or a saved one, or `full`.
@@ -121,6 +122,9 @@ class PolicyFinder(PolicyKeeper):
         }
         self.policies |= {key: each.policy for key, each in found.items()}
         self.calibration |= {key: each.evidence for key, each in found.items()}
+        fitted = next(iter(found.values())).fitted
+        if fitted is not None:
+            self._keep_weights(fitted, [each.policy for each in found.values()])
         self._use(chosen)
         line = rare_classes(self.calibration[chosen], self.labels.names) if chosen in found else None
         if line is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from typing import Any
 
 from elbert.calibration.doubts import misfit
-from elbert.errors import CalibrationWarning, UsageError, did_you_mean
+from elbert.errors import CalibrationWarning, PolicyWarning, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
 from elbert.exits.learned import Learned
 from elbert.exits.tokens import TokenSchedule
@@ -58,6 +59,22 @@ class PolicyKeeper(ABC):
         self.policies[name] = self.equip(policy)
         self.calibration.pop(name, None)
         self._use(name)
+
+    def _keep_weights(self, fitted: ExitPolicy, passed: Iterable[ExitPolicy]) -> None:
+        """Keep what a calibration has fitted under the name of its rule where no policy that passed keeps it.
+
+        The weights hold without a promise: a budget keeps to its cost whatever that loses. Where the rule's name has
+        weights already, these are newer.
+
+        Args:
+            fitted: the rule with its weights.
+            passed: what the calibration found.
+        """
+        kept = self.policies.get(fitted.name)
+        if kept is not None and kept.name == fitted.name:
+            self.policies[fitted.name] = kept.with_tensors(fitted.tensors())
+        elif kept is None and not any(policy.name == fitted.name for policy in passed):
+            self.policies[fitted.name] = fitted
 
     @property
     def fitted(self) -> dict[str, ExitPolicy]:
@@ -111,7 +128,9 @@ class PolicyKeeper(ABC):
         return tokens.with_weights(weights)
 
     def exit_policy(self, policy: PolicyLike) -> ExitPolicy:
-        """Return the policy that a caller names as in `from_pretrained`; warns where its guarantee may not hold here.
+        """Return the policy that a caller names as in `from_pretrained`.
+
+        Warns where its guarantee may not hold here, and where it asks for more layers than there are.
 
         Raises:
             UsageError: there is none such.
@@ -123,7 +142,10 @@ class PolicyKeeper(ABC):
             line = misfit(policy, self.calibration[policy], self._here())
             if line is not None:
                 warnings.warn(line, CalibrationWarning, stacklevel=3)
-        return self._resolve(policy)
+        found = self._resolve(policy)
+        if (line := found.beyond(self.num_layers)) is not None:
+            warnings.warn(line, PolicyWarning, stacklevel=3)
+        return found
 
     def _resolve(self, policy: ExitPolicy | str | dict[str, Any]) -> ExitPolicy:
         if isinstance(policy, ExitPolicy):

@@ -31,7 +31,7 @@ from elbert.data import Labels, Text, TextDataset
 from elbert.data.dataset import in_space_of
 from elbert.data.source import fingerprint, short_name
 from elbert.engine.engine import SORTING_WINDOW
-from elbert.errors import CalibrationWarning, DataError, UsageError
+from elbert.errors import CalibrationWarning, DataError, PolicyWarning, UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.modeling.files.sources import find_folder
 from elbert.results import LayerOutputs, Prediction
@@ -102,7 +102,7 @@ class Cascade:
         models = [Classifier.from_pretrained(model, **loading) for model in saved.models]
         found = cls(models, saved.policy, evidence=dict(saved.evidence), name=str(folder))
         if policy is not None:
-            found.policy, found.evidence = found.equip(policy), {}
+            found.policy, found.evidence = found.exit_policy(policy), {}
         elif found.evidence and (line := misfit(_NAME, found.evidence, found._here())) is not None:
             warnings.warn(line, CalibrationWarning, stacklevel=2)
         return found
@@ -123,10 +123,17 @@ class Cascade:
     def exit_policy(self, policy: PolicyLike) -> ExitPolicy:
         """Return the policy that a caller names: a rule, its dict, `cascade` or None for the cascade's own.
 
+        Warns where it asks for more models than there are.
+
         Raises:
             UsageError: as `equip`.
         """
-        return self.policy if policy is None or policy == _NAME else self.equip(policy)
+        if policy is None or policy == _NAME:
+            return self.policy
+        found = self.equip(policy)
+        if (line := found.beyond(len(self.models), "models")) is not None:
+            warnings.warn(line, PolicyWarning, stacklevel=3)
+        return found
 
     @property
     def policies(self) -> dict[str, ExitPolicy]:

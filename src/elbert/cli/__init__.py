@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from elbert.errors import CalibrationWarning, DataWarning, ElbertError, MissingExtraError
+from elbert.errors import CalibrationWarning, DataWarning, ElbertError, MissingExtraError, PolicyWarning
 
 DEBUG_VARIABLE = "ELBERT_DEBUG"
 INTERRUPTED = 130
@@ -100,7 +100,7 @@ def _warnings_in_one_line() -> Iterator[None]:
         shown = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, (CalibrationWarning, DataWarning)):
+            if issubclass(category, (CalibrationWarning, DataWarning, PolicyWarning)):
                 _say(f"warning: {message}", 0)
             else:
                 shown(message, category, *place, **more)

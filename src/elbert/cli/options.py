@@ -176,16 +176,20 @@ def _load(
     named, overrides = (None, {}) if policy is None else (policy.policy, policy.overrides())
     if full_depth and (named or overrides):
         raise UsageError("--full-depth runs every layer, so it takes no --policy and none of a policy's parameters")
-    from elbert.exits import ExitPolicy, make
+    from elbert.exits import ExitPolicy, make, names
 
-    chosen = make("full") if full_depth else named  # the rule itself: a model may have saved another under its name
+    chosen: ExitPolicy | str | dict[str, Any] | None = named
+    if full_depth:
+        chosen = make("full")  # the rule itself: a model may have saved another under its name
+    elif named in names() and overrides:
+        chosen, overrides = {"name": named, **overrides}, {}  # at once: its defaults may not be for this model
     with warnings_last():
         loaded = kind.from_pretrained(model, **asdict(loading), policy=chosen)
         if overrides:
             # A parameter names a rule, `usual` where the model has none of its own: full depth has but tokens to set.
             kept = named is not None or loaded.policy != make("full") or overrides.keys() == {"tokens"}
             base = loaded.policy if kept else make(usual)
-            loaded.policy = loaded.equip(ExitPolicy.from_dict({**base.to_dict(), **overrides}))
+            loaded.policy = loaded.exit_policy(ExitPolicy.from_dict({**base.to_dict(), **overrides}))
     return loaded
 
 

@@ -117,6 +117,27 @@ class ExitPolicy(ABC):
         del num_layers
         return 1
 
+    def beyond(self, num_layers: int, exits: str = "layers") -> str | None:
+        """Return a line where the parameters ask for more layers than there are; None where they don't.
+
+        A default is nobody's wish, so one that is too large is told of only where no text could leave early for it.
+
+        Args:
+            num_layers: M of the model.
+            exits: what there are M of: between the models of a cascade, those.
+        """
+        never, found = self.soonest(num_layers) > num_layers, []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in (known := parameters.specs(self)) or not known[field.name].of_layers or value is None:
+                continue
+            if (value > num_layers and value != field.default) or (never and value >= num_layers):
+                found.append(f"{field.name} is {value:g}")
+        if not found:
+            return None
+        end = ": every text goes to the last" if never else ", so that changes nothing"
+        return f"exit policy {self.name!r}: {', '.join(found)}, and there are only {num_layers} {exits}{end}"
+
     def update(self, state: State, output: ExitOutput, layer: Array) -> tuple[Array, State]:
         """Decide which rows leave; the input state is left as it was.
 

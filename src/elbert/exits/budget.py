@@ -49,7 +49,7 @@ class Budget(Learned):
     )
     axes: ClassVar[Mapping[str, int]] = {"thresholds": 2}
 
-    layers: float = number(4.0, "layers a text may run on average", low=1.0)
+    layers: float = number(4.0, "layers a text may run on average", low=1.0, of_layers=True)
     milliseconds: float | None = number(None, "milliseconds a text may take on average, in place of `layers`")
     exit_milliseconds: tuple[float, ...] | None = per_layer("measured milliseconds of a text that leaves at each layer")
 

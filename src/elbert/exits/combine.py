@@ -79,6 +79,11 @@ class _Combined(ExitPolicy):
     def joined(first: Array, second: Array) -> Array:
         """Return which rows leave, [rows] bool, by what two rules say of them."""
 
+    def beyond(self, num_layers: int, exits: str = "layers") -> str | None:
+        """Return such a line of its own, or of the first rule that has one."""
+        lines = (rule.beyond(num_layers, exits) for rule in self.policies)
+        return super().beyond(num_layers, exits) or next((line for line in lines if line is not None), None)
+
     def reason(self, found: Mapping[str, Any], layer: int) -> str:
         """Return which rules let the text go."""
         del layer

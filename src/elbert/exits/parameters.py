@@ -29,21 +29,25 @@ class Spec:
         about: one line for people, without a full stop.
         allowed: the allowed values in words, as they stand in an error line.
         read: returns the value in its own type, or raises ValueError where it is not allowed.
+        of_layers: whether it names a layer or counts them, so that a model may have too few for it.
     """
 
     about: str
     allowed: str
     read: Callable[[Any], Any]
+    of_layers: bool = False
 
 
-def number(default: float | None, about: str, *, low: float = 0.0, high: float = math.inf) -> Any:
+def number(
+    default: float | None, about: str, *, low: float = 0.0, high: float = math.inf, of_layers: bool = False
+) -> Any:
     """Describe a float field in [low, high]; where the default is None, None is allowed and means off."""
     allowed = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"a number of {low:g} or more"
 
     def read(value: Any) -> float | None:
         return None if value is None and default is None else _real(value, low, high)
 
-    spec = Spec(about, allowed + (", or none (off)" if default is None else ""), read)
+    spec = Spec(about, allowed + (", or none (off)" if default is None else ""), read, of_layers)
     return dataclasses.field(default=default, metadata={SPEC: spec})
 
 
@@ -58,7 +62,7 @@ def count(default: int | None, about: str, *, low: int = 1, may_be_off: bool = F
             raise ValueError(value)
         return int(value)
 
-    return dataclasses.field(default=default, metadata={SPEC: Spec(about, allowed, read)})
+    return dataclasses.field(default=default, metadata={SPEC: Spec(about, allowed, read, of_layers=True)})
 
 
 def switch(default: bool, about: str) -> Any:

@@ -96,7 +96,7 @@ def train(
     settings = dataclasses.replace(settings, metric=choose_metric(settings.metric, train))
     plain, most = model.reader(tokenizer), model.family.max_length(model.config)
     max_length = choose_length(settings.max_length, train, plain, most)
-    settings = dataclasses.replace(settings, max_length=settings.max_length or max_length)
+    settings = dataclasses.replace(settings, max_length=max_length)
     weights = class_weights(settings.class_weight, train)
     lesson = make_lesson(teacher, unlabelled, train, max_length)
     record = run_record(model, train, evaluation, settings, model_name) | ({} if lesson is None else lesson.record())

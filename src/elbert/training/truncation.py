@@ -30,6 +30,8 @@ def choose_length(asked: int | None, dataset: TextDataset, tokenizer: Any, most:
     """
     usual, longer = _LENGTHS
     if asked is not None:
+        if asked > most:
+            logger.warning("%d tokens of a text are read, the most that this model reads, not %d", most, asked)
         return min(asked, most)
     cut = _shares(dataset, tokenizer, [usual])[usual]
     if cut <= _MAY_BE_CUT or most <= usual:
