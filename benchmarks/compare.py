@@ -7,7 +7,8 @@ A study names a start, kinds of training, corpora and seeds. Every kind is train
 model then answers once, at full depth and at every exit, on the tenth of the training texts that was kept aside and on
 the texts to report on. All else is replay: policies that learn are fitted on the tenth; every setting of every policy
 is chosen on one half of the texts to report on and scored on the other, both ways, over twenty ways to halve them.
-A constant depth goes through the same. Bands are over texts and, where there are several, seeds.
+A constant depth goes through the same. Bands are over texts and, where there are several, seeds. Static rivals, models
+with fewer layers for every text, are trained on the same texts and stand beside the policies at as many layers.
 
 The folder --out holds a folder per run and is taken up where it was left: trained models are not trained again, nor
 recorded ones recorded, and what was broken off goes on. Every call writes report.md, figures and results.json from the
@@ -33,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from checkpoints import HELD_OUT, limited
 from compare_judge import Answers, Judged, judge
 from compare_report import Key, plain, write
+from compare_rivals import WHOLE, Rival, RivalRun, Standing, standing
 from elbert import Classifier, TrainSettings, load_data, train
 from elbert.data import TextDataset, split
 from elbert.disk import whole_folder
@@ -79,6 +81,7 @@ class Study:
         seeds: of the division of the training texts, and of training.
         settings: of training, for all.
         dtype: what answers are recorded in.
+        rivals: models with fewer layers for every text.
     """
 
     start: str
@@ -87,13 +90,15 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     settings: dict[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
+    rivals: tuple[Rival, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Study:
         """Read a study from its TOML file."""
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         grounds = tuple(Ground(**each) for each in content.pop("corpora"))
-        return cls(corpora=grounds, seeds=tuple(content.pop("seeds", (0,))), **content)
+        rivals = (Rival.read(name, each, content["schemes"]) for name, each in content.pop("rivals", {}).items())
+        return cls(corpora=grounds, seeds=tuple(content.pop("seeds", (0,))), rivals=tuple(rivals), **content)
 
     def runs(self) -> Iterator[Run]:
         """Yield every run: all of the first seed before any of the next, so that what is there early is whole."""
@@ -101,6 +106,20 @@ class Study:
             for ground in self.corpora:
                 for scheme in self.schemes:
                     yield Run(self, ground, scheme, seed)
+
+    def rival_runs(self) -> Iterator[RivalRun]:
+        """Yield every run of a rival, in the same order; the kinds of training come before, for some of them teach."""
+        for seed in self.seeds:
+            for ground in self.corpora:
+                run = Run(self, ground, next(iter(self.schemes)), seed)
+                for rival in self.rivals:
+                    for layers in rival.layers or (0,):
+                        yield RivalRun(run, rival, layers)
+
+    @property
+    def teachers(self) -> set[str]:
+        """Kinds of training whose models teach rivals."""
+        return {rival.teacher for rival in self.rivals if rival.teacher is not None}
 
 
 @dataclass(frozen=True)
@@ -182,6 +201,24 @@ def judged_runs(there: Iterable[tuple[Run, Path]], only: Sequence[str] | None, b
     }
 
 
+def standings(
+    there: Iterable[tuple[RivalRun, Path]], judged: Mapping[Key, Judged], bootstrap: int
+) -> dict[str, list[Standing]]:
+    """Return how the rivals of every corpus do beside its first kind of training, over as many seeds."""
+    runs: dict[tuple[str, str, int], list[tuple[RivalRun, Path]]] = {}
+    for each, folder in there:
+        runs.setdefault((each.run.ground.name, each.rival.name, each.layers), []).append((each, folder))
+    found: dict[str, list[Standing]] = {}
+    for (corpus, rival, _), own in runs.items():
+        scheme = next(scheme for name, scheme in judged if name == corpus)
+        beside = judged[corpus, scheme]
+        if beside.sweep.models == len(own):
+            seeds = [read(folder) for _, folder in own]
+            row = standing(rival, seeds, scheme, beside, own[0][0].run.ground.metric, bootstrap)
+            found.setdefault(corpus, []).append(row)
+    return found
+
+
 def timed(
     judged: Mapping[Key, Judged], first: Mapping[Key, tuple[Run, Path]], options: argparse.Namespace
 ) -> dict[Key, Judged]:
@@ -196,6 +233,38 @@ def timed(
     return found
 
 
+def runs_of(study: Study, options: argparse.Namespace) -> tuple[list[tuple[Run, Path]], list[tuple[RivalRun, Path]]]:
+    """Return the runs of a study that are there, with their folders, those of rivals apart; make what is missing."""
+    there, rivals, start = [], [], options.start or study.start
+    for run in study.runs():
+        folder = options.out / run.name
+        if not (folder / RECORDS).exists():
+            if options.report:
+                continue
+            folder.mkdir(exist_ok=True)
+            run.train(options.data, start, folder)
+            run.record(options.data, folder)
+            print(f"{run.name}: recorded", flush=True)
+        if options.drop_models and run.scheme not in study.teachers:
+            shutil.rmtree(folder / MODEL, ignore_errors=True)
+        there.append((run, folder))
+    for each in study.rival_runs():
+        folder = options.out / each.name
+        if not (folder / RECORDS).exists():
+            if options.report:
+                continue
+            folder.mkdir(exist_ok=True)
+            each.train(options.data, start, folder, MODEL)
+            each.run.record(options.data, folder)
+            print(f"{each.name}: recorded", flush=True)
+        rivals.append((each, folder))
+    if options.drop_models:
+        for _, folder in (*there, *rivals):
+            for model in (MODEL, WHOLE):
+                shutil.rmtree(folder / model, ignore_errors=True)
+    return there, rivals
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="a TOML file, such as those of benchmarks/studies")
@@ -204,6 +273,7 @@ def main() -> None:
     parser.add_argument("--start", help="folder of the study's start, where it is not to come from a hub")
     parser.add_argument("--only", nargs="+", help="some corpora only")
     parser.add_argument("--schemes", nargs="+", help="some kinds of training only")
+    parser.add_argument("--rivals", nargs="*", help="some static rivals only; alone for none")
     parser.add_argument("--policies", nargs="+", help="some policies only")
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples behind every band")
     parser.add_argument(
@@ -213,32 +283,26 @@ def main() -> None:
     parser.add_argument("--drop-models", action="store_true", help="delete a model once its answers are recorded")
     options = parser.parse_args()
     study = Study.read(options.study)
+    schemes = {name: own for name, own in study.schemes.items() if name in (options.schemes or [name])}
     study = replace(
         study,
         corpora=tuple(each for each in study.corpora if each.name in (options.only or [each.name])),
-        schemes={name: own for name, own in study.schemes.items() if name in (options.schemes or [name])},
+        schemes=schemes,
+        rivals=tuple(
+            each
+            for each in study.rivals
+            if (options.rivals is None or each.name in options.rivals) and each.teacher in (None, *schemes)
+        ),
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    there = []
-    for run in study.runs():
-        folder = options.out / run.name
-        if not (folder / RECORDS).exists():
-            if options.report:
-                continue
-            folder.mkdir(exist_ok=True)
-            run.train(options.data, options.start or study.start, folder)
-            run.record(options.data, folder)
-            print(f"{run.name}: recorded", flush=True)
-        if options.drop_models and (folder / MODEL).exists():
-            shutil.rmtree(folder / MODEL)
-        there.append((run, folder))
+    there, rivals = runs_of(study, options)
     if not there:
         raise SystemExit(f"compare.py: no run of {options.study} is in {options.out}; leave --report out to train")
     about = {"benchmark": "compare", "study": options.study.stem, "start": study.start}
     judged = judged_runs(there, options.policies, options.bootstrap)
     if options.timed:
         judged = timed(judged, {(run.ground.name, run.scheme): (run, at) for run, at in reversed(there)}, options)
-    result = write(judged, options.out, about)
+    result = write(judged, options.out, about, standings(rivals, judged, options.bootstrap))
     print((options.out / "report.md").read_text())
     print(json.dumps({**about, "machine": machine(), "versions": versions(), **result}))
 

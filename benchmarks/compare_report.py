@@ -6,12 +6,14 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compare_judge import SIGNALS, Judged
+from compare_rivals import Standing
 from elbert.reports import sweep_plots
 from elbert.reports.plots import layer_ticks, rendered, styled
 from elbert.scoring.held_out import HeldOut, band
@@ -29,12 +31,13 @@ above a constant depth's. Bands hold 95 % of the resamples of texts{models}; **b
 side of 0. Policies that learn were fitted on texts of their own."""
 
 
-def page(judged: Mapping[Key, Judged], about: Mapping[str, Any]) -> str:
+def page(judged: Mapping[Key, Judged], about: Mapping[str, Any], rivals: Mapping[str, Sequence[Standing]]) -> str:
     """Return the report as Markdown.
 
     Args:
         judged: by corpus and kind of training.
         about: of the study: its name and start.
+        rivals: static ones, by corpus.
     """
     several = any(each.sweep.models > 1 for each in judged.values())
     lines = [f"# {about['study']}: {about['start']}", ""]
@@ -42,7 +45,7 @@ def page(judged: Mapping[Key, Judged], about: Mapping[str, Any]) -> str:
     corpora = list(dict.fromkeys(corpus for corpus, _ in judged))
     for corpus in corpora:
         own = {scheme: each for (name, scheme), each in judged.items() if name == corpus}
-        lines += _corpus(corpus, own)
+        lines += [*_corpus(corpus, own), *_rivals(rivals.get(corpus, ())), *_published(corpus)]
     lines += _over_corpora(judged)
     return "\n".join(lines)
 
@@ -56,7 +59,30 @@ def _corpus(corpus: str, own: Mapping[str, Judged]) -> list[str]:
     for scheme, each in own.items():
         lines += [f"### {corpus}, `{scheme}`", "", *_policies(each), *_timed(each), *_variants(each), *_auroc(each)]
         lines += [f"![{corpus}, {scheme}](figures/{corpus}-{plain(scheme)}-curves.svg)", ""]
-    return lines + _published(corpus)
+    return lines
+
+
+def _rivals(rivals: Sequence[Standing]) -> list[str]:
+    """Return what models with fewer layers for every text reach, and what of it is above policies at as many."""
+    if not rivals:
+        return []
+    head = (
+        "every text runs",
+        "layers",
+        "seeds",
+        "minutes",
+        "score",
+        *(f"above `{name}`" for name in rivals[0].policies),
+    )
+    rows = []
+    for each in rivals:
+        minutes = np.mean([one["seconds"] for one in each.trained]) / 60
+        cells = [f"{value:.3f}, {gain(more, edges)}" for value, more, edges in each.policies.values()]
+        rows.append(
+            [f"`{each.rival}`", str(each.layers), str(each.models), f"{minutes:.1f}", f"{each.score:.3f}", *cells]
+        )
+    told = f"Policies are those of `{rivals[0].scheme}` at as many layers on average; before the comma their score."
+    return [*_table(head, rows), told, ""]
 
 
 def _training(scheme: str, judged: Judged) -> list[str]:
@@ -244,10 +270,13 @@ def numbers(judged: Mapping[Key, Judged]) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def write(judged: Mapping[Key, Judged], out: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+def write(
+    judged: Mapping[Key, Judged], out: Path, about: Mapping[str, Any], rivals: Mapping[str, Sequence[Standing]]
+) -> dict[str, Any]:
     """Write report.md, results.json and figures into a folder, and return the numbers."""
-    found = numbers(judged)
-    (out / "report.md").write_text(page(judged, about), encoding="utf-8")
+    beside = [{"corpus": corpus, **asdict(each)} for corpus, rows in rivals.items() for each in rows]
+    found = {**numbers(judged), "rivals": beside}
+    (out / "report.md").write_text(page(judged, about, rivals), encoding="utf-8")
     (out / "results.json").write_text(json.dumps({**about, **found}, allow_nan=False) + "\n", encoding="utf-8")
     draw(judged, out / "figures")
     return found

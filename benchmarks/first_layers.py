@@ -13,13 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from checkpoints import CORPORA, Ground
 from corpora import Corpus
 from elbert.evaluation.bench.machine import machine, versions
+from elbert.modeling import MultiExitModel
 from elbert.modeling.files.load import load_model
 from elbert.scoring.curves import scores_by_layer
 
@@ -29,25 +33,39 @@ def cut(start: str, layers: int, out: Path) -> str:
     folder = out / f"first-{layers}"
     if not folder.exists():
         model, tokenizer, elbert = load_model(start, num_labels=2)
-        groups = getattr(model.config, "num_hidden_groups", 0)
-        if groups not in (1, model.config.num_hidden_layers):
-            raise SystemExit(
-                f"first_layers.py: {start} has {groups} hidden groups; allowed: an ALBERT with one, or one per layer"
-            )
-        if groups > 1:
-            encoder = model.backbone.albert.encoder
-            encoder.albert_layer_groups = encoder.albert_layer_groups[:layers]
-            model.config.num_hidden_groups = layers
-        model.config.num_hidden_layers = layers
+        keep_layers(model, range(1, layers + 1))
         model.save_pretrained(folder, tokenizer=tokenizer, elbert=elbert)
     return str(folder)
+
+
+def keep_layers(model: MultiExitModel, layers: Sequence[int]) -> None:
+    """Leave a model these of its layers, 1-based and ascending; those of an ALBERT with one group are all the same."""
+    config, depth = model.config, model.num_layers
+    if max(layers) > depth:
+        raise SystemExit(f"first_layers.py: layer {max(layers)} is to be kept; allowed: 1 to {depth}, the model's")
+    groups = getattr(config, "num_hidden_groups", depth)
+    if groups not in (1, depth) or hasattr(config, "layer_types"):
+        kinds = f"{groups} hidden groups" if groups not in (1, depth) else "layers of several kinds"
+        raise SystemExit(
+            f"first_layers.py: the model has {kinds}; allowed: one that all share, or layers alike, each with weights "
+            "of its own"
+        )
+    if groups > 1 or depth == 1:
+        albert = config.model_type == "albert"
+        name = "encoder.albert_layer_groups" if albert else model.family.layers.rpartition(".")[0]
+        parent, _, own = f"{model.family.prefix}.{name}".rpartition(".")
+        module = model.backbone.get_submodule(parent)
+        setattr(module, own, nn.ModuleList(getattr(module, own)[layer - 1] for layer in layers))
+        if albert:
+            config.num_hidden_groups = len(layers)
+    config.num_hidden_layers = len(layers)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder per corpus")
     parser.add_argument("--corpora", nargs="+", default=["sst2"], choices=[corpus.name for corpus in CORPORA])
-    parser.add_argument("--start", default="mini", help="an ALBERT: a folder or a bundled name")
+    parser.add_argument("--start", default="mini", help="a folder or a bundled name")
     parser.add_argument("--layers", type=int, nargs="+", default=[2, 4, 6])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", type=int, default=10_000, help="train on at most so many rows of each corpus")

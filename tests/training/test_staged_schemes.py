@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from elbert import Classifier
 from elbert.errors import UsageError
@@ -322,6 +323,40 @@ def test_an_exit_reaches_its_own_layer_only(tiny_model: Any) -> None:
 def test_what_is_shared_cannot_be_trained_apart(tiny_model: Any, family: str, heads: str) -> None:
     with pytest.raises(UsageError, match="scheme 'detached' needs layers and heads of the exits' own"):
         met("detached", tiny_model(family, heads=heads))
+
+
+def test_layers_are_left_out_in_training_alone_and_as_often_as_asked(tiny_model: Any) -> None:
+    model = tiny_model("bert")
+    met("layer_drop", model)
+    assert model.layer_drop == 0.2
+    ran: list[int] = []
+    for number, step in enumerate(model.family.steps(model.backbone)):
+        step.register_forward_hook(lambda *_, number=number: ran.append(number))
+    ids = torch.tensor([[2, 7, 9, 3]])
+    model.train()
+    torch.manual_seed(0)
+    for _ in range(200):
+        model(ids)
+    assert [0.75 < ran.count(number) / 200 < 0.85 for number in range(3)] == [True] * 3
+    model.layer_drop = 0.99
+    pooled = model(ids).pooled[0]  # states of layers that are left out are those before them
+    torch.testing.assert_close(pooled[1], pooled[0])
+    ran.clear()
+    model.eval()
+    model(ids)
+    assert ran == [0, 1, 2]
+
+
+def test_a_seed_fixes_which_layers_are_left_out_and_not_all_of_them_can_be(
+    fine_tune: Any, settings: Any, tmp_path: Any
+) -> None:
+    kind = dataclasses.replace(settings, scheme="layer_drop", scheme_options={"rate": 0.5})
+    for name in ("one", "two"):
+        fine_tune(tmp_path / name, settings=kind, family="bert")
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(UsageError, match="scheme 'layer_drop': rate is 1; allowed: a number from 0 to 0.99"):
+        schemes.make("layer_drop", 3, rate=1)
 
 
 @pytest.mark.parametrize("name", ["cosee", "act"])

@@ -65,6 +65,7 @@ class MultiExitModel(nn.Module):
         self.heads: HeadKind = check_heads(heads)
         self.backbone = backbone
         self.detached = False  # whether an exit's loss reaches the layer before it only, see the scheme `detached`
+        self.layer_drop = 0.0  # share of the layers that training leaves out, see the scheme `layer_drop`
         fuse_activations(backbone)
         self.exit_heads: ExitHeads | None = None
         backbone.config.problem_type = problem_type_of(backbone.config)
@@ -118,7 +119,9 @@ class MultiExitModel(nn.Module):
         hidden = self.family.embed(self.backbone, input_ids, token_type_ids)  # [B, S, H]
         run, states = self.family.stepping(self.backbone, hidden, attention_mask), []
         for depth, step in enumerate(self.family.steps(self.backbone), start=1):
-            hidden = run(step, hidden.detach() if self.detached and depth > 1 else hidden)
+            # Drawn on the CPU, from the generator that a resumed run takes up again.
+            if not (self.training and self.layer_drop and torch.rand(()).item() < self.layer_drop):
+                hidden = run(step, hidden.detach() if self.detached and depth > 1 else hidden)
             over_all = self.heads == "mean" and depth < self.num_layers
             states.append(read_states(self.family, self.backbone, hidden, attention_mask, over_all=over_all))
         logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))

@@ -17,6 +17,7 @@ from elbert.training.schemes.elbert_balanced import ElbertBalancedScheme
 from elbert.training.schemes.equal import EqualScheme
 from elbert.training.schemes.gradient_regularised import GradientRegularisedScheme
 from elbert.training.schemes.last import LastScheme
+from elbert.training.schemes.layer_drop import LayerDropScheme
 from elbert.training.schemes.mixed import MixedScheme
 from elbert.training.schemes.past_future import PastFutureScheme
 from elbert.training.schemes.ponder import PonderScheme
@@ -45,6 +46,7 @@ SCHEMES: dict[str, type[LossScheme]] = {
         PastFutureScheme,
         DetachedScheme,
         TightFrameScheme,
+        LayerDropScheme,
         LastScheme,
     )
 }

@@ -1,0 +1,129 @@
+"""Static rivals of a comparison: each trains, keeps the layers it says, and stands beside policies at as many."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import compare
+from elbert import Classifier
+from elbert.modeling.files.load import load_model
+
+STUDY = """
+start = "tiny"
+
+[settings]
+epochs = 1
+batch_size = 8
+learning_rate = 1e-2
+dtype = "float32"
+words = false
+
+[schemes.equal]
+
+[rivals.first]
+kind = "first"
+layers = [2]
+
+[rivals.distilled]
+kind = "distilled"
+layers = [2]
+teacher = "equal"
+
+[rivals.layer_drop]
+kind = "layer_drop"
+
+[[corpora]]
+name = "sst2"
+"""
+
+
+def call(folder: Path, *flags: str) -> dict[str, Any]:
+    """Run the command and return what it wrote for programs."""
+    argv = [str(folder / "study.toml"), "--data", str(folder), "--out", str(folder / "out"), "--bootstrap", "100"]
+    argv += ["--start", str(folder / "start"), "--policies", "entropy"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["compare.py", *argv, *flags])
+        compare.main()
+    return json.loads((folder / "out" / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
+    """A study with rivals that has been run once."""
+    folder = tmp_path_factory.mktemp("rivals")
+    (folder / "sst2").mkdir()
+    for part, rows in (("train", 40), ("test", 24)):
+        lines = [
+            {"text": f"{tiny_texts[row % 8]} {'number ' * (row // 8)}", "label": ("good", "bad")[row % 2]}
+            for row in range(rows)
+        ]
+        (folder / "sst2" / f"{part}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "study.toml").write_text(STUDY)
+    model, tokenizer, elbert = load_model("random-tiny", labels=["bad", "good"], texts=tiny_texts)
+    model.save_pretrained(folder / "start", tokenizer=tokenizer, elbert=elbert)
+    call(folder)
+    return folder
+
+
+def test_each_is_a_row_beside_the_policies_at_as_many_layers(folder: Path) -> None:
+    found = json.loads((folder / "out" / "results.json").read_text())
+    assert [(row["rival"], row["layers"], row["models"]) for row in found["rivals"]] == [
+        ("first", 2, 1),
+        ("distilled", 2, 1),
+        ("layer_drop", 2, 1),
+    ]
+    equal = found["rows"][0]
+    for row in found["rivals"]:
+        assert (row["corpus"], row["scheme"]) == ("sst2", "equal")
+        assert set(row["policies"]) == {"fixed", "entropy"}
+        value, more, edges = row["policies"]["fixed"]
+        assert more == pytest.approx(row["score"] - value)
+        assert edges[0] <= more <= edges[1]
+        assert value == pytest.approx(equal["policies"]["fixed"]["at_speedups"][2]["score"])  # 2 of 4 layers
+    page = (folder / "out" / "report.md").read_text()
+    assert "| every text runs | layers | seeds | minutes | score | above `fixed` | above `entropy` |" in page
+    assert "| `layer_drop` | 2 | 1 |" in page
+
+
+def test_each_is_trained_as_it_says(folder: Path) -> None:
+    out = folder / "out"
+    told = {
+        name: json.loads((out / f"sst2-{name}" / "model" / "elbert.json").read_text())["training"]
+        for name in ("first-2-0", "distilled-2-0", "layer_drop-0", "equal-0")
+    }
+    assert told["first-2-0"]["settings"]["epochs"] == told["distilled-2-0"]["settings"]["epochs"] == 2
+    assert told["layer_drop-0"]["settings"]["epochs"] == 1
+    assert [name for name, each in told.items() if "teacher" in each] == ["distilled-2-0"]
+    whole, kept = (Classifier.from_pretrained(out / "sst2-layer_drop-0" / name) for name in ("whole", "model"))
+    assert (whole.num_layers, kept.num_layers) == (4, 2)
+
+
+def test_what_is_there_is_not_made_again_and_models_go_when_nobody_learns_from_them(folder: Path) -> None:
+    before = (folder / "out" / "results.json").read_text()
+    again = call(folder, "--report", "--drop-models")
+    assert json.dumps(again) + "\n" == before
+    assert not list((folder / "out").glob("*/model"))
+    assert call(folder, "--report", "--rivals", "first")["rivals"][0]["rival"] == "first"
+    (folder / "out" / "sst2-distilled-2-0" / "records").rename(folder / "elsewhere")
+    with pytest.raises(Exception, match="is taught by sst2-equal-0, whose model is gone: train it again"):
+        call(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ({"kind": "second"}, "is of kind 'second'; allowed: first, distilled, layer_drop"),
+        ({"kind": "first"}, r"has layers \[\]; allowed: a list of numbers"),
+        ({"kind": "layer_drop", "layers": [2]}, r"has layers \[2\]; allowed: none, for every other one is kept"),
+        ({"kind": "distilled", "layers": [2]}, "has the teacher None; allowed: one of equal"),
+    ],
+)
+def test_a_rival_that_is_none_is_refused_with_one_line(content: dict[str, Any], line: str) -> None:
+    with pytest.raises(SystemExit, match=line):
+        compare.Rival.read("mine", content, ["equal"])
