@@ -81,14 +81,14 @@ class DataWarning(UserWarning):
     """A data set was read in a way its owner may not have meant; the message says how."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'? Allowed: a, b, x"` for an unknown `name`, to end an error line with.
 
     Args:
-        name: what was given.
+        name: what was given, whatever it is.
         known: every allowed value; one that comes twice is said once.
     """
     allowed = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, allowed, n=1)
+    close = difflib.get_close_matches(str(name), allowed, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{hint} Allowed: {', '.join(allowed)}" if hint else f"; allowed: {', '.join(allowed)}"

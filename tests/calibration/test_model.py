@@ -160,7 +160,9 @@ def test_progress_is_told_in_texts_and_policies(build: Build, texts: list[str]) 
     ("arguments", "words"),
     [
         ({"max_drop": 2.0}, "max_drop is 2"),
+        ({"max_drop": "0.1"}, "max_drop is '0.1'; allowed: a number"),
         ({"confidence": 2.0}, "confidence is 2"),
+        ({"confidence": "90 %"}, "confidence is '90 %'; allowed: a number"),
         ({"policy": "elbrt"}, "did you mean 'elbert'"),
         ({"metric": "pearson"}, "does not fit"),
         ({"name": "mine"}, "names of their own"),
@@ -176,6 +178,26 @@ def test_a_wrong_request_is_refused_before_any_text_is_run(build: Build, argumen
 
     with pytest.raises(UsageError, match=words):
         build().calibrate(never(), [0, 1], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("held-out.csv", "many texts are wanted, and 'held-out.csv' is one.*a file is read with elbert.data.load_data"),
+        ({"text": ["a"] * 20, "label": [0, 1] * 10}, "of type dict, which holds columns"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_not_walked_over(build: Build, given: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        build().calibrate(given, max_drop=0.5)
+    with pytest.raises(UsageError, match=words):
+        Classifier.fit(given, ["good", "bad"], model="random-tiny")
+
+
+@pytest.mark.parametrize("text", [None, 3, ["a", "b"], ("a", "b", "c")])
+def test_what_is_no_text_is_not_learnt_from(text: Any) -> None:
+    with pytest.raises(UsageError, match="text 2 is .*; a text is a string or a tuple of two strings"):
+        Classifier.fit(["a", text], ["good", "bad"], model="random-tiny")
 
 
 def test_labels_that_do_not_fit_are_refused(build: Build, texts: list[str]) -> None:

@@ -147,11 +147,13 @@ class PolicyKeeper(ABC):
             warnings.warn(line, PolicyWarning, stacklevel=3)
         return found
 
-    def _resolve(self, policy: ExitPolicy | str | dict[str, Any]) -> ExitPolicy:
+    def _resolve(self, policy: object) -> ExitPolicy:
         if isinstance(policy, ExitPolicy):
             return self.equip(policy)
         if isinstance(policy, dict):
             return self.equip(ExitPolicy.from_dict(policy))
+        if not isinstance(policy, str):
+            raise UsageError(f"policy is {policy!r}; allowed: an exit policy, its name, or a dict with a name")
         if policy in self.policies:
             return self.policies[policy]
         if policy in names():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 from elbert.errors import UsageError, did_you_mean
@@ -27,6 +28,8 @@ def promises(max_drop: float | None, name: str | None) -> dict[str, float]:
         UsageError: a name for the ladder; or the name is empty, or an exit policy's own, which it would hide: `full`
             would no longer be full depth.
     """
+    if max_drop is not None:
+        _check_number("max_drop", max_drop)
     if name == "":
         raise UsageError("name is empty; give the policy a name, or leave it out for one made from max_drop")
     if name in names():
@@ -36,6 +39,11 @@ def promises(max_drop: float | None, name: str | None) -> dict[str, float]:
     if name is not None:
         raise UsageError("the ladder has four policies with names of their own; give a max_drop to name one")
     return LADDER
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, Real):
+        raise UsageError(f"{name} is {value!r}; allowed: a number")
 
 
 def default_name(asked: str | None, promised: Mapping[str, float], saved: Iterable[str]) -> str:
@@ -70,6 +78,7 @@ def check_request(
     """
     get(family)
     metric_name(problem_type, metric)
+    _check_number("confidence", confidence)
     if not 0 < confidence < 1:
         raise UsageError(f"confidence is {confidence:g}; allowed: more than 0 and less than 1, usually 0.9")
     for max_drop in promised.values():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from elbert.data.labels import Labels
+from elbert.data.table import shorten
 from elbert.errors import DataError, UsageError
 
 Text = str | tuple[str, str]
@@ -48,13 +50,14 @@ class TextDataset:
             space: a model's, to encode with.
 
         Raises:
-            UsageError: labels beside a data set, or not one for each text.
+            UsageError: labels beside a data set, or not one for each text; one string or a table for texts.
             DataError: a label that is missing or unknown.
         """
         if isinstance(texts, TextDataset):
             if labels is not None:
                 raise UsageError("a data set brings its own labels; give texts and labels, or a data set alone")
             return in_space_of(texts, space)
+        check_texts(texts)
         listed = list(texts)
         if labels is None:
             return cls(listed, name="texts")
@@ -70,9 +73,43 @@ class TextDataset:
         return TextDataset([self.texts[index] for index in indices], labels, self.label_space, self.name)
 
 
+def check_texts(texts: object) -> None:
+    """Refuse what holds no texts when it is walked over, but characters or the names of columns.
+
+    Raises:
+        UsageError: it is one string, or a table.
+    """
+    if isinstance(texts, (str, bytes, bytearray)):
+        raise UsageError(
+            f"many texts are wanted, and {shorten(texts)} is one; put a single text into a list; a file is read with "
+            "elbert.data.load_data"
+        )
+    if not isinstance(texts, list) and (
+        isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names")
+    ):
+        kind = type(texts).__name__  # walking over it would give the names of its columns
+        raise UsageError(f"texts are of type {kind}, which holds columns; give the texts alone, such as data['text']")
+
+
+def check_text(text: object, number: int) -> None:
+    """Raise UsageError where this is no text: no string, and no tuple of two; `number` is its place, from 1."""
+    if isinstance(text, str) or (
+        isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
+    ):
+        return
+    raise UsageError(f"text {number} is {reprlib.repr(text)}; a text is a string or a tuple of two strings")
+
+
 def labelled(texts: Iterable[Text], labels: Iterable[Any]) -> list[dict[str, Any]]:
-    """Return texts and labels as rows that a reader takes; raises UsageError where there are more of one."""
+    """Return texts and labels as rows that a reader takes.
+
+    Raises:
+        UsageError: there are more of one than of the other, or no texts, see `check_texts` and `check_text`.
+    """
+    check_texts(texts)
     pairs, values = list(texts), list(labels)
+    for number, text in enumerate(pairs, start=1):
+        check_text(text, number)
     if len(pairs) != len(values):
         raise UsageError(f"{len(pairs)} texts but {len(values)} labels; give one label a text")
     halves = [(text, None) if isinstance(text, str) else text for text in pairs]

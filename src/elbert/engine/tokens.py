@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from elbert.data import Text
 from elbert.data.columns import half_surrogate
+from elbert.data.dataset import check_text, check_texts
 from elbert.engine.requests import Arrival
 from elbert.errors import UsageError
 
@@ -26,18 +27,15 @@ def arrivals(texts: Iterable[Text], tokenizer: Any, max_length: int, truncated: 
         truncated: filled by the place of the text.
 
     Raises:
-        UsageError: a table is given for its texts; or a text is something else, or holds what is no character or what
-            the model cannot read, and the line names its place.
+        UsageError: one string or a table is given for texts; or a text is something else, or holds what is no character
+            or what the model cannot read, and the line names its place.
     """
-    if not isinstance(texts, list) and (
-        isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names")
-    ):
-        kind = type(texts).__name__  # walking over it would give the names of its columns
-        raise UsageError(f"texts are of type {kind}, which holds columns; give the texts alone, such as data['text']")
+    check_texts(texts)
     try:
         source = enumerate(texts)
     except TypeError:  # one thing that is no text, where one text may be given
-        raise _no_text(0, texts) from None
+        check_text(texts, 1)
+        raise
     while chunk := list(islice(source, _AT_ONCE)):
         yield from _tokenize(chunk, tokenizer, max_length, truncated)
 
@@ -46,10 +44,7 @@ def _tokenize(
     chunk: list[tuple[int, Text]], tokenizer: Any, max_length: int, truncated: dict[int, bool]
 ) -> Iterator[Arrival]:
     for index, text in chunk:
-        if not isinstance(text, str) and not (
-            isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
-        ):
-            raise _no_text(index, text)
+        check_text(text, index + 1)
         for half in (text,) if isinstance(text, str) else text:
             if not half.isascii() and (problem := half_surrogate(half)):
                 raise UsageError(f"text {index + 1} is {reprlib.repr(text)}: {problem}")
@@ -65,7 +60,3 @@ def _tokenize(
             if problem := tokenizer.problem(encoded["input_ids"][place]):
                 raise UsageError(f"text {index + 1}: {problem}")
             yield Arrival(index, encoded["input_ids"][place], types[place] if types else None)
-
-
-def _no_text(index: int, given: object) -> UsageError:
-    return UsageError(f"text {index + 1} is {reprlib.repr(given)}; a text is a string or a tuple of two strings")
