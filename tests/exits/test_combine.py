@@ -69,3 +69,12 @@ def test_rules_within_rules_come_back_from_json_and_ask_for_what_they_read() -> 
 def test_what_is_no_list_of_rules_is_refused(policies: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ExitPolicy.from_dict({"name": "any", "policies": policies})
+
+
+@pytest.mark.parametrize("setting", [{"words": 0.9}, {"tokens": {"1": 0.5}}])
+@pytest.mark.parametrize("name", ["any", "all"])
+def test_what_only_the_whole_can_do_is_refused_of_a_rule_in_it(name: str, setting: dict[str, Any]) -> None:
+    rules = [{"name": "entropy", **setting}, {"name": "patience"}]
+    (named,) = setting
+    with pytest.raises(UsageError, match=rf"{named} of 'entropy' would change nothing.*'{name}' as a whole"):
+        make(name, policies=rules)

@@ -48,6 +48,13 @@ class _Combined(ExitPolicy):
                 f"exit policy {self.name!r}: {learned[0]!r} learns, and weights are kept of whole policies only; "
                 "allowed: rules that learn nothing"
             )
+        for policy in self.policies:
+            of_the_whole = next((name for name in ("words", "tokens") if getattr(policy, name) is not None), None)
+            if of_the_whole:
+                raise UsageError(
+                    f"exit policy {self.name!r}: {of_the_whole} of {policy.name!r} would change nothing, for no exit "
+                    f"is asked about it; set it for {self.name!r} as a whole"
+                )
         needs = frozenset[str]().union(*(policy.needs for policy in self.policies))
         object.__setattr__(self, "needs", needs)
 
