@@ -270,5 +270,5 @@ def test_float16_on_a_cpu_is_refused() -> None:
 
 @pytest.mark.parametrize("option", [{"batch_size": 0}, {"max_tokens": -1}])
 def test_sizes_below_one_are_refused(option: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match="allowed: a whole number of 1 or more"):
         list(Engine(weights_of("albert")).run(texts_of(1, 3), make("full"), **option))

@@ -63,7 +63,7 @@ class Member:
                 f"models of a cascade answer with the same classes; given: {' and '.join(kinds)}: name them alike in "
                 "id2label of config.json"
             )
-        order = map(own.names.index, wanted.names) if wanted.names else range(wanted.num_labels)
+        order = [own.names.index(name) for name in wanted.names] or range(wanted.num_labels)  # values have no names
         costs = np.cumsum([0, *_elements(model)]) / np.mean(_elements(last))
         return cls(model, tuple(order), costs)
 
