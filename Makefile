@@ -27,7 +27,7 @@ lint: env        ## ruff, mypy, and which room may import which
 	$(BIN)/lint-imports
 
 # Two processes of one thread each take half of the suite: in one process two threads are hardly faster than one.
-HALF := $(addprefix tests/,benchmarks calibration cli data docs evaluation exits export)
+HALF := $(addprefix tests/,benchmarks calibration cli data docs evaluation exits export modeling)
 
 test: lint       ## lint and the whole test suite: offline, seeded, under ten minutes on two cores
 	export OMP_NUM_THREADS=1; \
