@@ -22,8 +22,9 @@ import argparse
 import json
 import shutil
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,31 +234,47 @@ def timed(
     return found
 
 
+def recorded(name: str, options: argparse.Namespace, make: Callable[[Path], None]) -> Path | None:
+    """Return the folder of a run, once its answers are there; None where they are missing and not to be made.
+
+    Args:
+        name: of the run.
+        options: of the command.
+        make: trains the model and records its answers, in the folder it is given.
+    """
+    folder: Path = options.out / name
+    if not (folder / RECORDS).exists():
+        if options.report:
+            return None
+        folder.mkdir(exist_ok=True)
+        make(folder)
+        print(f"{name}: recorded", flush=True)
+    return folder
+
+
 def runs_of(study: Study, options: argparse.Namespace) -> tuple[list[tuple[Run, Path]], list[tuple[RivalRun, Path]]]:
     """Return the runs of a study that are there, with their folders, those of rivals apart; make what is missing."""
     there, rivals, start = [], [], options.start or study.start
+
+    def make(run: Run, folder: Path) -> None:
+        run.train(options.data, start, folder)
+        run.record(options.data, folder)
+
+    def make_rival(each: RivalRun, folder: Path) -> None:
+        each.train(options.data, start, folder, MODEL)
+        each.run.record(options.data, folder)
+
     for run in study.runs():
-        folder = options.out / run.name
-        if not (folder / RECORDS).exists():
-            if options.report:
-                continue
-            folder.mkdir(exist_ok=True)
-            run.train(options.data, start, folder)
-            run.record(options.data, folder)
-            print(f"{run.name}: recorded", flush=True)
+        folder = recorded(run.name, options, partial(make, run))
+        if folder is None:
+            continue
         if options.drop_models and run.scheme not in study.teachers:
             shutil.rmtree(folder / MODEL, ignore_errors=True)
         there.append((run, folder))
     for each in study.rival_runs():
-        folder = options.out / each.name
-        if not (folder / RECORDS).exists():
-            if options.report:
-                continue
-            folder.mkdir(exist_ok=True)
-            each.train(options.data, start, folder, MODEL)
-            each.run.record(options.data, folder)
-            print(f"{each.name}: recorded", flush=True)
-        rivals.append((each, folder))
+        folder = recorded(each.name, options, partial(make_rival, each))
+        if folder is not None:
+            rivals.append((each, folder))
     if options.drop_models:
         for _, folder in (*there, *rivals):
             for model in (MODEL, WHOLE):
