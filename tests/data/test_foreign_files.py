@@ -234,3 +234,40 @@ def test_a_table_on_standard_input_is_told(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"text,label\na,x\n")))
     with pytest.raises(UsageError, match="standard input: its first line 'text,label' names columns"):
         list(read_texts("-"))
+
+
+FASTTEXT = "__label__joy __label__love I am  happy\n__label__anger so mad\n\n  __label__joy\tfine, thanks\n"
+
+
+def test_fasttexts_own_files_are_no_plain_text_and_the_format_that_reads_them_is_named(write):
+    path = write("a.txt", FASTTEXT)
+    for read in (load_data, lambda source: list(read_texts(source))):
+        with pytest.raises(UsageError, match="read it with --input-format fasttext, or with txt"):
+            read(path)
+    with pytest.warns(DataWarning, match="multi-label classification, classes 'anger', 'joy', 'love', because ';'"):
+        data = load_data(path, input_format="fasttext")
+    assert data.texts == ["I am  happy", "so mad", "fine, thanks"]
+    assert data.labels == [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    assert [text for _, text in read_texts(path, input_format="fasttext")] == data.texts
+
+
+def test_one_fasttext_label_a_line_is_single_label(write):
+    data = load_data(write("a.txt", "__label__2 x y\n__label__1 , z\n"), input_format="fasttext")
+    assert (data.label_space.names, data.labels, data.texts) == (("1", "2"), [1, 0], ["x y", ", z"])
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("no label", r"row 2 \(line 2\): the label is missing"),
+        ("__label__a;b x", r"row 2 \(line 2\): label 'a;b' holds"),
+    ],
+)
+def test_a_fasttext_line_that_says_no_label_names_itself(write, line, problem):
+    with pytest.raises(DataError, match=problem):
+        load_data(write("a.txt", f"__label__a x\n{line}\n"), input_format="fasttext")
+
+
+def test_fasttext_labels_in_a_column_are_several_labels(write):
+    with pytest.raises(DataError, match="looks like several labels in one cell"):
+        load_data(write("a.csv", "text,label\nx,__label__a __label__b\ny,__label__c\n"))

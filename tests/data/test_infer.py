@@ -215,6 +215,18 @@ def test_names_with_such_marks_in_them_stay_whole(write, names):
     assert set(read(write, names).label_space.names) == set(names)
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [["0 1 0", "1 0 0", "0 0 1"], ["0,1", "1,0"], ["0|1|1", "0|0|1"], ["[0. 1.]", "[1. 0.]"], ["0;1;0", "1;0;1"]],
+)
+@pytest.mark.parametrize("column", ["label", "labels"])
+@pytest.mark.filterwarnings("ignore::elbert.errors.DataWarning")
+def test_zeros_and_ones_written_in_a_cell_are_no_class_either(write, cells, column):
+    with pytest.raises(DataError, match="several labels in one cell|list the labels present, not zeros and ones"):
+        read(write, cells, column)
+    assert set(read(write, cells, column, problem_type=SINGLE).label_space.names) == set(cells)
+
+
 @pytest.mark.parametrize("vectors", [[[1, 0], [0, 1]], [[0.0, 1.0], [1.0, 1.0]], [[1, 0, 0], [0, 0, 1]]])
 def test_zeros_and_ones_are_no_label_names(vectors):
     with pytest.raises(DataError, match="list the labels present, not zeros and ones"):
@@ -306,6 +318,8 @@ def test_a_label_space_takes_numpys_own_numbers_as_plain_ones():
         (["NA", "pos", "neg"], "'NA' is read as a class; where it means no label, drop its rows"),
         (["None", "pos", "neg"], "'None' is read as a class"),
         (["-", "entailment", "neutral"], "'-' is read as a class"),
+        (['"pos"', '"neg"'], "'\"neg\"', '\"pos\"' stand in quotes, which are part of their names"),
+        ([f"row{row}" for row in range(40)], "40 classes in 40 rows, .*--label-column"),
     ],
 )
 def test_classes_that_may_be_one_or_none_are_told(write, cells, told):

@@ -37,7 +37,9 @@ TextPairColumn = Annotated[str | None, typer.Option(help="Column of the second t
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the label, where it is not found by name.")]
 InputFormat = Annotated[
     str | None,
-    typer.Option(help="Where a name does not say it: csv, tsv, tsv-quoted (pandas', R's), jsonl, parquet or txt."),
+    typer.Option(
+        help="Where a name does not say it: csv, tsv, tsv-quoted (pandas', R's), jsonl, parquet, txt or fasttext."
+    ),
 ]
 SkipBrokenRows = Annotated[
     bool, typer.Option("--skip-broken-rows", help="Leave out, and count, rows that cannot be read.")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from elbert.data.table import shorten
-from elbert.data.values import SEPARATOR, is_missing, spell
+from elbert.data.values import LABEL_PREFIX, SEPARATOR, is_missing, spell, spells_number
 from elbert.errors import DataError
 
 REMEDY = (
@@ -24,6 +24,7 @@ _LIST = re.compile(
     rf"[\[({{]\s*(?:{_ITEM.pattern}(?:(?:\s*,\s*|\s+){_ITEM.pattern})*\s*,?\s*)?[\])}}]|set\(\)", re.DOTALL
 )
 _NUMBER_WITH_COMMA = re.compile(r"[+-]?\d+,\d+")  # the decimals of half of Europe
+_ZEROS_AND_ONES = re.compile(r"[01](?:\s*([ ,|/\t])\s*[01])+")  # a class each, in the order of the classes
 # Marks people put between labels, and whether the words around one have to occur alone, as names hold such marks too.
 _MARKS = {SEPARATOR: False, "|": False, ",": False, "\t": True, "/": True, "+": True, "&": True, " ": True}
 
@@ -88,6 +89,11 @@ def find_mark(values: Sequence[Any], *, expected: bool) -> str | None:
         expected: whether the column's own name promises several labels a row; less is believed sufficient then.
     """
     cells = {spell(value) for value in values if not is_missing(value)}
+    vectors = [_ZEROS_AND_ONES.fullmatch(cell) for cell in cells]
+    if vectors and all(vectors) and len({len(cell) for cell in cells}) == 1:
+        return next(vector[1] for vector in vectors if vector is not None)
+    if all(LABEL_PREFIX in cell for cell in cells) and any(len(cell.split()) > 1 for cell in cells):
+        return " "
     if all(_NUMBER_WITH_COMMA.fullmatch(cell) or cell.replace(".", "", 1).isdigit() for cell in cells):
         return None
     return next(
@@ -124,7 +130,7 @@ def refuse_vectors(values: Sequence[Any], places: Sequence[object]) -> None:
     lists = [value for value in values if isinstance(value, (list, tuple))]
     if not lists or len(lists[0]) < 2 or any(len(each) != len(lists[0]) for each in lists):
         return
-    if all(spell(item) in ("0", "1", "0.0", "1.0", "True", "False") for each in lists for item in each):
+    if all(_is_zero_or_one(item) for each in lists for item in each):
         odd = next(
             (row for row, each in enumerate(values) if each is not None and [*map(spell, each)] != ["0", "1"]), None
         )
@@ -133,3 +139,7 @@ def refuse_vectors(values: Sequence[Any], places: Sequence[object]) -> None:
                 f"{places[odd]}: label set {shorten(values[odd])} names a label twice, or none by its name: "
                 "list the labels present, not zeros and ones"
             )
+
+
+def _is_zero_or_one(item: Any) -> bool:
+    return spell(item) in ("True", "False") or (spells_number(item) and float(item) in (0, 1))

@@ -18,7 +18,7 @@ from elbert.data.label_sets import read_lists, refuse_vectors
 from elbert.data.labels import Labels
 from elbert.data.readers import open_table
 from elbert.data.table import BrokenRows, Table, Where, quote_names
-from elbert.data.values import check_present, is_missing, is_null, plain
+from elbert.data.values import check_present, is_missing, is_null, plain, split_set
 from elbert.errors import DataError, DataWarning, UsageError
 from elbert.tasks import MULTI_LABEL, task_of
 
@@ -67,7 +67,8 @@ def load_data(
             says how it was read: a log line, or a warning where it could be meant otherwise.
         require_labels: whether a source without a label column, or with nothing in it, is an error.
         problem_type: overrules the guess from the label values.
-        input_format: `csv`, `tsv`, `tsv-quoted`, `jsonl`, `parquet` or `txt`, where a file's name does not say it.
+        input_format: `csv`, `tsv`, `tsv-quoted`, `jsonl`, `parquet`, `txt` or `fasttext`, where a file's name does not
+            say it.
         skip_broken_rows: leave out, and count in a warning, rows of another width than the header, lines that are no
             JSON object, and rows whose text or label is missing.
 
@@ -101,7 +102,7 @@ def load_data(
         labels = Labels(guess.problem_type, declared) if declared else None
         labels = labels or name_classes(rows.values, guess.problem_type, rows.places, guessed=problem_type is None)
         _tell_reading(table.name, columns, labels, guess if problem_type is None else None)
-        for doubt in () if declared else doubts(labels.names):
+        for doubt in () if declared else doubts(labels.names, len(rows.texts)):
             warnings.warn(f"{table.name}: {doubt}", DataWarning, stacklevel=2)
     encoded: Any = [labels.encode(value, place) for value, place in zip(rows.values, rows.places, strict=True)]
     if declared != labels.names:
@@ -204,7 +205,9 @@ def _settle_missing(rows: _Rows, kind: ProblemType, broken: BrokenRows) -> _Rows
     """
     empty, listed = task_of(kind).empty, any(isinstance(value, list) for value in rows.values)
     if empty is not None and not listed:
-        return rows._replace(values=[empty if is_null(value) else value for value in rows.values])
+        values = [empty if is_null(value) else value for value in rows.values]
+        refuse_vectors([split_set(value, place) for value, place in zip(values, rows.places, strict=True)], rows.places)
+        return rows._replace(values=values)
     kept: list[int] = []
     for row, (value, place) in enumerate(zip(rows.values, rows.places, strict=True)):
         try:

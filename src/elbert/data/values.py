@@ -14,6 +14,7 @@ from typing import Any
 from elbert.data.table import shorten
 from elbert.errors import DataError
 
+LABEL_PREFIX = "__label__"  # how fastText marks a label
 SEPARATOR = ";"  # between the labels of one text in a CSV or TSV cell
 WHOLE_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
 _ANY_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)

@@ -19,6 +19,7 @@ from elbert.data.columns import names_columns
 from elbert.data.lines import check_unpacked, open_stream
 from elbert.data.readers.csv import read_csv
 from elbert.data.readers.dataset import is_dataset, read_dataset
+from elbert.data.readers.fasttext import read_fasttext
 from elbert.data.readers.folder import find_file
 from elbert.data.readers.frame import is_frame, read_frame
 from elbert.data.readers.hub import HUB_PREFIX, read_hub
@@ -28,6 +29,7 @@ from elbert.data.readers.rows import read_columns, read_rows
 from elbert.data.readers.tsv import read_quoted_tsv, read_tsv
 from elbert.data.readers.txt import read_txt
 from elbert.data.table import Table, shorten
+from elbert.data.values import LABEL_PREFIX
 from elbert.errors import UsageError, did_you_mean
 
 FORMATS: dict[str, Callable[[str, BinaryIO], Table]] = {
@@ -37,6 +39,7 @@ FORMATS: dict[str, Callable[[str, BinaryIO], Table]] = {
     "jsonl": read_jsonl,
     "parquet": read_parquet,
     "txt": read_txt,
+    "fasttext": read_fasttext,
 }
 EXTENSIONS = {
     ".csv": "csv",
@@ -93,7 +96,7 @@ def open_table(source: Any, split: str = "train", input_format: str | None = Non
 
 
 def _no_table(table: Table) -> Table:
-    """Refuse plain text whose first line is the header of a table: its rows would be classified as they stand."""
+    """Refuse plain text whose first line is a table's header or labelled: it would be classified as it stands."""
     first = next(table.rows, None)
     if first is None:
         return table
@@ -102,9 +105,12 @@ def _no_table(table: Table) -> Table:
     kind = {"\t": "tsv", ",": "csv"}.get(mark or "", "csv" if mark else None)
     if kind is None and line.startswith("{") and '"text"' in line:
         kind = "jsonl"
+    does = "names columns"
+    if line.lstrip().startswith(LABEL_PREFIX):
+        kind, does = "fasttext", "names its labels"
     if kind is not None:
         raise UsageError(
-            f"{table.name}: its first line {shorten(line)} names columns, so it is no plain text; "
+            f"{table.name}: its first line {shorten(line)} {does}, so it is no plain text; "
             f"read it with --input-format {kind}, or with txt where every line is a text"
         )
     return replace(table, rows=chain([first], table.rows))
