@@ -346,10 +346,10 @@ class Classifier(PolicyFinder):
         dataset = TextDataset.of(texts, labels, self.labels)
         if dataset.labels is None:
             raise DataError(f"{dataset.name}: no labels; layer 0 is fitted on labelled texts")
-        from elbert.words.fit import fit_words
+        from elbert.words.fit import REACH, fit_words
 
-        arrived = sorted(self.arrivals(dataset.texts, {}), key=lambda arrival: arrival.index)
-        ids = [arrival.ids for arrival in arrived]
+        arrived = arrivals(dataset.texts, self._tokenizer, self.max_length, {}, reach=REACH)
+        ids = [arrival.words or arrival.ids for arrival in sorted(arrived, key=lambda arrival: arrival.index)]
         self.engine.words = fit_words(ids, np.asarray(dataset.labels), self._num_outputs)
         name, sha256 = short_name(dataset.name), fingerprint(dataset.texts, dataset.labels)
         record = DataRecord(name, len(dataset), sha256[:16], sketch(dataset.texts))
@@ -455,4 +455,5 @@ class Classifier(PolicyFinder):
         Raises:
             UsageError: something given is no text.
         """
-        return arrivals(texts, self._tokenizer, self.max_length, truncated)
+        reach = 0 if self.words is None else self.words.reach
+        return arrivals(texts, self._tokenizer, self.max_length, truncated, reach=reach)

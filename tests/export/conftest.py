@@ -41,11 +41,12 @@ def classifier_of(tiny_model: Callable[..., Any], tiny_tokenizer: Any) -> Callab
 
 
 def word_model(tokenizer: Any, classes: int) -> WordModel:
-    """A layer 0 that knows every gram of one token, and is surer of some texts than of others; every exit hears it."""
+    """A layer 0 that knows every gram of one token, and is surer of some texts than of others; every exit hears it, of all tokens."""
     ids = np.arange(len(tokenizer))
     buckets = np.unique(gram_buckets(ids, np.ones(len(ids), np.int64))[2]).astype(np.int32)
     weight = np.random.default_rng(0).normal(0, 1.2, (len(buckets), classes)).astype(np.float16)
-    return WordModel(buckets, np.ones(len(buckets), np.float16), weight, np.zeros(classes, np.float32), at_exits=0.3)
+    idf, bias = np.ones(len(buckets), np.float16), np.zeros(classes, np.float32)
+    return WordModel(buckets, idf, weight, bias, at_exits=0.3, reach=64)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,6 +35,21 @@ def test_answers_equal_offline_predictions(
     assert all(same(each[0], prediction) for each, prediction in zip(found, expected, strict=True))
     assert {each[0]["policy"] for each in found} == {policy}
     assert found[0][0]["layers"] == 4
+
+
+def test_what_layer_0_adds_to_the_exits_is_added_here_too(start: Any, good_words: Any) -> None:
+    def load() -> Classifier:
+        classifier: Classifier = good_words()
+        classifier.engine.words = replace(classifier.words, at_exits=2.0)
+        return classifier
+
+    offline = load()
+    with start(loaders={"tiny": load}) as running:
+        for policy in ({"name": "full"}, {"name": "full", "words": 0.99}):
+            body = {"inputs": TEXTS, "parameters": {"policy": policy}}
+            found = running.client.post("/predict", json=body).json()
+            expected = offline.predict(TEXTS, policy=policy)
+            assert all(same(each[0], one) for each, one in zip(found, expected, strict=True))
 
 
 def test_one_string_is_answered_with_one_list_sorted_by_score(client: Any, offline: Classifier) -> None:

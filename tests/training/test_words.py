@@ -146,6 +146,55 @@ def test_rows_keep_what_is_added_to_them_whoever_leaves(summed: Path, batch_size
         assert [each.label for each in found] == [classifier.labels.names[label] for label in labels]
 
 
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TextDataset]:
+    """A tiny model of texts whose telling words stand behind what the encoder reads, and such texts."""
+    filler = "and so on and on it went that day " * 3
+    data = dataclasses.replace(reviews(0, 120), texts=[filler + text for text in reviews(0, 120).texts])
+    settings = TrainSettings(epochs=1, max_length=16)
+    model, tokenizer = start_model("random-tiny", data, settings)
+    out = tmp_path_factory.mktemp("words") / "late"
+    train(model, tokenizer, data, None, settings, out, progress=False)
+    return out, dataclasses.replace(reviews(4, 40), texts=[filler + text for text in reviews(4, 40).texts])
+
+
+def test_layer_0_reads_what_the_encoder_does_not_and_helps_it_unasked(late: tuple[Path, TextDataset]) -> None:
+    classifier, test = Classifier.from_pretrained(late[0]), late[1]
+    words = classifier.words
+    assert words is not None
+    assert words.reach > classifier.max_length
+    assert words.at_exits > 0, "many texts are cut, and the dev split shows what that loses"
+    assert evaluate(classifier, test, policy=make("full"), repeats=1).score == 1.0
+    assert {each.exit_layer for each in classifier.predict(test.texts, policy={"name": "full", "words": 0.5})} == {0}
+    classifier.engine.words = dataclasses.replace(words, reach=0)
+    assert evaluate(classifier, test, policy=make("full"), repeats=1).score < 0.7, "what it read made the difference"
+
+
+def test_where_no_text_is_cut_or_nobody_wants_it_the_exits_are_the_encoders_alone(
+    folder: Path, late: tuple[Path, TextDataset], tmp_path: Path
+) -> None:
+    short = Classifier.from_pretrained(folder).words
+    assert short is not None
+    assert short.at_exits == 0
+    data, settings = late[1], TrainSettings(epochs=1, max_length=16, words_at_exits=False)
+    model, tokenizer = start_model("random-tiny", data, settings)
+    train(model, tokenizer, data, None, settings, tmp_path / "unheard", progress=False)
+    unheard = Classifier.from_pretrained(tmp_path / "unheard").words
+    assert unheard is not None
+    assert unheard.at_exits == 0
+
+
+def test_layer_0_fitted_later_reads_as_far(late: tuple[Path, TextDataset], tmp_path: Path) -> None:
+    classifier, test = Classifier.from_pretrained(late[0]), late[1]
+    classifier.engine.words = None
+    classifier.fit_words(test)
+    predictions = classifier.predict(test.texts, policy={"name": "full", "words": 0.5})
+    assert [each.label for each in predictions] == [sorted(WORDS)[label] for label in test.labels or []]
+    classifier.save_pretrained(tmp_path / "kept")
+    again = Classifier.from_pretrained(tmp_path / "kept")
+    assert again.predict(test.texts, policy={"name": "full", "words": 0.5}) == predictions
+
+
 def test_what_is_added_needs_something_to_add() -> None:
     with pytest.raises(UsageError, match="words_at_exits is true and words false"):
         TrainSettings(words=False, words_at_exits=True)

@@ -130,6 +130,8 @@ def test_as_much_is_added_to_the_exits_as_makes_texts_held_out_likeliest() -> No
     share = fit_at_exits(exits.astype(np.float32), words, targets)
     assert share == pytest.approx(1.0, abs=0.15), "both know as much"
     assert fit_at_exits(exits.astype(np.float32), random.normal(0, 1, (2000, 3)).astype(np.float32), targets) < 0.1
+    boastful = fit_at_exits(4 * exits.astype(np.float32), words, targets)
+    assert boastful == pytest.approx(4.0, abs=0.6), "that exits are too sure of themselves makes words count no less"
     each = fit_at_exits(2 * exits.astype(np.float32) - 1, 2 * words - 1, truth)
     assert 0.2 < each < 1.5, "every label by itself"
 
@@ -140,6 +142,7 @@ def test_what_is_added_to_the_exits_is_part_of_the_file(learnt: WordModel, share
     again = WordModel.from_tensors(model.tensors())
     assert again.at_exits == pytest.approx(share)
     assert ("at_exits" in model.tensors()) is (share > 0), "a model without it is what it always was"
+    assert (again.reach, replace(again, reach=0).tensors().keys() - model.tensors().keys()) == (1024, set())
     added = again.added([[1, 5, 9, 2], [1, 2]])
     if not share:
         assert added is None

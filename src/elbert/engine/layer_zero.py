@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +13,14 @@ from elbert.exits.words import by_words
 from elbert.results import ProblemType
 from elbert.tasks import task_of
 from elbert.words import WordModel
+from elbert.words.grams import packed
 
 Floats = NDArray[np.float32]
 
 
 def bag(texts: Sequence[Arrival]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the token ids of texts one behind the other, and how many each has, as a word model takes them."""
-    lengths = np.array([len(text.ids) for text in texts], np.int64)
-    return np.fromiter(chain.from_iterable(text.ids for text in texts), np.int64, int(lengths.sum())), lengths
+    return packed([text.words or text.ids for text in texts])
 
 
 class LayerZero:

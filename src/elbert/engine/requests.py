@@ -30,6 +30,7 @@ class Arrival:
             the very same policy object.
         last_layer: where it leaves at the latest, 1 .. M; None for M.
         priority: higher ones take free places first; among equals whoever came first.
+        words: token ids that layer 0 reads, `ids` and what follows them in a text that is longer; None for `ids`.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Arrival:
     policy: ExitPolicy | None = None
     last_layer: int | None = None
     priority: int = 0
+    words: list[int] | None = None
 
     @property
     def common(self) -> bool:

@@ -65,6 +65,7 @@ class Scheduler:
         recorder: if given, is shown every exit's output.
         words: layer 0, for texts whose policy has a threshold for it, and what it adds to all exits; None where the
             model has none.
+        ask_words: False where whoever admits has asked layer 0 already; what it adds is added all the same.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Scheduler:
         mode: Mode = "throughput",
         recorder: Watcher | None = None,
         words: WordModel | None = None,
+        ask_words: bool = True,
     ) -> None:
         check_process()
         self._weights = weights
@@ -92,7 +94,7 @@ class Scheduler:
         self._here: set[int] = set()  # indices of everybody who was admitted and has not left
         self._hurried: set[int] = set()
         self._words = words
-        self._zero = LayerZero(words, policy, weights.problem_type)
+        self._zero = LayerZero(words if ask_words else None, policy, weights.problem_type)
         self._waiting = Waiting(batch_size)
         self._staged: Rows | None = None  # embedded together; the first `_moved` of them have found a place
         self._moved = 0
@@ -310,7 +312,9 @@ class Scheduler:
             memory=Memory.start(
                 [arrival.policy or self._policy for arrival in arrivals], layers, self._weights.num_labels
             ),
-            added=None if self._words is None else self._words.added([arrival.ids for arrival in arrivals]),
+            added=None
+            if self._words is None
+            else self._words.added([arrival.words or arrival.ids for arrival in arrivals]),
         )
 
     def _unstage(self, index: int) -> bool:

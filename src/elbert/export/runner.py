@@ -146,9 +146,9 @@ class Model:
         """Return one answer per text (or pair), in order."""
         encodings = self.tokenizer.encode_batch(texts)
         lengths = np.array([len(encoding.ids) for encoding in encodings])
-        answers = self._by_words(encodings, lengths)
+        answers = self._by_words(encodings)
         rows = np.setdiff1d(np.arange(len(texts)), list(answers))  # of the texts still in the network
-        added = None if self.words is None else self.words.added([encodings[row].ids for row in rows])
+        added = None if self.words is None else self.words.added([self._read_by_words(encodings[row]) for row in rows])
         if not len(rows):
             return [answers[index] for index in range(len(texts))]
         lengths = lengths[rows]
@@ -182,11 +182,15 @@ class Model:
             state = self.rules.select(state, stay)
         return [answers[index] for index in range(len(texts))]
 
-    def _by_words(self, encodings: list[Encoding], lengths: Array) -> dict[int, dict[str, Any]]:
+    def _read_by_words(self, encoding: Encoding) -> Any:
+        return self.rules.read_by_words(encoding, 0 if self.words is None else self.words.reach)
+
+    def _by_words(self, encodings: list[Encoding]) -> dict[int, dict[str, Any]]:
         """Return the answers of layer 0 to the texts it is sure of, by their place."""
         if self.words is None or self.policy.words is None:
             return {}
-        logits = self.words.logits(np.concatenate([np.array(each.ids, np.int64) for each in encodings]), lengths)
+        read = [np.array(self._read_by_words(encoding), np.int64) for encoding in encodings]
+        logits = self.words.logits(np.concatenate(read), np.array([len(ids) for ids in read]))
         probs = self.task.probabilities(logits)
         sure = self.rules.by_words(probs, self.task, self.policy.words)
         return {
@@ -256,6 +260,7 @@ def _rules(folder: Path) -> SimpleNamespace:
         select=state.select,
         by_words=by_words.by_words,
         WordModel=words.WordModel,
+        read_by_words=words.read_by_words,
     )
 
 

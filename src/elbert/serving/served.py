@@ -256,7 +256,7 @@ class ServedModel:
             batch_size=settings.max_batch_requests + max(settings.max_batch_requests // _KEPT, 1),
             max_tokens=settings.max_batch_tokens,
             mode="latency",
-            words=None,  # layer 0 was asked before
+            ask_words=False,  # they were at the door
             recorder=self.learning or None,
         )
 

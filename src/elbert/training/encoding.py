@@ -6,8 +6,8 @@ batches an unbroken one would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from elbert.data import TextDataset
 from elbert.errors import DataError
 from elbert.tasks import task_of
+from elbert.words import read_by_words
 
 # Texts given to the fast tokenizer at a time: enough to keep its threads busy.
 _TOKENIZE_AT_ONCE = 4096
@@ -35,6 +36,7 @@ class EncodedDataset(Dataset[dict[str, Any]]):
             model does not tell their texts apart.
         labels: N ids, N rows of zeros and ones, or N values.
         truncated: how many texts were cut off.
+        words: by place, the token ids that layer 0 reads of a text that was cut off; it may read more of it.
         answers: [N, C] what a teacher says of each, see `elbert.training.teachers`; None where there is none.
         labelled: how many of the texts, the first ones, have a label; the others stand behind them with a label that
             means nothing. Only where there are answers.
@@ -44,6 +46,7 @@ class EncodedDataset(Dataset[dict[str, Any]]):
     token_type_ids: list[list[int]] | None
     labels: Sequence[Any]
     truncated: int
+    words: Mapping[int, list[int]] = field(default_factory=dict)
     answers: Tensor | None = None
     labelled: int = 0
 
@@ -63,14 +66,21 @@ class EncodedDataset(Dataset[dict[str, Any]]):
         """Tokens of every text."""
         return [len(ids) for ids in self.input_ids]
 
+    def read_by_words(self, places: Iterable[int]) -> list[list[int]]:
+        """Return the token ids that layer 0 reads of some texts."""
+        return [self.words.get(place, self.input_ids[place]) for place in places]
 
-def encode(dataset: TextDataset, tokenizer: Any, max_length: int, *, progress: bool = True) -> EncodedDataset:
+
+def encode(
+    dataset: TextDataset, tokenizer: Any, max_length: int, *, reach: int = 0, progress: bool = True
+) -> EncodedDataset:
     """Tokenise a labelled data set.
 
     Args:
         dataset: with labels.
         tokenizer: the model's `PlainTokenizer`.
         max_length: tokens kept of a text, special tokens included; of a pair the longer text is cut first.
+        reach: tokens that layer 0 reads of a text, where those are more.
         progress: whether to show a bar on stderr.
 
     Raises:
@@ -79,21 +89,25 @@ def encode(dataset: TextDataset, tokenizer: Any, max_length: int, *, progress: b
     """
     ids: list[list[int]] = []
     types: list[list[int]] = []
+    words: dict[int, list[int]] = {}
     truncated = 0
     starts = range(0, len(dataset), _TOKENIZE_AT_ONCE)
     for start in tqdm(starts, desc="tokenising", unit="chunk", disable=not progress or len(starts) < 3, leave=False):
         texts = dataset.texts[start : start + _TOKENIZE_AT_ONCE]
-        encoded = tokenizer(list(texts), truncation=True, max_length=max_length)
+        encoded = tokenizer(list(texts), truncation=True, max_length=max_length, reach=reach)
         for row, tokens in enumerate(encoded["input_ids"], start=start + 1):
             if problem := tokenizer.problem(tokens):
                 raise DataError(f"{dataset.name}, text {row}: {problem}")
         ids += encoded["input_ids"]
         types += encoded.get("token_type_ids", [])
-        truncated += sum(bool(one.overflowing) for one in encoded.encodings)
+        cut = {place: one for place, one in enumerate(encoded.encodings, start=start) if one.overflowing}
+        truncated += len(cut)
+        if reach > max_length:
+            words |= {place: read_by_words(one, reach) for place, one in cut.items()}
     pairs = any(
         isinstance(text, tuple) for text in dataset.texts
     )  # single texts are all of type 0, the model's default
-    return EncodedDataset(ids, types if pairs and types else None, dataset.labels or [], truncated)
+    return EncodedDataset(ids, types if pairs and types else None, dataset.labels or [], truncated, words)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from elbert.training.trainer import FINAL, TRAINER_STATE, EarlyExitTrainer
 from elbert.training.truncation import choose_length, tell_truncation
 from elbert.training.words import layer_zero
 from elbert.words import WordModel
+from elbert.words.fit import REACH
 
 DEFAULT_POLICY = "elbert"
 
@@ -111,7 +112,8 @@ def train(
         units.enter(model)
         train, evaluation = units.encoded(train), units.encoded(evaluation)
     try:
-        sets = [encode(part, plain, max_length, progress=progress) for part in (train, evaluation)]
+        reach = REACH if settings.words else 0
+        sets = [encode(part, plain, max_length, reach=reach, progress=progress) for part in (train, evaluation)]
         tell_truncation(train, sets[0].truncated, plain, max_length, most)
         if lesson is not None:
             sets[0] = lesson.add_to(sets[0], train, plain, settings.dtype, folder.answers, units, progress=progress)

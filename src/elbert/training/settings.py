@@ -64,7 +64,8 @@ class TrainSettings(Settings):
         heads: kind of exit heads, see `elbert.modeling.heads`; `shared` leaves a trained model with its own kind.
         words: fit layer 0, a linear model on the texts' own words, at the end; not for values.
         words_at_exits: add what layer 0 says to every exit's logits, with one weight fitted on the dev split; full
-            depth is then the sum, which other tools that load the checkpoint don't compute.
+            depth is then the sum, which other tools that load the checkpoint don't compute. None does so where many
+            texts are cut off, so that layer 0 reads more of them than the encoder, and the dev split shows a gain.
         leap: how strongly every depth's pooled state is pulled to the last one's (LEAP, arXiv 2605.01058); 0 for none.
     """
 
@@ -96,7 +97,7 @@ class TrainSettings(Settings):
     leap: float = 0.0
     heads: str = "shared"
     words: bool = True
-    words_at_exits: bool = False
+    words_at_exits: bool | None = None
 
     def __post_init__(self) -> None:
         """Check every value.

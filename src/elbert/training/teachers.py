@@ -207,6 +207,7 @@ class Lesson:
             types,
             [*student.labels, *([nothing] * len(more))],
             student.truncated + more.truncated,
+            student.words,
             answers=answers,
             labelled=len(student),
         )

@@ -1,12 +1,14 @@
-"""Layer 0 at the end of a training: fitted on the texts learnt from and, where asked for, weighed against the exits."""
+"""Layer 0 at the end of a training: fitted on the texts learnt from and weighed against the exits."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from elbert.data import TextDataset
 from elbert.training.encoding import EncodedDataset
@@ -14,8 +16,15 @@ from elbert.training.settings import TrainSettings
 from elbert.training.trainer import EarlyExitTrainer
 from elbert.words import WordModel
 from elbert.words.fit import FEWEST_TEXTS, fit_at_exits, fit_words
+from elbert.words.grams import packed
 
 logger = logging.getLogger(__name__)
+
+# The share of texts cut off from which on it is tried, without being asked, whether layer 0 helps the exits.
+_MANY_CUT = 0.1
+
+# Standard errors that the gain has to be above then.
+_SURE = 2.0
 
 
 def layer_zero(
@@ -33,23 +42,42 @@ def layer_zero(
         return None
     if not (classes := len(train.label_space.names)):  # values
         return None
-    words = fit_words(encoded.input_ids[: len(train)], np.asarray(train.labels), classes, seed=settings.seed)
-    if not settings.words_at_exits:
+    texts = encoded.read_by_words(range(len(train)))
+    words = fit_words(texts, np.asarray(train.labels), classes, seed=settings.seed)
+    longer = sum(place < len(train) for place in encoded.words)
+    if settings.words_at_exits is None and longer < _MANY_CUT * len(train):
         return words
-    share = _share(trainer, words)
-    logger.info("layer 0 is added to every exit with weight %.2f, fitted on the dev split", share)
+    return _at_exits(trainer, words, asked=settings.words_at_exits) if settings.words_at_exits is not False else words
+
+
+def _at_exits(trainer: EarlyExitTrainer, words: WordModel, *, asked: bool | None) -> WordModel:
+    """Return layer 0 with the weight at which it is added to the exits; 0 where it gains too little and nobody asked."""
+    exits, said, targets = _dev_split(trainer, words)
+    share = fit_at_exits(exits, said, targets)
+    alone, together = (
+        trainer.task.wrongness(trainer.task.probabilities(logits[:, -1:]), targets)[:, 0].astype(float)
+        for logits in (exits, exits + np.float32(share) * said[:, None])
+    )
+    gain = alone - together
+    told = (
+        f"with weight {share:.2f}; of the dev split {alone.mean():.4f} are wrong without it, {together.mean():.4f} with"
+    )
+    if asked is None and gain.mean() <= _SURE * gain.std() / len(gain) ** 0.5:
+        logger.info("layer 0 reads more of a long text than the encoder does, yet adds too little to it (%s)", told)
+        return words
+    logger.info("layer 0 is added to every exit %s", told)
     return dataclasses.replace(words, at_exits=share)
 
 
 @torch.no_grad()
-def _share(trainer: EarlyExitTrainer, words: WordModel) -> float:
-    """Return how much of layer 0 to add to the exits, from the dev split."""
-    exits, said, targets = [], [], []
+def _dev_split(trainer: EarlyExitTrainer, words: WordModel) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return what is said of the dev split: exits [N, M, C], layer 0 [N, C], and what is right."""
+    exits, targets = [], []
     trainer.model.eval()
     for batch in trainer.get_eval_dataloader():
         given = {name: values.to(trainer.args.device) for name, values in batch.items()}
         targets.append(given.pop("labels").cpu().numpy())
         exits.append(trainer.model(**given).logits.float().cpu().numpy())
-        real = batch["attention_mask"].bool().cpu()
-        said.append(words.logits(batch["input_ids"].cpu()[real].numpy(), real.sum(1).numpy()))
-    return fit_at_exits(np.concatenate(exits), np.concatenate(said), np.concatenate(targets))
+    dev = trainer.eval_dataset
+    texts = dev.read_by_words(trainer._get_eval_sampler(dev))
+    return np.concatenate(exits), words.logits(*packed(texts)), np.concatenate(targets)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.errors import MissingExtraError, UsageError
-from elbert.words.grams import BUCKETS, Integers, grams_of
+from elbert.words.grams import BUCKETS, Integers, grams_of, packed
 from elbert.words.model import MOST_BYTES, Floats, WordModel
 
 if TYPE_CHECKING:
@@ -32,8 +32,12 @@ _TOLERANCE = 1e-4
 
 FEWEST_TEXTS = 10
 
-# Twice as sure as calibrated is more than any exit has wanted.
-_MOST_AT_EXITS = 2.0
+# Tokens read of a text, however few of them the encoder reads.
+REACH = 1024
+
+# The most of layer 0 that is added to the exits, and the range of the logarithm of the exits' temperature beside it.
+_MOST_AT_EXITS = 8.0
+_TEMPERATURES = (-3.0, 3.0)
 
 # Texts held out to fit the temperature: one in so many, at most so many.
 _HELD_OUT = 5
@@ -47,7 +51,7 @@ def fit_words(texts: Sequence[Sequence[int]], targets: NDArray[Any], num_labels:
     """Return the word model of tokenised texts.
 
     Args:
-        texts: token ids of each of N texts, as the encoder reads them.
+        texts: token ids of each of N texts, `REACH` of them at most, as `read_by_words` gives them.
         targets: [N] class ids (single label), or [N, C] of 0 and 1 (multi-label).
         num_labels: C.
         seed: of the choice of texts held out for the temperature.
@@ -58,9 +62,7 @@ def fit_words(texts: Sequence[Sequence[int]], targets: NDArray[Any], num_labels:
     if len(texts) < FEWEST_TEXTS:
         needed = f"it needs {FEWEST_TEXTS} or more: leave it out, or give more"
         raise UsageError(f"layer 0 was given {len(texts)} texts; {needed}")
-    lengths = np.array([len(ids) for ids in texts])
-    ids = np.fromiter((number for text in texts for number in text), np.int64, int(lengths.sum()))
-    buckets, idf, values = _features(_counts(ids, lengths), targets, num_labels)
+    buckets, idf, values = _features(_counts(*packed(texts)), targets, num_labels)
     held = np.random.default_rng(seed).permutation(len(texts))[: min(len(texts) // _HELD_OUT, _MOST_HELD_OUT)]
     kept = np.setdiff1d(np.arange(len(texts)), held)
     model = _Regressions(targets, num_labels, seed)
@@ -70,7 +72,7 @@ def fit_words(texts: Sequence[Sequence[int]], targets: NDArray[Any], num_labels:
     model.fit(values, targets)  # goes on from those weights
     weight, bias = model.columns()
     scaled = (weight / temperature).astype(np.float16), (bias / temperature).astype(np.float32)
-    return WordModel(buckets.astype(np.int32), idf, *scaled)
+    return WordModel(buckets.astype(np.int32), idf, *scaled, reach=REACH)
 
 
 def _counts(ids: Integers, lengths: Integers) -> csr_matrix:
@@ -197,27 +199,31 @@ def _temperature(logits: Floats, targets: NDArray[Any]) -> float:
     def loss(log_temperature: float) -> float:
         return _unlikelihood(logits / np.exp(log_temperature), targets, doubt)
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=_TEMPERATURES, method="bounded").x))
 
 
 def fit_at_exits(exits: Floats, words: Floats, targets: NDArray[Any]) -> float:
     """Return how much of layer 0's logits to add to every exit's: with it texts held out are likeliest, over all exits.
+
+    The sum has a temperature of its own while it is fitted: fine-tuned exits are too sure of themselves, and beside
+    them layer 0, whose probabilities are calibrated, would count too little.
 
     Args:
         exits: [N, M, C] logits of every exit.
         words: [N, C] logits of layer 0.
         targets: [N] class ids, or [N, C] of 0 and 1; of texts that neither was fitted on.
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import minimize
 
     texts, layers, classes = exits.shape
     each = np.repeat(targets, layers, 0)
 
-    def loss(share: float) -> float:
-        return _unlikelihood((exits + share * words[:, None]).reshape(texts * layers, classes), each, 0.0)
+    def loss(found: Floats) -> float:
+        summed = (exits + found[0] * words[:, None]) / np.exp(found[1])
+        return _unlikelihood(summed.reshape(texts * layers, classes), each, 0.0)
 
-    share = float(minimize_scalar(loss, bounds=(0.0, _MOST_AT_EXITS), method="bounded").x)
-    return share if loss(share) < loss(0.0) else 0.0
+    found = minimize(loss, (0.5, 0.0), method="L-BFGS-B", bounds=((0.0, _MOST_AT_EXITS), _TEMPERATURES))
+    return float(found.x[0])
 
 
 def _unlikelihood(logits: Floats, targets: NDArray[Any], doubt: float) -> float:

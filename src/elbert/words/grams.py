@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,12 @@ class Grams:
     text: Integers
     bucket: Integers
     count: Integers
+
+
+def packed(texts: Sequence[Sequence[int]]) -> tuple[Integers, Integers]:
+    """Return the token ids of texts one behind the other, [T], and how many each has, [N]."""
+    lengths = np.array([len(ids) for ids in texts], np.int64)
+    return np.fromiter(chain.from_iterable(texts), np.int64, int(lengths.sum())), lengths
 
 
 def gram_buckets(ids: Integers, lengths: Integers) -> tuple[Integers, Integers, Integers]:

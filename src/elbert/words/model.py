@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elbert.errors import ModelError
-from elbert.words.grams import BUCKETS, Integers, grams_of
+from elbert.words.grams import BUCKETS, Integers, grams_of, packed
 
 Floats = NDArray[np.float32]
 
@@ -18,7 +17,8 @@ Floats = NDArray[np.float32]
 MOST_BYTES = 8_000_000
 
 _SHAPES = {"buckets": 1, "idf": 1, "weight": 2, "bias": 1}
-_AT_EXITS = "at_exits"  # saved where it is not 0, so that a model without it is what it always was
+# Saved where they are not 0, so that a model without them is what it always was.
+_AT_EXITS, _REACH = "at_exits", "reach"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +33,7 @@ class WordModel:
         weight: [K, C] fp16.
         bias: [C] fp32.
         at_exits: how much of its logits is added to those of every exit; 0 for nothing.
+        reach: tokens it reads of a text, where the encoder reads fewer; 0 for as many as the encoder.
     """
 
     buckets: NDArray[np.int32]
@@ -40,6 +41,7 @@ class WordModel:
     weight: NDArray[np.float16]
     bias: Floats
     at_exits: float = 0.0
+    reach: int = 0
     _place: NDArray[np.int32] = field(init=False, repr=False)  # of each bucket; K where it is unknown
     _idf: Floats = field(init=False, repr=False)
     _weight: Floats = field(init=False, repr=False)
@@ -87,18 +89,19 @@ class WordModel:
         """Return what is added to every exit's logits of tokenised texts, [N, C]; None for nothing.
 
         Args:
-            texts: token ids of each of N texts.
+            texts: token ids of each of N texts, as `read_by_words` gives them.
         """
         if not self.at_exits or not len(texts):
             return None
-        lengths = np.array([len(ids) for ids in texts])
-        ids = np.fromiter(chain.from_iterable(texts), np.int64, int(lengths.sum()))
-        return np.float32(self.at_exits) * self.logits(ids, lengths)
+        return np.float32(self.at_exits) * self.logits(*packed(texts))
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays saved as `words.safetensors`."""
-        share = {_AT_EXITS: np.array([self.at_exits], np.float32)} if self.at_exits else {}
-        return {**{name: getattr(self, name) for name in _SHAPES}, **share}
+        more = {_AT_EXITS: np.array([self.at_exits], np.float32), _REACH: np.array([self.reach], np.int32)}
+        return {
+            **{name: getattr(self, name) for name in _SHAPES},
+            **{name: values for name, values in more.items() if values.any()},
+        }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]]) -> WordModel:
@@ -107,8 +110,8 @@ class WordModel:
         Raises:
             ModelError: an array is missing, unknown, or of another shape than its fellows ask for.
         """
-        share = tensors.get(_AT_EXITS, np.zeros(1, np.float32))
-        if set(tensors) - {_AT_EXITS} != set(_SHAPES) or share.shape != (1,):
+        share, reach = (tensors.get(name, np.zeros(1)) for name in (_AT_EXITS, _REACH))
+        if set(tensors) - {_AT_EXITS, _REACH} != set(_SHAPES) or not share.shape == reach.shape == (1,):
             given = ", ".join(sorted(tensors)) or "nothing"
             raise ModelError(f"words.safetensors holds {given}; it has to hold {', '.join(_SHAPES)}: fit it again")
         return cls(
@@ -117,6 +120,7 @@ class WordModel:
             tensors["weight"].astype(np.float16),
             tensors["bias"].astype(np.float32),
             float(share[0]),
+            int(reach[0]) if np.isfinite(reach[0]) else -1,
         )
 
     def _check(self) -> None:
@@ -129,5 +133,5 @@ class WordModel:
         ordered = kinds[0] == 0 or (
             self.buckets[0] >= 0 and self.buckets[-1] < BUCKETS and bool((np.diff(self.buckets) > 0).all())
         )
-        if not (numbers and ordered):
+        if not (numbers and ordered and self.reach >= 0):
             raise ModelError("the word model holds what is no number, or buckets out of order: fit it again")

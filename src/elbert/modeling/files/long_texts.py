@@ -29,7 +29,7 @@ _TOGETHER = 1 << 18
 
 
 def encode(
-    tokenizer: Tokenizer, texts: Sequence[Text], limit: int | None, side: str
+    tokenizer: Tokenizer, texts: Sequence[Text], limit: int | None, side: str, *, reach: int = 0
 ) -> tuple[list[Encoding], list[Text]]:
     """Tokenise texts of one kind: all single, or all pairs.
 
@@ -38,20 +38,21 @@ def encode(
         texts: N strings, or N tuples of two.
         limit: tokens it keeps, or None where it does not truncate.
         side: the end of a text that is cut off, "right" or "left".
+        reach: tokens of a single text that have to be those of the whole one, where they are more than the limit.
 
     Returns:
         N encodings, and the N texts that their offsets are of, which may be cut.
     """
     read = list(texts)
     encodings: list[Any] = [None] * len(read)
-    places, most = list(range(len(read))), max(_AT_LEAST, _PER_TOKEN * (limit or 0))
+    places, most = list(range(len(read))), max(_AT_LEAST, _PER_TOKEN * max(limit or 0, reach))
     while places:
         for place in places:
             read[place] = texts[place] if limit is None else _cut(texts[place], most, side)
         for group in _groups(read, places, limit):
             for place, encoding in zip(group, tokenizer.encode_batch([read[each] for each in group]), strict=True):
                 encodings[place] = encoding
-        places = [place for place in places if not _enough(encodings[place], texts[place], read[place], side)]
+        places = [place for place in places if not _enough(encodings[place], texts[place], read[place], side, reach)]
         most *= _GROWTH
     return encodings, read
 
@@ -82,12 +83,15 @@ def _cut(text: Text, most: int, side: str) -> Text:
     return (first, second[0]) if second else first
 
 
-def _enough(encoding: Encoding, text: Text, read: Text, side: str) -> bool:
+def _enough(encoding: Encoding, text: Text, read: Text, side: str, reach: int) -> bool:
     """Say whether every half that was cut gave more tokens than are kept, the last of them far from the cut."""
     wholes, parts = _halves(text), _halves(read)
     cut = [half for half, (whole, part) in enumerate(zip(wholes, parts, strict=True)) if len(part) < len(whole)]
     for half in cut:
         kept = _reach(encoding, half, side)
+        if len(parts) == 1 and side == "right" and reach > len(encoding):
+            ends = [end for _, end in sorted(_spans(encoding, half))]
+            kept = ends[reach - 1] if reach <= len(ends) else len(parts[half])
         if (kept < _MARGIN if side == "left" else kept > len(parts[half]) - _MARGIN) or not _more(encoding, half, side):
             return False
     if len(cut) == 1 and len(parts) == 2 and _more(encoding, 1 - cut[0], side):

@@ -145,13 +145,14 @@ class PlainTokenizer:
             "take it out of the text, or use the tokenizer that the model was trained with"
         )
 
-    def __call__(self, texts: Sequence[Text], *, truncation: bool, max_length: int) -> Encoded:
+    def __call__(self, texts: Sequence[Text], *, truncation: bool, max_length: int, reach: int = 0) -> Encoded:
         """Tokenise texts of one kind: all single, or all pairs.
 
         Args:
             texts: strings, or tuples of two.
             truncation: cut off what is longer, of a pair from the longer half.
             max_length: tokens at most, special tokens included.
+            reach: tokens that somebody wants to find in a single text that is longer, the cut ones among them.
 
         Raises:
             UsageError: `max_length` leaves no room for the words.
@@ -169,7 +170,8 @@ class PlainTokenizer:
             else:
                 self.backend.enable_truncation(limit, strategy="longest_first", direction=self.truncation_side)
             self._limit = limit
-        return Encoded(*encode(self.backend, texts, limit, self.truncation_side), token_types=self.token_types)
+        read = encode(self.backend, texts, limit, self.truncation_side, reach=reach)
+        return Encoded(*read, token_types=self.token_types)
 
 
 def read_plain_tokenizer(folder: Path, make: Callable[[Mapping[str, bytes]], Any]) -> PlainTokenizer | None:
