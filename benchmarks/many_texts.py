@@ -61,6 +61,7 @@ def run(options: argparse.Namespace, source: Path, out: Path, until: float | Non
     """Run the command, killed after `until` seconds; return whether it ended by itself, its seconds and its memory."""
     command = [sys.executable, "-W", "ignore", "-m", "elbert", "predict", options.model, "--input", str(source)]
     command += ["--output", str(out), "--part-rows", str(options.part_rows), "--workers", str(options.workers)]
+    command += ["--dtype", options.dtype]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     started, memory = time.perf_counter(), []
     process = subprocess.Popen(command, start_new_session=True, env=environment)
@@ -88,7 +89,7 @@ def digests(folder: Path) -> dict[str, str]:
 def engine_rate(options: argparse.Namespace) -> float:
     """Return texts/s of `Classifier.stream` in this process, over a share of the texts."""
     torch.set_num_threads(options.threads)
-    classifier = Classifier.from_pretrained(options.model)
+    classifier = Classifier.from_pretrained(options.model, dtype=options.dtype)
     texts = list(islice(texts_of(options), min(options.count, options.engine_texts)))
     for _ in classifier.stream(texts[:512]):
         pass
@@ -143,6 +144,7 @@ def parse() -> argparse.Namespace:
         "--engine-texts", type=int, default=50_000, help="rows that the engine's own rate is taken from"
     )
     parser.add_argument("--part-rows", type=int, default=20_000)
+    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, int8, …")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every process")
     parser.add_argument("--kills", type=int, default=10)
