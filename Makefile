@@ -26,14 +26,9 @@ lint: env        ## ruff, mypy, and which room may import which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two processes of one thread each take half of the suite: in one process two threads are hardly faster than one.
-HALF := $(addprefix tests/,benchmarks calibration cli data docs evaluation exits export modeling)
-
+# Two processes of one thread each share the folders of the suite: in one process two threads are hardly faster than one.
 test: lint       ## lint and the whole test suite: offline, seeded, under ten minutes on two cores
-	export OMP_NUM_THREADS=1; \
-	$(BIN)/python -m pytest -p no:cacheprovider $(HALF) & first=$$!; \
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(HALF)); second=$$?; \
-	wait $$first && exit $$second
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 fuzz: env        ## the property tests with examples of their own in every round: ROUNDS of them, 10 unless given
 	for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz || exit 1; done

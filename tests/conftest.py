@@ -116,6 +116,13 @@ _CONFIGS: dict[str, tuple[type, dict[str, Any]]] = {
 FAMILIES = tuple(_CONFIGS)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a folder's tests in one process, where several share the suite: its models are made once."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.parent.relative_to(config.rootpath))))
+
+
 @pytest.fixture(scope="session")
 def tiny_texts() -> list[str]:
     """Eight short film reviews, good and bad by turns."""

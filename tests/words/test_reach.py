@@ -32,12 +32,19 @@ def test_the_tokens_behind_those_the_encoder_reads_follow_in_order(
     assert len(found) == (limit if reach <= limit else min(reach, len(whole)))
 
 
-def test_of_a_short_text_a_pair_and_a_text_without_its_beginning_only_the_encoders_are_read(plain_tokenizer: Any) -> None:
+def test_of_a_short_text_a_pair_and_a_text_without_its_beginning_only_the_encoders_are_read(
+    plain_tokenizer: Any,
+) -> None:
     for text in ("a short one", (TEXT * 4, TEXT)):
-        assert read(plain_tokenizer, text, 32, 500) == plain_tokenizer([text], truncation=True, max_length=32)["input_ids"][0]
+        assert (
+            read(plain_tokenizer, text, 32, 500)
+            == plain_tokenizer([text], truncation=True, max_length=32)["input_ids"][0]
+        )
     plain_tokenizer.truncation_side = "left"
     text = TEXT * 8
-    assert read(plain_tokenizer, text, 33, 500) == plain_tokenizer([text], truncation=True, max_length=33)["input_ids"][0]
+    assert (
+        read(plain_tokenizer, text, 33, 500) == plain_tokenizer([text], truncation=True, max_length=33)["input_ids"][0]
+    )
 
 
 @pytest.mark.parametrize("text", [TEXT * 400, " " * 40_000 + TEXT * 8, "witty" * 8_000 + TEXT])
