@@ -41,7 +41,7 @@ def classifier_of(tiny_model: Callable[..., Any], tiny_tokenizer: Any) -> Callab
 
 
 def word_model(tokenizer: Any, classes: int) -> WordModel:
-    """A layer 0 that knows every gram of one token, and is surer of some texts than of others; every exit hears it, of all tokens."""
+    """A layer 0 that knows every gram of one token; every exit hears it, of all tokens."""
     ids = np.arange(len(tokenizer))
     buckets = np.unique(gram_buckets(ids, np.ones(len(ids), np.int64))[2]).astype(np.int32)
     weight = np.random.default_rng(0).normal(0, 1.2, (len(buckets), classes)).astype(np.float16)

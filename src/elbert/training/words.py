@@ -51,7 +51,7 @@ def layer_zero(
 
 
 def _at_exits(trainer: EarlyExitTrainer, words: WordModel, *, asked: bool | None) -> WordModel:
-    """Return layer 0 with the weight at which it is added to the exits; 0 where it gains too little and nobody asked."""
+    """Return layer 0 with its weight at the exits: 0 where it gains too little and nobody asked."""
     exits, said, targets = _dev_split(trainer, words)
     share = fit_at_exits(exits, said, targets)
     alone, together = (
