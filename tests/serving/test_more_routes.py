@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from elbert.classifier import Classifier
 from elbert.serving.ladder import Pressure
 from tests.serving.conftest import TEXTS, Start
@@ -99,3 +101,57 @@ def test_early_answers_are_compared_with_full_depth_after_they_were_sent(start: 
         same = sum(one.label == other.label for one, other in zip(early, late, strict=True))
         assert counted().get("yes", 0) == same
         assert running.in_flight() == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"inputs": "a", "inputs": "b"}', "the key 'inputs' stands twice"),
+        ('{"inputs": "a", "parameters": {"top_k": 1, "top_k": 2}}', "the key 'top_k' stands twice"),
+        ('{"inputs": "a", "raw_scores": true, "parameters": {"function_to_apply": "sigmoid"}}', "were both given"),
+        ('{"inputs": ' + "9" * 5000 + "}", "a number of thousands of digits"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"inputs": "caf\u00e9"}'.encode("latin-1"), "not UTF-8 (byte offset"),
+    ],
+)
+def test_what_json_could_pass_over_is_refused_in_a_body_and_in_a_line(client: Any, body: Any, said: str) -> None:
+    header = {"content-type": "application/json"}
+    refused = client.post("/predict", content=body, headers=header)
+    assert (refused.status_code, said in refused.json()["error"]) == (422, True)
+    line = (body.encode() if isinstance(body, str) else body) + b'\n"good"\n'
+    first, second = client.post("/predict/stream", content=line).text.splitlines()
+    assert said in json.loads(first)["error"]
+    assert json.loads(second)[0]["label"] in ("neg", "pos")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/classify", "/trace", "/predict/stream"])
+@pytest.mark.parametrize(
+    ("address", "headers", "status", "said"),
+    [
+        ("?top_k=1", {}, 422, "'top_k' stands in the address, where nothing is read"),
+        ("", {"content-encoding": "gzip"}, 415, "content-encoding 'gzip' is not read"),
+        ("", {"content-type": "application/json; charset=latin-1"}, 415, "charset 'latin-1' is not read"),
+    ],
+)
+def test_a_wish_that_nobody_would_hear_is_refused(
+    client: Any, path: str, address: str, headers: dict[str, str], status: int, said: str
+) -> None:
+    body = json.dumps({"input" if path == "/v1/classify" else "inputs": "good"})
+    headers = {"content-type": "application/json; charset=UTF-8", **headers}
+    refused = client.post(path + address, content=body, headers=headers)
+    assert (refused.status_code, said in refused.text) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "unread"),
+    [
+        ("/trace", ["top_k", "function_to_apply", "max_layers", "max_latency_ms"]),
+        ("/v1/classify", ["top_k", "function_to_apply"]),
+    ],
+)
+def test_a_parameter_that_an_address_does_not_read_is_refused_there(client: Any, path: str, unread: list[str]) -> None:
+    for name in unread:
+        value: object = "none" if name == "function_to_apply" else 1
+        body = {"input" if path == "/v1/classify" else "inputs": "good", "parameters": {name: value}}
+        refused = client.post(path, json=body)
+        assert (refused.status_code, f"there is no field 'parameters.{name}'" in refused.text) == (422, True)

@@ -93,6 +93,8 @@ async def _http_error(request: Request, error: StarletteHTTPException) -> Respon
         refusal = Refusal(404, "NotFound", "there is nothing at this address; /docs lists what there is")
     elif error.status_code == 405:
         refusal = Refusal(405, "Method", f"{request.method} is not answered at this address; see /docs")
+    elif isinstance(error.__cause__, Refusal):  # FastAPI's word for whatever a body's reader raises
+        refusal = error.__cause__
     else:  # a body that could not be parsed at all
         refusal = invalid("the body is no JSON of this server's; see /docs")
     return refused_response(request.url.path, refusal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator, model_validator
 
 from elbert.data import Text
 from elbert.errors import did_you_mean
@@ -33,15 +33,9 @@ class Pair(_Body):
         return self.text if self.text_pair is None else (self.text, self.text_pair)
 
 
-class Parameters(_Body):
-    """How to answer."""
+class PolicyParameters(_Body):
+    """Which policy decides."""
 
-    top_k: Annotated[StrictInt, Field(ge=1)] | None = Field(
-        default=None, description="Labels in the answer; all unless given."
-    )
-    function_to_apply: Squash | None = Field(
-        default=None, description="What makes scores of logits; the task's unless given."
-    )
     policy: StrictStr | dict[str, Any] | None = Field(
         default=None,
         description="An exit policy: its name, one saved with the model, or an object with a name and parameters.",
@@ -49,6 +43,15 @@ class Parameters(_Body):
     level: Annotated[StrictInt, Field(ge=0)] | None = Field(
         default=None, description="A speed level: 0 is the slowest and gives up the least, see /info."
     )
+
+    def wishes(self) -> Wishes:
+        """Return what a model is asked for."""
+        return Wishes(self.policy, self.level)
+
+
+class RunParameters(PolicyParameters):
+    """Which policy decides, and how long a text runs at most."""
+
     max_layers: Annotated[StrictInt, Field(ge=1)] | None = Field(
         default=None, description="Layers a text runs at most."
     )
@@ -60,6 +63,17 @@ class Parameters(_Body):
         """Return what a model is asked for."""
         latency = None if self.max_latency_ms is None else self.max_latency_ms / 1000
         return Wishes(self.policy, self.level, self.max_layers, latency, truncate)
+
+
+class Parameters(RunParameters):
+    """How to answer."""
+
+    top_k: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        default=None, description="Labels in the answer; all unless given."
+    )
+    function_to_apply: Squash | None = Field(
+        default=None, description="What makes scores of logits; the task's unless given."
+    )
 
 
 def _check_input(value: object, where: str = "inputs", *, alone: bool = True) -> None:
@@ -95,6 +109,12 @@ class PredictRequest(_Body):
         _check_input(value)
         return value
 
+    @model_validator(mode="after")
+    def _one_score(self) -> PredictRequest:
+        if self.raw_scores and self.parameters.function_to_apply not in (None, "none"):
+            raise ValueError("raw_scores and function_to_apply were both given; give one of them")
+        return self
+
     @property
     def squash(self) -> Squash | None:
         """What makes scores of logits."""
@@ -106,7 +126,7 @@ class ClassifyRequest(_Body):
 
     model: StrictStr | None = Field(default=None, description="Which of the server's models; the first unless given.")
     input: StrictStr | Pair | list[StrictStr | Pair] = Field(description=_INPUT)
-    parameters: Parameters = Field(default_factory=Parameters)
+    parameters: RunParameters = Field(default_factory=RunParameters)
     user: StrictStr | None = Field(default=None, description="Not read.")
 
     @field_validator("input", mode="before")
@@ -125,7 +145,7 @@ class TraceRequest(_Body):
     """One text to be shown layer by layer."""
 
     inputs: StrictStr | Pair
-    parameters: Parameters = Field(default_factory=Parameters)
+    parameters: PolicyParameters = Field(default_factory=PolicyParameters)
     model: StrictStr | None = Field(default=None, description="Which of the server's models; the first unless given.")
 
     @field_validator("inputs", mode="before")

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Request, Response
 
 from elbert.serving.answers import classified, json_response
 from elbert.serving.bodies import ClassifyRequest, texts_of
+from elbert.serving.reading import BodyRoute
 from elbert.serving.routes.waiting import answered
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(tags=["classify"], route_class=BodyRoute)
 
 
 @router.post("/v1/classify", responses={200: {"description": "Of each text its label and all probabilities."}})

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 
 from elbert.serving.answers import json_response, predicted, timing_headers
 from elbert.serving.bodies import PredictRequest, texts_of
+from elbert.serving.reading import BodyRoute
 from elbert.serving.routes.waiting import answered
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(tags=["classify"], route_class=BodyRoute)
 
 
 @router.post("/predict", responses={200: {"description": "Of each text its labels, the most probable first."}})

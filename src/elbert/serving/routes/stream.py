@@ -18,13 +18,14 @@ from elbert.serving.answers import predicted, refused
 from elbert.serving.bodies import PredictRequest, texts_of, validation_line
 from elbert.serving.connection import is_gone
 from elbert.serving.guards import key_of
+from elbert.serving.reading import BodyRoute, read_json
 from elbert.serving.refusals import Refusal, invalid, too_large
 from elbert.serving.rows import Asked
 from elbert.serving.served_cascade import Served
 
 PATH = "/predict/stream"
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(tags=["classify"], route_class=BodyRoute)
 
 
 @router.post(
@@ -109,7 +110,7 @@ async def _found(window: deque[_Pending | Refusal]) -> Any:
 async def _asked(request: Request, line: bytes) -> _Pending | Refusal:
     """Send one line on its way, or say why not."""
     try:
-        given = json.loads(line)
+        given = read_json(line)
         body = PredictRequest.model_validate({"inputs": given} if isinstance(given, str) else given)
         if isinstance(body.inputs, list):
             return invalid("inputs is a list; allowed: one text a line")
@@ -118,7 +119,7 @@ async def _asked(request: Request, line: bytes) -> _Pending | Refusal:
         return _Pending(body, served, await served.ask(texts_of(body.inputs), wishes, key_of(request)))
     except ValidationError as error:
         return invalid(validation_line(error.errors()[0]))
-    except (ValueError, RecursionError):
+    except json.JSONDecodeError:
         return invalid("the line is no JSON")
     except UsageError as error:
         return invalid(str(error))

@@ -8,9 +8,10 @@ from elbert.errors import ElbertError
 from elbert.serving.answers import json_response
 from elbert.serving.bodies import TraceRequest, texts_of
 from elbert.serving.guards import key_of
+from elbert.serving.reading import BodyRoute
 from elbert.serving.refusals import invalid
 
-router = APIRouter(tags=["explain"])
+router = APIRouter(tags=["explain"], route_class=BodyRoute)
 
 
 @router.post("/trace", responses={200: {"description": "What every exit said, and what the policy made of it."}})
