@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from elbert.classifier import Classifier
 from elbert.errors import ElbertError, ModelError, UsageError
 from elbert.modeling import load_model
 from elbert.modeling.files import sources
@@ -252,3 +253,55 @@ def test_corrupt_exit_heads(folder):
 )
 def test_senseless_arguments(arguments, words):
     assert words in refused(UsageError, "random-tiny", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"problem_type": ["regression"]}, "unknown problem_type ['regression']; did you mean 'regression'?"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0, which does not divide hidden_size"),
+        ({"num_attention_heads": 5}, "num_attention_heads is 5, which does not divide hidden_size"),
+        (
+            {"id2label": {"bad": 0, "good": 1}},
+            "id2label is {'bad': 0, 'good': 1}; allowed: an object of names by class",
+        ),
+        ({"id2label": ["bad", "good"]}, "id2label is ['bad', 'good']; allowed: an object of names by class"),
+        ({"id2label": {"0.0": "bad", "1.0": "good"}}, "id2label is {'0.0': 'bad', '1.0': 'good'}; allowed"),
+        ({"num_labels": "2"}, "num_labels is '2'; allowed: a whole number"),
+        ({"layer_norm_eps": "small"}, "layer_norm_eps' expected float"),
+    ],
+)
+def test_an_edited_config_json_names_file_field_and_remedy(folder, fields, said):
+    edit_json(folder / "config.json", **fields)
+    message = refused(ModelError, folder)
+    assert message.startswith(f"{folder}/config.json")
+    assert said in message
+
+
+def test_more_names_than_the_head_has_outputs_says_how_many_it_has(folder):
+    edit_json(folder / "config.json", id2label={"0": "bad", "1": "so so", "2": "good"}, label2id={})
+    assert refused(ModelError, folder).endswith(": give id2label there 2 names")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"version"'])
+def test_a_damaged_file_of_the_tokenizer_is_named(folder, name, content):
+    (folder / name).write_text(content)
+    message = refused(ModelError, folder)
+    assert message.startswith(f"{folder / name} ")
+    assert "restore it or save the model again" in message
+
+
+def test_damaged_weights_name_their_file_and_the_remedy(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert refused(ModelError, folder).startswith(f"the weights in {path} cannot be read")
+    assert refused(ModelError, folder).endswith(": restore the file, or save the model again")
+
+
+def test_another_rule_under_the_name_full_is_refused(folder):
+    edit_json(folder / "elbert.json", policies={"full": {"name": "fixed", "layer": 1}})
+    with pytest.raises(ModelError, match="a policy of the rule 'fixed' is called 'full', which means every layer"):
+        Classifier.from_pretrained(folder)
+    edit_json(folder / "elbert.json", policies={"full": {"name": "full"}})
+    assert Classifier.from_pretrained(folder).policy.name == "full"

@@ -24,7 +24,7 @@ def task_of(problem_type: str, num_labels: int | None = None) -> Task:
     Raises:
         UsageError: there is no such problem type.
     """
-    if problem_type not in TASKS:
+    if not isinstance(problem_type, str) or problem_type not in TASKS:
         raise UsageError(f"unknown problem_type {problem_type!r}{did_you_mean(problem_type, TASKS)}")
     task = TASKS[problem_type]
     return REGRESSION if task.exclusive and num_labels == 1 else task
@@ -32,7 +32,11 @@ def task_of(problem_type: str, num_labels: int | None = None) -> Task:
 
 def fits(problem_type: str, num_labels: int) -> bool:
     """Tell whether there is such a problem type, and a model of so many outputs can have it."""
-    return problem_type in TASKS and task_of(problem_type, num_labels) is TASKS[problem_type]
+    return (
+        isinstance(problem_type, str)
+        and problem_type in TASKS
+        and task_of(problem_type, num_labels) is TASKS[problem_type]
+    )
 
 
 def reading(output: ExitOutput | LayerOutputs) -> Task:

@@ -56,8 +56,8 @@ def family_of(config: Any) -> Family:
 
     Raises:
         ModelError: the family is not supported, or the configuration makes the encoder something else than a plain
-            bidirectional one with absolute positions, at least one layer, a known activation and classes 0 to C - 1,
-            each of its own name.
+            bidirectional one with absolute positions, at least one layer, heads of one width, a known activation and
+            classes 0 to C - 1, each of its own name.
     """
     family = check_family(getattr(config, "model_type", None))
     family.check(config)
@@ -65,6 +65,11 @@ def family_of(config: Any) -> Family:
     activation(family.head_act(config))
     if config.num_hidden_layers < 1:
         raise ModelError(f"the model's configuration asks for {config.num_hidden_layers} layers; an exit needs one")
+    if config.num_attention_heads < 1 or config.hidden_size % config.num_attention_heads:
+        raise ModelError(
+            f"num_attention_heads is {config.num_attention_heads}, which does not divide hidden_size, "
+            f"{config.hidden_size}: restore the two as the model was trained with"
+        )
     if sorted(config.id2label) != list(range(len(config.id2label))):
         raise ModelError(f"id2label must name the classes 0 to C - 1, not {', '.join(map(str, config.id2label))}")
     names = [str(name).strip() for name in config.id2label.values()]

@@ -15,11 +15,14 @@ from elbert.errors import ModelError, UsageError
 from elbert.metadata import read_json, read_metadata
 from elbert.modeling.assemble import problem_type_of
 from elbert.modeling.families import check_family, family_of
-from elbert.modeling.files.checks import check_vocabulary, one_line, pair_token_types
+from elbert.modeling.files.checks import RESTORE, check_classes, check_vocabulary, one_line, pair_token_types
 from elbert.modeling.files.foreign import check_files, check_unquantised, vocabulary_class
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer, check_fast, name_inputs
 from elbert.modeling.files.sources import TOKENIZER_FILES
 from elbert.modeling.quiet import quiet_transformers
+
+SETTINGS = "tokenizer_config.json"
+_TOKENIZER_OBJECTS = ("tokenizer.json", SETTINGS, "special_tokens_map.json", "added_tokens.json", "vocab.json")
 
 
 def read_config(folder: Path) -> Any:
@@ -29,11 +32,12 @@ def read_config(folder: Path) -> Any:
     content = read_json(path)
     check_family(content.get("model_type"), where=str(folder))
     check_unquantised(path, content)
+    check_classes(path, content)
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
-        raise ModelError(f"{path} is no usable configuration: {one_line(error)}") from error
+        raise ModelError(f"{path} is no usable configuration: {one_line(error)}: {RESTORE}") from error
     if not config.id2label:
         raise ModelError(f"{path}: id2label names no class: give it one name per output of the model")
     try:
@@ -75,7 +79,12 @@ def read_with_types(folder: Path, config: Any, content: Mapping[str, Any]) -> tu
         with quiet_transformers():
             tokenizer = reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the Rust tokenizer raises bare Exception
-        raise ModelError(f"the tokenizer in {folder} cannot be read: {one_line(error)}") from error
+        for path in (folder / each for each in _TOKENIZER_OBJECTS):
+            if path.is_file():
+                read_json(path)  # raises, and names the file, where it is damaged
+        missing = "" if (folder / SETTINGS).is_file() else f", and {SETTINGS}, which names its class, is missing"
+        line = f"the tokenizer in {folder} cannot be read: {one_line(error)}{missing}: {RESTORE}"
+        raise ModelError(line) from error
     check_fast(tokenizer, folder)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise ModelError(f"the tokenizer in {folder} knows no word, only special tokens: restore its vocabulary")

@@ -7,18 +7,52 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from elbert.data.table import shorten
 from elbert.errors import ModelError
 from elbert.metadata import FILE_NAME
 
 EXIT_HEADS = "exit_heads.safetensors"
+RESTORE = "restore the file, or save the model again"
 
 # Words of a vocabulary that the model may lack a row for, before it is taken for another model's; or 1 % of the rows.
 _FEW = 2
+
+
+def check_classes(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse names of classes, or a count of them, that are none; transformers' errors would not say which field.
+
+    Args:
+        path: of the `config.json`, for the error.
+        content: its fields.
+
+    Raises:
+        ModelError: names the field and what is allowed.
+    """
+    names, count = content.get("id2label"), content.get("num_labels")
+    if names is not None and not (isinstance(names, dict) and all(_is_whole(key) for key in names)):
+        raise ModelError(f'{path}: id2label is {shorten(names)}; allowed: an object of names by class, "0" to "C - 1"')
+    if count is not None and (type(count) is not int or count < 1):
+        raise ModelError(f"{path}: num_labels is {shorten(count)}; allowed: a whole number of 1 or more")
+
+
+def _is_whole(key: str) -> bool:
+    return key.removeprefix("-").isdecimal() and key.isascii()
+
+
+def broken_file(folder: Path) -> Path:
+    """Return the first file of weights in a folder that does not open, or the folder where all do."""
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError):
+            return path
+    return folder
 
 
 def check_vocabulary(where: object, tokenizer: Tokenizer, rows: int) -> dict[int, str]:
@@ -98,7 +132,7 @@ def read_exit_heads(folder: Path, kind: str, shapes: Mapping[str, tuple[int, ...
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read: {one_line(error)}") from error
+        raise ModelError(f"{path} cannot be read: {one_line(error)}: {RESTORE}") from error
     for name, shape in shapes.items():
         found = list(tensors[name].shape) if name in tensors else "nothing"
         if found != list(shape):

@@ -29,7 +29,7 @@ from elbert.modeling.classes import Classes, as_the_data_spells, make_classes
 from elbert.modeling.configs import RANDOM_CONFIGS, random_config, vocab_limit
 from elbert.modeling.families import family_of
 from elbert.modeling.files.beside import made_ready, read_config, read_with_types
-from elbert.modeling.files.checks import one_line, read_exit_heads
+from elbert.modeling.files.checks import RESTORE, broken_file, one_line, read_exit_heads
 from elbert.modeling.files.exported import EXPORT, ExportedModel, read_exported
 from elbert.modeling.files.foreign import check_stored, no_head, no_weights, wrapped
 from elbert.modeling.files.plain import PlainModel
@@ -209,7 +209,9 @@ def _read_backbone(folder: Path, config: Any, *, fresh_head: bool) -> Any:
                 output_loading_info=True,
             )
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
-        raise ModelError(f"the weights in {folder} cannot be read: {one_line(error)}") from error
+        raise ModelError(
+            f"the weights in {broken_file(folder)} cannot be read: {one_line(error)}: {RESTORE}"
+        ) from error
     _check_report(folder, backbone, report, fresh_head=fresh_head)
     for name, tensor in backbone.named_parameters():
         if not bool(torch.isfinite(tensor).all()):  # torch's fused attention can turn NaN into a quiet wrong answer
@@ -231,9 +233,9 @@ def _check_report(folder: Path, backbone: Any, report: dict[str, Any], *, fresh_
     wrong = sorted(entry for entry in report["mismatched_keys"] if entry[0] not in allowed)
     if wrong:
         name, given, wanted = wrong[0]
-        raise ModelError(
-            f"{folder}: tensor {name} has shape {list(given)}, config.json asks for {list(wanted)}{_more(wrong)}"
-        )
+        found = f"tensor {name} has shape {list(given)}, config.json asks for {list(wanted)}{_more(wrong)}"
+        mend = f"give id2label there {given[0]} names" if all(entry[0] in head for entry in wrong) else RESTORE
+        raise ModelError(f"{folder}: {found}: {mend}")
     if missing and set(missing) <= head:
         raise ModelError(no_head(folder, missing[0]))
     if missing:

@@ -54,10 +54,14 @@ def saved_policies(policies: Mapping[str, Any], tensors: Tensors) -> dict[str, E
     """Return the policies of `elbert.json` with their weights.
 
     Raises:
-        UsageError: one is no policy, or the two don't fit together.
+        UsageError: one is no policy, is called full and is not, or the two don't fit together.
     """
     saved = {name: ExitPolicy.from_dict(values, tensors.get(name)) for name, values in policies.items()}
     for name, policy in saved.items():
+        if name == "full" and policy.name != name:
+            raise UsageError(
+                f"a policy of the rule {policy.name!r} is called 'full', which means every layer: rename it"
+            )
         if policy.learned and not policy.tensors():
             raise UsageError(
                 f"policy {name!r} ({policy.name}) has no weights in {TENSORS}: restore it, or calibrate again"
