@@ -54,16 +54,17 @@ def _at_exits(trainer: EarlyExitTrainer, words: WordModel, *, asked: bool | None
     """Return layer 0 with its weight at the exits: 0 where it gains too little and nobody asked."""
     exits, said, targets = _dev_split(trainer, words)
     share = fit_at_exits(exits, said, targets)
-    alone, together = (
-        trainer.task.wrongness(trainer.task.probabilities(logits[:, -1:]), targets)[:, 0].astype(float)
+    alone, together = (  # [N, M]
+        np.asarray(trainer.task.wrongness(trainer.task.probabilities(logits), targets), float)
         for logits in (exits, exits + np.float32(share) * said[:, None])
     )
-    gain = alone - together
-    told = (
-        f"with weight {share:.2f}; of the dev split {alone.mean():.4f} are wrong without it, {together.mean():.4f} with"
+    last, gain = (alone - together)[:, -1].mean(), (alone - together).mean(1)
+    wrong = (
+        f"{alone.mean():.4f} of the dev split's answers at all exits are wrong without it, {together.mean():.4f} with"
     )
-    if asked is None and gain.mean() <= _SURE * gain.std() / len(gain) ** 0.5:
-        logger.info("layer 0 reads more of a long text than the encoder does, yet adds too little to it (%s)", told)
+    told = f"with weight {share:.2f}: {wrong}"
+    if asked is None and (last < 0 or gain.mean() <= _SURE * gain.std() / len(gain) ** 0.5):
+        logger.info("layer 0 reads more of a long text than the encoder does, but would help too little %s", told)
         return words
     logger.info("layer 0 is added to every exit %s", told)
     return dataclasses.replace(words, at_exits=share)
