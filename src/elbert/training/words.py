@@ -59,14 +59,16 @@ def _at_exits(trainer: EarlyExitTrainer, words: WordModel, *, asked: bool | None
         for logits in (exits, exits + np.float32(share) * said[:, None])
     )
     last, gain = (alone - together)[:, -1].mean(), (alone - together).mean(1)
-    wrong = (
-        f"{alone.mean():.4f} of the dev split's answers at all exits are wrong without it, {together.mean():.4f} with"
-    )
-    told = f"with weight {share:.2f}: {wrong}"
-    if asked is None and (last < 0 or gain.mean() <= _SURE * gain.std() / len(gain) ** 0.5):
-        logger.info("layer 0 reads more of a long text than the encoder does, but would help too little %s", told)
+    wrong = f"of the dev split's answers {alone.mean():.4f} are wrong without, {together.mean():.4f} with"
+    told = f"weight {share:.2f}; {wrong}"
+    if asked:
+        logger.info("layer 0 is added to every exit: %s", told)
+    elif last < 0 or gain.mean() <= _SURE * gain.std() / len(gain) ** 0.5:
+        logger.info("layer 0 reads more of a long text than the encoder does, but would help too little: %s", told)
         return words
-    logger.info("layer 0 is added to every exit %s", told)
+    else:
+        leave = "--set words_at_exits=false leaves it out"
+        logger.warning("layer 0 reads more of a long text, and is added to every exit: %s; %s", told, leave)
     return dataclasses.replace(words, at_exits=share)
 
 
