@@ -111,6 +111,26 @@ def test_without_leave_a_broken_row_stops_the_run_and_whole_parts_stay(
     assert "are others than those it answers" in refused(*words, status=1)
 
 
+def test_a_whole_folder_answers_no_other_input(
+    run: Run, refused: Callable[..., str], model_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("one\ntwo\nthree\nfour\n")
+    words = ("predict", model_folder, "--input", path, "--output", tmp_path / "out", "--part-rows", 2)
+    assert run(*words)[0] == 0
+    before = content(tmp_path / "out")
+    for changed, said in [
+        ("one\ntwo\nthree\nfive\n", "the rows of part-00001.jsonl are others than those it answers"),
+        ("one\ntwo\n", "the input ends before the rows that part-00001.jsonl answers"),
+    ]:
+        path.write_text(changed)
+        assert f"{said}; give the input it was begun with" in refused(*words, status=1)
+        assert content(tmp_path / "out") == before
+    path.write_text("one\ntwo\nthree\nfour\nfive\n")
+    assert run(*words)[0] == 0
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["rows"] == 5
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -239,3 +259,12 @@ def test_a_process_killed_outright_is_completed_in_this_one(run: Run, model_fold
     for name in ("broken", "unbroken"):
         assert run(*words[3:], tmp_path / name, *more[:2])[0] == 0
     assert content(tmp_path / "broken") == content(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize(
+    "words", [["--split", "dev"], ["--input-format", "csv"], ["--skip-broken-rows"], ["--text-column", "x"]]
+)
+def test_flags_of_a_source_are_refused_where_texts_are_arguments(
+    refused: Callable[..., str], model_folder: Path, words: list[str]
+) -> None:
+    assert f"{words[0]} says how --input is read" in refused("predict", model_folder, "a text", *words)

@@ -28,6 +28,7 @@ def test_a_missing_extra_and_a_limit_out_of_range_are_one_line(
 ) -> None:
     pytest.importorskip("fastapi")
     assert "max_batch_requests is 0; allowed: 1 or more" in refused("serve", "--max-batch-requests", "0")
+    assert "body_timeout is nan; allowed: 1 or more" in refused("serve", "--body-timeout", "nan")
     assert "there is no model" in refused("serve", "no-such-model", "--port", "0")
     for name in [name for name in sys.modules if name.startswith("elbert.serving")]:
         monkeypatch.delitem(sys.modules, name)

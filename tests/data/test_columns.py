@@ -95,3 +95,17 @@ def test_half_a_pair_is_refused(half):
 def test_half_a_pair_missing_in_one_row_is_refused():
     with pytest.raises(DataError, match="row 2, column 'sentence2': the text is missing"):
         load_data([{"sentence1": "a", "sentence2": "b"}, {"sentence1": "c"}], require_labels=False)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"label_column": "text"},
+        {"text_column": "other", "label_column": "other"},
+        {"text_column": "text", "text_pair_column": "text"},
+        {"text_pair_column": "other", "label_column": "other"},
+    ],
+)
+def test_one_column_is_not_named_for_two_things(named):
+    with pytest.raises(UsageError, match="was named for two things; name one for each"):
+        load_data([{"text": "a", "other": "b", "label": "c"}], **named)

@@ -299,9 +299,10 @@ def test_damaged_weights_name_their_file_and_the_remedy(folder):
     assert refused(ModelError, folder).endswith(": restore the file, or save the model again")
 
 
-def test_another_rule_under_the_name_full_is_refused(folder):
-    edit_json(folder / "elbert.json", policies={"full": {"name": "fixed", "layer": 1}})
-    with pytest.raises(ModelError, match="a policy of the rule 'fixed' is called 'full', which means every layer"):
+@pytest.mark.parametrize("name", ["full", "entropy"])
+def test_a_policy_under_another_rules_name_is_refused(folder, name):
+    edit_json(folder / "elbert.json", policies={name: {"name": "fixed", "layer": 1}})
+    with pytest.raises(ModelError, match=f"of the rule 'fixed' has the name of another rule, '{name}': rename it"):
         Classifier.from_pretrained(folder)
     edit_json(folder / "elbert.json", policies={"full": {"name": "full"}})
     assert Classifier.from_pretrained(folder).policy.name == "full"

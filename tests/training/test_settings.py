@@ -39,6 +39,8 @@ def test_json_and_back():
         ({"dropout": 1.5}, "dropout is 1.5; allowed: 0 to 1"),
         ({"seed": -1}, "seed is -1"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; allowed: more than 0"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; allowed: more than 0, and finite"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf; allowed: at least 0 and finite"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"dtype": "fp16"}, "unknown dtype 'fp16'"),
         ({"class_weight": "balance"}, "unknown class_weight 'balance'; did you mean 'balanced'"),

@@ -85,6 +85,8 @@ def predict(
         elbert predict runs/mine --input huge.parquet --output answers --part-rows 50000 --workers 4
     """
     source = _source(texts or [], input, pair=pair)
+    if isinstance(source, list):
+        _check_arguments(split, columns)
     _check_parts(part_rows, workers, output, ray)
     if output != STANDARD and part_rows is None:
         check_output(Path(output), overwrite=overwrite)
@@ -234,6 +236,16 @@ def _halves(line: str, columns: tuple[str, ...], where: str) -> tuple[str, str]:
     return halves[0], halves[1]
 
 
+def _check_arguments(split: str | None, columns: options.TextFlags) -> None:
+    """Refuse flags that say how a source is read where texts are arguments."""
+    given = {"split": split, **asdict(columns)}
+    flag = next((name for name, value in given.items() if value), None)
+    if flag is not None:
+        raise UsageError(
+            f"--{flag.replace('_', '-')} says how --input is read, but texts were given as arguments; leave it out"
+        )
+
+
 def _check_parts(part_rows: int | None, workers: int, output: str, ray: str | None) -> None:
     """Refuse flags of parts that say nothing, or contradict each other."""
     if part_rows is None and (workers > 1 or ray is not None):
@@ -265,9 +277,7 @@ def _request(classifier: Classifier | Cascade, part_rows: int, batch_size: int, 
 
 
 def _in_parts(parts: Parts, blocks: Iterator[Block], answering: Answering, progress: bool) -> None:
-    """Answer what is missing, with a bar that tells the mean exit layer."""
-    if parts.finished:
-        return
+    """Answer what is missing, with a bar that tells the mean exit layer; what is whole is held against the input."""
     with progress_bar(None, "texts", forced=progress) as bar:
         answered = layers = 0
 

@@ -75,14 +75,15 @@ def find_columns(
         require_labels: whether to insist on a label column.
 
     Raises:
-        UsageError: a named column is missing, none is found by name, half a pair is missing, or several columns could
-            be the label and none of them is called `label` or `labels`.
+        UsageError: a named column is missing or named twice, none is found by name, half a pair is missing, or several
+            columns could be the label and none of them is called `label` or `labels`.
 
     Warns:
         DataWarning: other columns could be the text or the label too.
     """
     texts = find_texts(table, text_column, text_pair_column)
     if label_column is not None:
+        _check_apart(table, label_column, texts.text, texts.text_pair)
         return replace(texts, label=_named(table, label_column, "--label-column"))
     found = [column for column in _known(table, LABEL_COLUMNS) if column not in (texts.text, texts.text_pair)]
     if not found and require_labels:
@@ -138,6 +139,7 @@ def _tell_others(table: Table, what: str, found: Sequence[str], option: str) -> 
 def _find_texts(table: Table, text_column: str | None, text_pair_column: str | None) -> tuple[str, str | None]:
     pair = _named(table, text_pair_column, "--text-pair-column") if text_pair_column is not None else None
     if text_column is not None:
+        _check_apart(table, text_column, pair)
         return _named(table, text_column, "--text-column"), pair
     names = {_fold(column): column for column in reversed(table.columns)}
     found = [column for column in _known(table, TEXT_COLUMNS) if column != pair]
@@ -172,6 +174,11 @@ def _named(table: Table, column: str, option: str) -> str:
         allowed = did_you_mean(column, table.columns)
         raise UsageError(f"{table.name}: no column {column!r}{allowed}; name another with {option}")
     return column
+
+
+def _check_apart(table: Table, column: str, *others: str | None) -> None:
+    if column in others:
+        raise UsageError(f"{table.name}: column {column!r} was named for two things; name one for each")
 
 
 def _header_hint(columns: Sequence[str]) -> str:

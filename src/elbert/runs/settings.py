@@ -55,8 +55,9 @@ class Settings:
         """
         for name in names:
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if value is not None and not (low <= value <= high and math.isfinite(value)):
                 allowed = f"at least {low:g}" if high in (math.inf, MOST) else f"{low:g} to {high:g}"
+                allowed += " and finite" if not math.isfinite(value) else ""
                 allowed += f" and at most {MOST}" if value > MOST == high else ""
                 raise UsageError(f"{self.about} {name} is {value}; allowed: {allowed}")
 
@@ -68,8 +69,8 @@ class Settings:
         """
         for name in names:
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"{self.about} {name} is {value}; allowed: more than 0")
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{self.about} {name} is {value}; allowed: more than 0, and finite")
 
     def check_choice(self, **allowed: typing.Iterable[str]) -> None:
         """Check settings that are one of a few words.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MANIFEST, _REJECTS, _LOCK = "manifest.json", ".rejects.jsonl", ".lock"
 _FORMAT = 1
+_AGAIN = "give the input it was begun with, or --overwrite to start again"
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,17 @@ class Parts:
         """Yield the blocks whose part is not whole yet, each with its number; the input is read from its start.
 
         Raises:
-            DataError: rows that were answered before are others now.
+            DataError: rows that were answered before are others now, or there are no more.
         """
+        number = -1
         for number, block in enumerate(blocks):
             part = self.made.get(number)
             if part is None:
                 yield number, block
             elif part.read != block.digest():
-                raise DataError(
-                    f"{self.folder}: the rows of {part.name} are others than those it answers; "
-                    "give the input it was begun with, or --overwrite to start again"
-                )
+                raise DataError(f"{self.folder}: the rows of {part.name} are others than those it answers; {_AGAIN}")
+        if left := [part.name for at, part in sorted(self.made.items()) if at > number]:
+            raise DataError(f"{self.folder}: the input ends before the rows that {left[0]} answers; {_AGAIN}")
 
     def add(self, number: int, block: Block, answers: Answers) -> Part:
         """Write a part, whole or not at all, and note that it is."""

@@ -66,7 +66,7 @@ class ServeSettings:
                 isinstance(value, (int, float))
                 and not isinstance(value, bool)
                 and each.name not in ("port", "feedback_share")
-                and value < 1
+                and not value >= 1  # nor NaN
             ):
                 raise UsageError(f"{each.name} is {value}; allowed: 1 or more")
         if not 0 <= self.feedback_share <= 1:

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save
 
 from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors, write_whole
 from elbert.errors import ModelError, UsageError
-from elbert.exits import ExitPolicy
+from elbert.exits import ExitPolicy, names
 from elbert.metadata import read_metadata, write_metadata
 from elbert.modeling.files.words import write_words
 from elbert.words import WordModel
@@ -54,14 +54,12 @@ def saved_policies(policies: Mapping[str, Any], tensors: Tensors) -> dict[str, E
     """Return the policies of `elbert.json` with their weights.
 
     Raises:
-        UsageError: one is no policy, is called full and is not, or the two don't fit together.
+        UsageError: one is no policy, has another rule's name, or the two don't fit together.
     """
     saved = {name: ExitPolicy.from_dict(values, tensors.get(name)) for name, values in policies.items()}
     for name, policy in saved.items():
-        if name == "full" and policy.name != name:
-            raise UsageError(
-                f"a policy of the rule {policy.name!r} is called 'full', which means every layer: rename it"
-            )
+        if name != policy.name and name in names():
+            raise UsageError(f"a policy of the rule {policy.name!r} has the name of another rule, {name!r}: rename it")
         if policy.learned and not policy.tensors():
             raise UsageError(
                 f"policy {name!r} ({policy.name}) has no weights in {TENSORS}: restore it, or calibrate again"
