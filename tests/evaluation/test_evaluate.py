@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 
 import pytest
 
 from elbert.classifier import Classifier
 from elbert.data import Labels, TextDataset
-from elbert.errors import DataError, UsageError
+from elbert.errors import DataError, MissingExtraError, UsageError
 from elbert.evaluation import evaluate as module
 from elbert.evaluation.evaluate import encode_answer, evaluate
 from elbert.exits import make, replay
@@ -130,3 +131,12 @@ def test_a_data_set_that_numbers_its_classes_otherwise_is_scored_by_their_names(
     labels = [present.index(label) for label in said]
     given = TextDataset(tiny_texts, labels, Labels("single_label_classification", present), "reviews")
     assert evaluate(classifier, given, repeats=1).full_depth_score == 1.0
+
+
+def test_a_metric_whose_library_is_missing_is_refused_before_a_text_is_run(
+    classifier: Classifier, dataset: TextDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    monkeypatch.setattr(classifier, "stream", lambda *_, **__: pytest.fail("texts were run first"))
+    with pytest.raises(MissingExtraError, match=r"^scikit-learn is needed .*pip install 'elbert\[train\]'"):
+        evaluate(classifier, dataset, metric="f1_macro")

@@ -10,10 +10,10 @@ import torch
 from transformers import pipeline
 
 from elbert.data import Labels, TextDataset
-from elbert.errors import DataError, ElbertError, UsageError
+from elbert.errors import DataError, ElbertError, MissingExtraError, UsageError
 from elbert.modeling import load_model
+from elbert.training import prepare, schemes
 from elbert.training import run as run_module
-from elbert.training import schemes
 from elbert.training.steplog import read_log
 from tests.conftest import FAMILIES
 from tests.training.conftest import make_dataset, same_weights, weights
@@ -280,3 +280,15 @@ def test_training_is_quiet(fine_tune, tmp_path, capfd):
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err == ""
+
+
+@pytest.mark.parametrize(("module", "package"), [("accelerate", "accelerate"), ("sklearn", "scikit-learn")])
+def test_a_library_that_only_the_end_needs_is_missed_at_the_beginning(
+    fine_tune, tmp_path, monkeypatch, module, package
+):
+    find = prepare.find_spec
+    monkeypatch.setattr(prepare, "find_spec", lambda name: None if name == module else find(name))
+    monkeypatch.setattr(run_module, "encode", lambda *_, **__: pytest.fail("texts were tokenised first"))
+    with pytest.raises(MissingExtraError, match=rf"^{package} is needed .*pip install 'elbert\[train\]'"):
+        fine_tune(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

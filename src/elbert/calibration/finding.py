@@ -17,6 +17,7 @@ from elbert.calibration.drift import Drift, check, exit_confidence
 from elbert.calibration.keeping import PolicyKeeper
 from elbert.calibration.parts import protected_classes
 from elbert.calibration.promises import check_request, default_name, promises
+from elbert.calibration.statistics import scipy_part
 from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError
@@ -100,6 +101,7 @@ class PolicyFinder(PolicyKeeper):
         Raises:
             UsageError: a value out of range, or these are the texts the model was trained on.
             DataError: fewer than ten texts, or a label that is missing or unknown.
+            MissingExtraError: scipy is not installed.
         """
         promised = promises(max_drop, name)
         chosen = default_name(default, promised, self.policies)
@@ -151,7 +153,9 @@ class PolicyFinder(PolicyKeeper):
             UsageError: no such policy is calibrated, or none is named and several are.
             DataError: there are no texts.
             ModelError: the evidence holds nothing to compare with.
+            MissingExtraError: scipy is not installed.
         """
+        scipy_part("stats")  # before anything slow is done for it
         name = self._calibrated(policy)
         if not len(texts):
             raise DataError("there are no texts to compare; give at least one")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
+from elbert.calibration.statistics import scipy_part
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits import get, names
 from elbert.results import ProblemType
@@ -75,7 +76,9 @@ def check_request(
 
     Raises:
         UsageError: a promise or a confidence out of range, an unknown family or metric.
+        MissingExtraError: scipy is not installed.
     """
+    scipy_part("special")
     get(family)
     metric_name(problem_type, metric)
     _check_number("confidence", confidence)

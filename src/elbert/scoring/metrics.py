@@ -65,7 +65,7 @@ def matthews(predictions: ArrayLike, labels: ArrayLike) -> float:
     given, wanted = np.asarray(predictions), np.asarray(labels)
     if len(np.union1d(given, wanted)) < 2:
         return 0.0  # undefined; scikit-learn says so too, with a warning
-    return float(_library("sklearn.metrics", "scikit-learn").matthews_corrcoef(wanted, given))
+    return float(_library("matthews").matthews_corrcoef(wanted, given))
 
 
 def pearson(predictions: ArrayLike, labels: ArrayLike) -> float:
@@ -75,7 +75,7 @@ def pearson(predictions: ArrayLike, labels: ArrayLike) -> float:
 
 def spearman(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Return the rank correlation of values [N] or [N, C] (the mean over C), in [-1, 1]."""
-    ranks = _library("scipy.stats", "scipy").rankdata
+    ranks = _library("spearman").rankdata
     return _correlation(ranks(_columns(predictions), axis=0), ranks(_columns(labels), axis=0))
 
 
@@ -89,9 +89,15 @@ METRICS: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
     "spearman": spearman,
 }
 
+# (module, package) that a metric is computed by, where that is not numpy.
+_LIBRARIES = {
+    **dict.fromkeys(("f1_micro", "f1_macro", "f1_binary", "matthews"), ("sklearn.metrics", "scikit-learn")),
+    **dict.fromkeys(("pearson", "spearman"), ("scipy.stats", "scipy")),
+}
+
 
 def metric_name(problem_type: ProblemType, name: str | None = None) -> str:
-    """Return the full name of a metric that fits `problem_type`.
+    """Return the full name of a metric that fits `problem_type`, and can be computed here.
 
     Args:
         problem_type: transformers' word for the task.
@@ -99,6 +105,7 @@ def metric_name(problem_type: ProblemType, name: str | None = None) -> str:
 
     Raises:
         UsageError: there is no such metric, or it does not fit.
+        MissingExtraError: its library is not installed.
     """
     fitting = task_of(problem_type).metrics
     chosen = _ALIASES.get(name, name) if name else fitting[0]
@@ -106,6 +113,8 @@ def metric_name(problem_type: ProblemType, name: str | None = None) -> str:
         raise UsageError(f"unknown metric {name!r}{did_you_mean(str(name), fitting)}")
     if chosen not in fitting:
         raise UsageError(f"metric {name!r} does not fit a {problem_type} model; allowed: {', '.join(fitting)}")
+    if chosen in _LIBRARIES:
+        _library(chosen)  # before anything slow is done for it
     return chosen
 
 
@@ -136,16 +145,17 @@ def score(
 
 
 def _f1(predictions: ArrayLike, labels: ArrayLike, average: str) -> float:
-    f1_score = _library("sklearn.metrics", "scikit-learn").f1_score
+    f1_score = _library(f"f1_{average}").f1_score
     return float(f1_score(np.asarray(labels), np.asarray(predictions), average=average, zero_division=0.0))
 
 
-def _library(module: str, package: str) -> Any:
-    """Return a module of a library that only some metrics need.
+def _library(metric: str) -> Any:
+    """Return the module that a metric is computed by.
 
     Raises:
         MissingExtraError: it is not installed.
     """
+    module, package = _LIBRARIES[metric]
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -162,7 +172,7 @@ def _correlation(left: Array, right: Array) -> float:
     """Return the mean over columns of the linear correlation of [N, C] and [N, C]; 0 for a constant column."""
     if len(left) < 2:
         return 0.0
-    stats = _library("scipy.stats", "scipy")
+    stats = _library("pearson")
     with warnings.catch_warnings():  # a constant column is NaN with a warning; here it is 0, as the module says
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)

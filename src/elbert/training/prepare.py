@@ -30,11 +30,29 @@ from elbert.training.encoding import EncodedDataset
 from elbert.training.head_start import ValueUnits
 from elbert.training.settings import WITHOUT_EFFECT, TrainSettings
 from elbert.training.trainer import EarlyExitTrainer
+from elbert.training.words import wants_layer_zero
 
 logger = logging.getLogger(__name__)
 
 DEV_FRACTION = 0.1
 DEV_SEED = 0
+
+
+def check_installed(train: TextDataset, settings: TrainSettings) -> None:
+    """Refuse a training that would end for want of a library, its work lost.
+
+    Args:
+        train: to learn from.
+        settings: of the run.
+
+    Raises:
+        MissingExtraError: accelerate, which transformers trains with, or scikit-learn, which fits layer 0 at the end,
+            is not installed.
+    """
+    if find_spec("accelerate") is None:
+        raise MissingExtraError("accelerate", "train")
+    if wants_layer_zero(train, settings) and find_spec("sklearn") is None:
+        raise MissingExtraError("scikit-learn", "train")
 
 
 def check_datasets(
@@ -125,11 +143,8 @@ def make_trainer(
         weights: [C] of every class's rows in the loss.
 
     Raises:
-        MissingExtraError: accelerate, which transformers trains with, is not installed.
         UsageError: an experiment tracker that is unknown or not installed, or a metric that does not fit.
     """
-    if find_spec("accelerate") is None:
-        raise MissingExtraError("accelerate", "train")
     scheme = schemes.make(settings.scheme, model.num_layers, **settings.scheme_options)
     arguments = training_arguments(settings, folder.checkpoints, len(sets[0]))
     scheme.begin(model, steps_of(settings, len(sets[0])))

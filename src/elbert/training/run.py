@@ -30,7 +30,7 @@ from elbert.training.balance import choose_metric, class_weights
 from elbert.training.card import model_card
 from elbert.training.encoding import encode
 from elbert.training.head_start import ValueUnits
-from elbert.training.prepare import check_datasets, make_trainer, run_record
+from elbert.training.prepare import check_datasets, check_installed, make_trainer, run_record
 from elbert.training.settings import TrainSettings
 from elbert.training.start import set_dropout
 from elbert.training.summary import TrainSummary
@@ -86,10 +86,12 @@ def train(
         UsageError: `out` is taken, there is nothing to resume, the run to resume is another one, or it is to be
             resumed, or taught, by several processes.
         DataError: nothing can be learnt from the data.
+        MissingExtraError: a library that training needs is not installed.
         TrainingInterruptedError: a signal came; the message says how to go on.
         ElbertError: the loss diverged, or memory or disk is full.
     """
     started = time.perf_counter()
+    check_installed(train, settings)
     _check_processes(resume, teacher)
     progress = progress and ranks.is_first()
     train, evaluation = check_datasets(model, train, evaluation)

@@ -27,6 +27,11 @@ _MANY_CUT = 0.1
 _SURE = 2.0
 
 
+def wants_layer_zero(train: TextDataset, settings: TrainSettings) -> bool:
+    """Tell whether layer 0 is to be fitted: it was not refused, and there are classes, and texts enough."""
+    return settings.words and bool(train.label_space and train.label_space.names) and len(train) >= FEWEST_TEXTS
+
+
 def layer_zero(
     trainer: EarlyExitTrainer, encoded: EncodedDataset, train: TextDataset, settings: TrainSettings
 ) -> WordModel | None:
@@ -38,10 +43,9 @@ def layer_zero(
         train: the same with their labels.
         settings: of the run.
     """
-    if not settings.words or train.label_space is None or len(train) < FEWEST_TEXTS:
+    if train.label_space is None or not wants_layer_zero(train, settings):
         return None
-    if not (classes := len(train.label_space.names)):  # values
-        return None
+    classes = len(train.label_space.names)
     texts = encoded.read_by_words(range(len(train)))
     words = fit_words(texts, np.asarray(train.labels), classes, seed=settings.seed)
     longer = sum(place < len(train) for place in encoded.words)
