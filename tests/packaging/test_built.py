@@ -103,7 +103,7 @@ def test_with_core_dependencies_alone_it_imports_helps_and_predicts(alone: list[
     assert 1 <= said["exit_layer"] <= said["layers"] == 12
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "serve"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "serve", "demo"])
 def test_what_needs_an_extra_says_which_one(alone: list[str], verb: str, tmp_path: Path) -> None:
     rows = "".join(f"good film {number},positive\nbad film {number},negative\n" for number in range(20))
     (tmp_path / "rows.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
@@ -111,6 +111,7 @@ def test_what_needs_an_extra_says_which_one(alone: list[str], verb: str, tmp_pat
         "train": ["rows.csv", "--out", "made"],
         "evaluate": ["mini-sentiment", "rows.csv"],
         "serve": [],
+        "demo": ["--out", "made"],
     }[verb]
     done = subprocess.run([*alone, "-m", "elbert", verb, *given], cwd=tmp_path, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
