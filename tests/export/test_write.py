@@ -191,6 +191,20 @@ def test_a_damaged_export_says_what_is_missing(exported_of: Exported, tmp_path: 
             Classifier.from_pretrained(folder)
 
 
+def test_an_export_beside_another_models_configuration_is_refused(exported_of: Exported, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = shutil.copytree(exported_of("onnx", "albert")[1], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    names = {str(index): f"class {index}" for index in range(7)}
+    for change, reason in [
+        ({"id2label": names, "label2id": {}}, r"head\.onnx gives \d values, where config\.json .* has 7 classes"),
+        ({"hidden_size": config["hidden_size"] * 2}, r"head\.onnx does not run \(.*restore config\.json"),
+    ]:
+        (folder / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(ModelError, match=reason):
+            Classifier.from_pretrained(folder)
+
+
 @pytest.mark.parametrize("place", ["up", "absolute", "link", "nested"])
 def test_a_graph_lies_in_the_folder_that_names_it(exported_of: Exported, tmp_path: Path, place: str) -> None:
     pytest.importorskip("onnxruntime")

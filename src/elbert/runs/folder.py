@@ -135,9 +135,9 @@ def _check_same(folder: RunFolder, record: dict[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}); give --overwrite to start again") from error
     then, now = _flat(started), _flat(json.loads(json.dumps(record)))
-    # The digest tells the texts; the same file may be spelt another way.
-    spelt = ("data.train.name", "data.evaluation.name")
-    differing = [key for key in {**then, **now} if key not in spelt and then.get(key) != now.get(key)]
+    # The digest tells the texts; the same file may be spelt another way, and the sketch says nothing to a reader.
+    untold = {f"data.{part}.{field}" for part in ("train", "evaluation") for field in ("name", "sketch")}
+    differing = [key for key in {**then, **now} if key not in untold and then.get(key) != now.get(key)]
     if differing:
         told = ", ".join(f"{key} was {then.get(key)!r} and is now {now.get(key)!r}" for key in differing)
         raise UsageError(

@@ -20,7 +20,7 @@ from elbert.engine.backends.runtimes import Array, Run, Runtime, onnxruntime, op
 from elbert.engine.backends.torch import TorchBackend
 from elbert.engine.placement import choose_dtype
 from elbert.engine.rows.packed import Layout
-from elbert.errors import UsageError, did_you_mean
+from elbert.errors import ModelError, UsageError, did_you_mean
 from elbert.modeling.files.exported import Graph, Graphs
 from elbert.modeling.weights import EncoderWeights
 
@@ -128,7 +128,28 @@ def make_backend(
     if device.type != "cpu":
         raise UsageError(f"backend {name} runs on the CPU, not on {device}; use device cpu, or backend torch")
     runtime = kind.runtime()
-    return GraphBackend(name, runtime, build_graphs(weights) if graphs is None else graphs, dtype)
+    backend = GraphBackend(name, runtime, build_graphs(weights) if graphs is None else graphs, dtype)
+    if graphs is not None:
+        _check_heads(backend, graphs, weights)
+    return backend
+
+
+def _check_heads(backend: GraphBackend, graphs: Graphs, weights: EncoderWeights) -> None:
+    """Refuse heads that do not fit the configuration beside them: their answers would have other classes' names."""
+    read = torch.zeros(1, weights.hidden_size)
+    for depth, head in enumerate(graphs.heads):
+        if head in graphs.heads[:depth]:
+            continue
+        try:
+            found = f"gives {backend.head(read, depth)[0].shape[-1]} values"
+        except Exception as error:  # noqa: BLE001 - of whatever kind the runtime raises
+            found = f"does not run ({' '.join(str(error).split())[:200]})"
+        wanted = f"gives {weights.num_labels} values"
+        if found != wanted:
+            raise ModelError(
+                f"{head!s} {found}, where config.json beside it has {weights.num_labels} classes and hidden_size "
+                f"{weights.hidden_size}: restore config.json, or export the model again"
+            )
 
 
 class GraphBackend:
