@@ -54,7 +54,9 @@ def main() -> None:
     for workers, each in seconds.items():
         print(f"{workers} of {options.ray or 'processes':<12}{options.count / statistics.median(each):>10,.0f} texts/s")
     ratios = [one / many for one, many in zip(seconds[1], seconds[options.workers], strict=True)]
-    print(f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}), same answers: {same}")
+    print(
+        f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}), same answers: {same}"
+    )
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     facts = {"machine": machine(), "versions": versions(), "seconds": seconds, "ratios": ratios, "same_answers": same}
     print(json.dumps({"benchmark": "workers", **settings, **facts}))

@@ -17,6 +17,7 @@ from elbert.errors import ModelError, UsageError
 from elbert.evaluation.evaluate import evaluate
 from elbert.exits import make, replay
 from elbert.training import start_model
+from elbert.training.teachers import load_teacher
 
 WORDS = {"good": "a fine and moving film", "bad": "a dull and empty film", "odd": "a strange but lovely film"}
 
@@ -182,6 +183,18 @@ def test_where_no_text_is_cut_or_nobody_wants_it_the_exits_are_the_encoders_alon
     unheard = Classifier.from_pretrained(tmp_path / "unheard").words
     assert unheard is not None
     assert unheard.at_exits == 0
+
+
+def test_as_a_teacher_such_a_model_says_what_it_answers(late: tuple[Path, TextDataset]) -> None:
+    test = late[1]
+    assert test.label_space is not None
+    space = dataclasses.replace(test.label_space, names=test.label_space.names[::-1])
+    teacher = load_teacher(str(late[0]), space, 64)
+    said = teacher.logits(test.texts, "float32").numpy()[:, ::-1]
+    long = Classifier.from_pretrained(late[0])
+    long.max_length = teacher.max_length
+    np.testing.assert_allclose(said, long.record(test.texts).logits[:, -1].numpy(), atol=1e-5)
+    assert dataclasses.replace(teacher, words=None).digest() != teacher.digest()
 
 
 def test_layer_0_fitted_later_reads_as_far(late: tuple[Path, TextDataset], tmp_path: Path) -> None:

@@ -27,12 +27,14 @@ from elbert.errors import ModelError, UsageError
 from elbert.modeling import MultiExitModel, load_model
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.sources import find_folder
+from elbert.modeling.files.words import read_words
 from elbert.modeling.losses import row_losses
 from elbert.results import ProblemType
 from elbert.runs.callbacks import TrainingInterruptedError
 from elbert.tasks import task_of
 from elbert.training.encoding import EncodedDataset, collator_for, encode
 from elbert.training.head_start import ValueUnits
+from elbert.words import WordModel
 
 # Texts whose answers are written together; a run that was killed asks for no more than these again.
 CHUNK = 1024
@@ -50,6 +52,7 @@ class Teacher:
         tokenizer: its own, which may differ from the student's.
         order: C indices into its logits, in the order of the student's classes.
         max_length: tokens it reads of a text.
+        words: its layer 0, where that is added to its exits; else None.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Teacher:
     tokenizer: PlainTokenizer
     order: tuple[int, ...]
     max_length: int
+    words: WordModel | None = None
 
     def digest(self) -> str:
         """Return what tells its weights and the order of its classes from any other's, 16 hexadecimal digits."""
@@ -64,6 +68,8 @@ class Teacher:
         for name, tensor in sorted(self.model.state_dict().items()):
             found.update(name.encode())
             found.update(tensor.cpu().contiguous().numpy().data)
+        for name, values in ({} if self.words is None else self.words.tensors()).items():
+            found.update(name.encode() + values.tobytes())
         return found.hexdigest()[:16]
 
     @torch.no_grad()
@@ -74,7 +80,8 @@ class Teacher:
             texts: N of them.
             dtype: `bfloat16` for matrix products in that, else float32.
         """
-        encoded = encode(TextDataset(texts), self.tokenizer, self.max_length, progress=False)
+        reach = 0 if self.words is None else self.words.reach
+        encoded = encode(TextDataset(texts), self.tokenizer, self.max_length, reach=reach, progress=False)
         rows = replace(encoded, labels=[0] * len(texts))
         padding = self.tokenizer.to_transformers()
         device, collate = self.model.device, collator_for(padding, "single_label_classification")
@@ -85,7 +92,8 @@ class Teacher:
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
                 last = self.model(**inputs).logits[:, -1]
             answers[places] = last[:, self.order].float().cpu()
-        return answers
+        added = None if self.words is None else self.words.added(encoded.read_by_words(range(len(texts))))
+        return answers if added is None else answers + torch.from_numpy(added)[:, self.order]
 
 
 def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
@@ -100,7 +108,8 @@ def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
         UsageError: there is no such model, or it answers something else.
         ModelError: it cannot be used, or has no trained head.
     """
-    model, tokenizer, _ = load_model(find_folder(name))  # a folder always: random weights have nothing to teach
+    folder = find_folder(name)
+    model, tokenizer, _ = load_model(folder)  # a folder always: random weights have nothing to teach
     own = Labels.from_id2label(model.config.id2label, model.problem_type)
     if own.problem_type != space.problem_type:
         raise UsageError(
@@ -110,7 +119,9 @@ def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
     order = _order(name, own.names, space.names) if own.names else (0,)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     most = min(max_length, model.family.max_length(model.config))
-    return Teacher(name, model.eval().to(device), model.reader(tokenizer, where=name), order, most)
+    words = read_words(folder, len(order))
+    words = words if words is not None and words.at_exits else None
+    return Teacher(name, model.eval().to(device), model.reader(tokenizer, where=name), order, most, words)
 
 
 def soft_labels(teacher: Teacher, texts: Sequence[Text], folder: Path, *, dtype: str, progress: bool) -> Tensor:
