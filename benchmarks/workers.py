@@ -58,7 +58,8 @@ def main() -> None:
         f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}), same answers: {same}"
     )
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
-    facts = {"machine": machine(), "versions": versions(), "seconds": seconds, "ratios": ratios, "same_answers": same}
+    facts = {"machine": machine(), "versions": versions()}
+    facts |= {"seconds": seconds, "ratios": ratios, "same_answers": same}
     print(json.dumps({"benchmark": "workers", **settings, **facts}))
     raise SystemExit(0 if same else 1)
 
