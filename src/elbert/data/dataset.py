@@ -121,14 +121,8 @@ def labelled(texts: Iterable[Text], labels: Iterable[Any]) -> list[dict[str, Any
 def in_order_of(dataset: TextDataset, space: Labels) -> TextDataset:
     """Return a data set with its labels encoded as `space` orders the same names; itself where they are other names."""
     own = dataset.label_space
-    if own is None or dataset.labels is None or own.names == space.names or set(own.names) != set(space.names):
-        return dataset
-    place = [space.names.index(name) for name in own.names]  # of this data set's ids in the other order
-    back = [own.names.index(name) for name in space.names]
-    labels: Any = [
-        [label[index] for index in back] if isinstance(label, list) else place[int(label)] for label in dataset.labels
-    ]
-    return TextDataset(dataset.texts, labels, space, dataset.name)
+    named_alike = own is not None and own.problem_type == space.problem_type and set(own.names) == set(space.names)
+    return in_space_of(dataset, space) if named_alike else dataset
 
 
 def in_space_of(dataset: TextDataset, space: Labels) -> TextDataset:
