@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -57,19 +57,29 @@ def resident_mb(group: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def run(options: argparse.Namespace, source: Path, out: Path, until: float | None) -> tuple[bool, float, list[float]]:
-    """Run the command, killed after `until` seconds; return whether it ended by itself, its seconds and its memory."""
+class Kill(NamedTuple):
+    """When a run is killed: some seconds after it has made so many parts, however fast the machine is by then."""
+
+    parts: int
+    seconds: float
+
+
+def run(options: argparse.Namespace, source: Path, out: Path, kill: Kill | None) -> tuple[bool, float, list[float]]:
+    """Run the command; return whether it ended by itself, its seconds and its memory."""
     command = [sys.executable, "-W", "ignore", "-m", "elbert", "predict", options.model, "--input", str(source)]
     command += ["--output", str(out), "--part-rows", str(options.part_rows), "--workers", str(options.workers)]
     command += ["--dtype", options.dtype]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-    started, memory = time.perf_counter(), []
+    started, memory, due = time.perf_counter(), [], None
     process = subprocess.Popen(command, start_new_session=True, env=environment)
     while process.poll() is None:
-        if until is not None and time.perf_counter() - started > until:
+        now = time.perf_counter()
+        if due is None and kill is not None and len(list(out.glob("part-*.jsonl"))) >= kill.parts:
+            due = now + kill.seconds
+        if due is not None and now >= due:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return False, time.perf_counter() - started, memory
+            return False, now - started, memory
         memory.append(resident_mb(process.pid))
         time.sleep(_EVERY)
     if process.returncode:
@@ -108,11 +118,11 @@ def main() -> None:
     write_input(options, source)
     rate = engine_rate(options)
     _, seconds, memory = run(options, source, whole, None)
+    parts = len(list(whole.glob("part-*.jsonl")))
     chance, kills, lost = random.Random(options.seed), 0, 0.0
-    ended = False
-    while not ended:
-        until = chance.uniform(0.5, 1.5) * seconds / (options.kills + 1) if kills < options.kills else None
-        ended, spent, _ = run(options, source, broken, until)
+    moments = sorted(chance.randrange(parts) for _ in range(options.kills))
+    for kill in [*(Kill(made, chance.uniform(0, seconds / parts)) for made in moments), None]:
+        ended, spent, _ = run(options, source, broken, kill)
         kills, lost = kills + (not ended), lost + spent
     quarter = max(len(memory) // 4, 1)
     row: dict[str, Any] = {
