@@ -164,17 +164,6 @@ def test_a_card_in_another_encoding_is_left_as_it_is(run: Run, own: Path, held_o
     assert (own / "README.md").read_bytes() == "# Schön".encode("latin-1")
 
 
-def test_full_depth_is_every_layer_even_where_a_model_saved_another_policy_of_that_name(
-    run: Run, own: Path, held_out: Path
-) -> None:
-    content = json.loads((own / "elbert.json").read_text())
-    hidden = {**content, "policies": {"full": {"name": "fixed", "layer": 1}}}
-    (own / "elbert.json").write_text(json.dumps(hidden))
-    _, out, _ = run("predict", own, "a good film", "--full-depth")
-    answer = json.loads(out)
-    assert answer["exit_layer"] == answer["layers"] > 1
-
-
 def test_a_handful_of_texts_is_refused(refused: Refused, own: Path, tmp_path: Path) -> None:
     path = tmp_path / "few.csv"
     path.write_text("text,label\ngood,pos\nbad,neg\n")

@@ -116,7 +116,7 @@ class PlainTokenizer:
         backend = copy.deepcopy(tokenizer.backend_tokenizer)
         backend.encode_special_tokens = bool(tokenizer.split_special_tokens)
         inputs, named = tokenizer.model_input_names, "model_input_names" in tokenizer.init_kwargs
-        return cls(backend, tokenizer.truncation_side, inputs, named, lambda: tokenizer)
+        return cls(backend, tokenizer.truncation_side, inputs, named, lambda: copy.deepcopy(tokenizer))
 
     def __len__(self) -> int:
         """Return how many entries there are, added ones included."""
