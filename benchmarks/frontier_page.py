@@ -90,6 +90,7 @@ class Verdict:
         line: the line of ours that stands for it.
         why: in words.
         absent: rivals that were not timed.
+        tied: whether a better row is as fast, as far as the rounds can tell.
     """
 
     front: bool
@@ -97,6 +98,7 @@ class Verdict:
     line: Line
     why: str
     absent: tuple[str, ...] = ()
+    tied: bool = False
 
     @property
     def won(self) -> bool:
@@ -122,6 +124,7 @@ def verdict(lines: Sequence[Line], times: Mapping[str, Any]) -> Verdict | None:
         return None
     tuned = max((line.score for line in lines if line.row == "minilm" or line.level == "full"), default=0.0)
     bag = max((line.score for line in lines if line.row in ("tfidf", "chars")), default=0.0)
+    absent = tuple(name for row, name in _RIVALS.items() if row not in {each.row for each in rivals})
     judged = []
     for line in ours:
         mine = rates[line.key]
@@ -130,11 +133,19 @@ def verdict(lines: Sequence[Line], times: Mapping[str, Any]) -> Verdict | None:
         best = max(above, key=lambda each: each.score, default=None)
         why = f"{line.score:.3f} beside {tuned:.3f} of the best fine-tuned row and {bag:.3f} of TF-IDF"
         why += "" if best is None else f"; {best.name} ({best.dtype}) is faster and better"
-        judged.append((not above and near, not above, near, mine if not above and near else line.score, why, line))
-    won, front, near, _, why, line = max(judged, key=lambda each: each[:4])
-    del won
-    absent = tuple(name for row, name in _RIVALS.items() if row not in {each.row for each in rivals})
-    return Verdict(front, near, line, why, absent)
+        level = [each for each in rivals if each.score > line.score and each not in above and _tied(line, each, times)]
+        why += "".join(f"; {each.name} ({each.dtype}) is better, and level in speed: a tie" for each in level)
+        places = not above and near, not above, near, mine if not above and near else line.score
+        judged.append((places, Verdict(not above, near, line, why, absent, bool(level))))
+    return max(judged, key=lambda each: each[0])[1]
+
+
+def _tied(one: Line, other: Line, times: Mapping[str, Any]) -> bool:
+    """Tell whether the rounds of two lines may overlap: medians closer than half of what their rounds range over."""
+    (mine, my_spread), (theirs, their_spread) = (
+        (times[line.key]["texts_per_second"], times[line.key].get("spread") or 0.0) for line in (one, other)
+    )
+    return bool(abs(mine - theirs) <= (mine * my_spread + theirs * their_spread) / 2)
 
 
 def write_page(grounds: Sequence[Ground], lines: Mapping[str, list[Line]], docs: Path) -> None:
@@ -175,6 +186,8 @@ def summary(verdicts: Mapping[str, Verdict | None]) -> str:
     lost = {title: each for title, each in judged.items() if not each.won}
     said = f"**On {len(judged) - len(lost)} of {len(judged)} corpora ours is on the front**"
     said += " and near the best fine-tuned row, or clearly above TF-IDF.\n" if not lost else ".\n"
+    tied = [title for title, each in judged.items() if each.won and each.tied]
+    said += "" if not tied else f"Of these a tie: {', '.join(tied)}.\n"
     absent = {title: each.absent for title, each in judged.items() if each.absent}
     if absent:
         said += "\n**Not every rival has been run yet**, so this may still change:\n\n"
@@ -187,7 +200,8 @@ def summary(verdicts: Mapping[str, Verdict | None]) -> str:
     ]
     head = "\n| corpus | ours | on the front | near or ahead | |\n|---|---|---|---|---|\n"
     rule = (
-        f"\n*On the front*: no row but ours has both more accuracy and more texts/s. *Near or ahead*: within {NEAR} of "
+        "\n*On the front*: no row but ours has both more accuracy and more texts/s; *a tie*: a better row is as fast, "
+        f"as far as the rounds can tell. *Near or ahead*: within {NEAR} of "
         f"the best row that is fine-tuned and runs to full depth, or {AHEAD} above TF-IDF. The row of ours is the "
         "fastest calibrated one, at `drop-1` or `drop-2`, that keeps both.\n"
     )

@@ -118,6 +118,18 @@ def test_the_verdict_wants_ours_on_the_front_and_near_the_best(
     assert (found.front, found.near, found.line.name) == (front, near, name)
 
 
+def test_a_better_row_whose_rounds_overlap_ours_in_speed_is_a_tie() -> None:
+    times = rates(9000, 780, 90, 400, 800)
+    apart, level = (
+        verdict(LINES, {name: {**each, "spread": spread} for name, each in times.items()}) for spread in (0.01, 0.1)
+    )
+    assert apart is not None
+    assert level is not None
+    assert (apart.won, apart.tied) == (True, False)
+    assert (level.won, level.tied) == (True, True)
+    assert "MiniLM (float32) is better, and level in speed: a tie" in level.why
+
+
 def test_far_below_the_best_and_near_tf_idf_is_no_win() -> None:
     low = [replace(each, score=0.91) if each.level.startswith("drop") else each for each in LINES]
     found = verdict(low, rates(9000, 100, 90, 400, 800))
