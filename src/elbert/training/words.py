@@ -29,8 +29,8 @@ _SURE = 2.0
 
 def wants_layer_zero(train: TextDataset, settings: TrainSettings) -> bool:
     """Tell whether layer 0 is to be fitted: it was not refused, and there are classes, and texts enough."""
-    space = train.label_space
-    return settings.words and space is not None and space.task.has_classes and len(train) >= FEWEST_TEXTS
+    classes = 0 if train.label_space is None else len(train.label_space.names)
+    return settings.words and classes > 0 and len(train) >= FEWEST_TEXTS
 
 
 def layer_zero(
