@@ -40,8 +40,8 @@ lowest:          ## the test suite on the lowest versions that are declared, in 
 	$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check uv "$$(grep '^torch==' constraints.txt)"
 	echo "torch; sys_platform == 'never'" > $(VENV)-lowest/without-torch.txt
 	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
-	  --override $(VENV)-lowest/without-torch.txt --editable '.[train,plots,onnx,serve]' 'pytest>=8.3' 'hypothesis>=6.100' 'httpx2>=2.0'
-	$(VENV)-lowest/bin/python -m pytest
+	  --override $(VENV)-lowest/without-torch.txt --editable '.[train,plots,onnx,serve]' 'pytest>=8.3' 'pytest-xdist>=3.6' 'hypothesis>=6.100' 'httpx2>=2.0'
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -n 2 --dist loadgroup
 
 package: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 package: env     ## the wheel and the sdist in dist/, checked: contents, size, the same bytes twice, the core alone, every extra
