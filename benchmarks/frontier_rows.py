@@ -169,7 +169,7 @@ def summed_row(ground: Ground, asked: Asked) -> list[Line]:
     if ours.words is None:
         return []
     clock = Clock()
-    said = replace(ours.words, at_exits=1.0).added([arrival.words or arrival.ids for arrival in _in_order(ours, held)])
+    said = replace(ours.words, at_exits=1.0).added([arrival.read_by_words for arrival in _in_order(ours, held)])
     exits = ours.record(held.texts).logits.numpy()
     ours.engine.words = replace(ours.words, at_exits=fit_at_exits(exits, said, np.asarray(held.labels)))
     ours.save_policies(ground.out / "summed")

@@ -57,6 +57,13 @@ def resident_mb(group: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def predict_command(options: argparse.Namespace, source: Path, out: Path, workers: int) -> list[str]:
+    """Return the command that answers a file in parts."""
+    command = [sys.executable, "-W", "ignore", "-m", "elbert", "predict", options.model, "--input", str(source)]
+    command += ["--output", str(out), "--part-rows", str(options.part_rows), "--workers", str(workers)]
+    return [*command, "--dtype", options.dtype]
+
+
 class Kill(NamedTuple):
     """When a run is killed: some seconds after it has made so many parts, however fast the machine is by then."""
 
@@ -66,9 +73,7 @@ class Kill(NamedTuple):
 
 def run(options: argparse.Namespace, source: Path, out: Path, kill: Kill | None) -> tuple[bool, float, list[float]]:
     """Run the command; return whether it ended by itself, its seconds and its memory."""
-    command = [sys.executable, "-W", "ignore", "-m", "elbert", "predict", options.model, "--input", str(source)]
-    command += ["--output", str(out), "--part-rows", str(options.part_rows), "--workers", str(options.workers)]
-    command += ["--dtype", options.dtype]
+    command = predict_command(options, source, out, options.workers)
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     started, memory, due = time.perf_counter(), [], None
     process = subprocess.Popen(command, start_new_session=True, env=environment)
@@ -144,17 +149,22 @@ def main() -> None:
     raise SystemExit(0 if row["same_bytes"] else 1)
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Add which model answers which texts, in which precision."""
     parser.add_argument("--model", default="mini-sentiment", help="a folder, hub id or bundled name")
     parser.add_argument("--data", required=True, help="what the texts are taken from")
     parser.add_argument("--split", default="test")
+    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, int8, …")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_input(parser)
     parser.add_argument("--count", type=int, default=1_000_000, help="rows")
     parser.add_argument(
         "--engine-texts", type=int, default=50_000, help="rows that the engine's own rate is taken from"
     )
     parser.add_argument("--part-rows", type=int, default=20_000)
-    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, int8, …")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every process")
     parser.add_argument("--kills", type=int, default=10)

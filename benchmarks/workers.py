@@ -15,21 +15,18 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from elbert.evaluation.bench.machine import machine, versions
-from many_texts import write_input
+from many_texts import add_input, predict_command, write_input
 
 
 def run(options: argparse.Namespace, source: Path, out: Path, workers: int) -> float:
     """Run the command and return its seconds."""
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-W", "ignore", "-m", "elbert", "predict", options.model, "--input", str(source)]
-    command += ["--output", str(out), "--part-rows", str(options.part_rows), "--workers", str(workers)]
-    command += ["--dtype", options.dtype, *(["--ray", options.ray] if options.ray else [])]
+    command = [*predict_command(options, source, out, workers), *(["--ray", options.ray] if options.ray else [])]
     started = time.perf_counter()
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return time.perf_counter() - started
@@ -66,12 +63,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="mini-sentiment", help="a folder, hub id or bundled name")
-    parser.add_argument("--data", required=True, help="what the texts are taken from")
-    parser.add_argument("--split", default="test")
+    add_input(parser)
     parser.add_argument("--count", type=int, default=300_000, help="rows")
     parser.add_argument("--part-rows", type=int, default=10_000)
-    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, int8, …")
     parser.add_argument("--workers", type=int, default=2, help="of one core each, beside one alone")
     parser.add_argument("--ray", metavar="ADDRESS", help="let them be Ray's actors: local, auto, or an address")
     parser.add_argument("--rounds", type=int, default=3)

@@ -349,7 +349,7 @@ class Classifier(PolicyFinder):
         from elbert.words.fit import REACH, fit_words
 
         arrived = arrivals(dataset.texts, self._tokenizer, self.max_length, {}, reach=REACH)
-        ids = [arrival.words or arrival.ids for arrival in sorted(arrived, key=lambda arrival: arrival.index)]
+        ids = [arrival.read_by_words for arrival in sorted(arrived, key=lambda arrival: arrival.index)]
         self.engine.words = fit_words(ids, np.asarray(dataset.labels), self._num_outputs)
         name, sha256 = short_name(dataset.name), fingerprint(dataset.texts, dataset.labels)
         record = DataRecord(name, len(dataset), sha256[:16], sketch(dataset.texts))

@@ -12,15 +12,14 @@ from elbert.exits import ExitPolicy
 from elbert.exits.words import by_words
 from elbert.results import ProblemType
 from elbert.tasks import task_of
-from elbert.words import WordModel
-from elbert.words.grams import packed
+from elbert.words import WordModel, packed
 
 Floats = NDArray[np.float32]
 
 
 def bag(texts: Sequence[Arrival]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the token ids of texts one behind the other, and how many each has, as a word model takes them."""
-    return packed([text.words or text.ids for text in texts])
+    return packed([text.read_by_words for text in texts])
 
 
 class LayerZero:

@@ -42,6 +42,11 @@ class Arrival:
     words: list[int] | None = None
 
     @property
+    def read_by_words(self) -> list[int]:
+        """Token ids that layer 0 reads."""
+        return self.words or self.ids
+
+    @property
     def common(self) -> bool:
         """True where nothing but its tokens is its own, so that it runs as its neighbours do."""
         return self.policy is None and self.last_layer is None and self.priority == 0

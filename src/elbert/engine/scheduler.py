@@ -312,9 +312,7 @@ class Scheduler:
             memory=Memory.start(
                 [arrival.policy or self._policy for arrival in arrivals], layers, self._weights.num_labels
             ),
-            added=None
-            if self._words is None
-            else self._words.added([arrival.words or arrival.ids for arrival in arrivals]),
+            added=None if self._words is None else self._words.added([each.read_by_words for each in arrivals]),
         )
 
     def _unstage(self, index: int) -> bool:

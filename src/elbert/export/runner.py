@@ -146,9 +146,11 @@ class Model:
         """Return one answer per text (or pair), in order."""
         encodings = self.tokenizer.encode_batch(texts)
         lengths = np.array([len(encoding.ids) for encoding in encodings])
-        answers = self._by_words(encodings)
+        reach = 0 if self.words is None else self.words.reach
+        read = [self.rules.read_by_words(encoding, reach) for encoding in encodings]  # by layer 0
+        answers = self._by_words(read, encodings)
         rows = np.setdiff1d(np.arange(len(texts)), list(answers))  # of the texts still in the network
-        added = None if self.words is None else self.words.added([self._read_by_words(encodings[row]) for row in rows])
+        added = None if self.words is None else self.words.added([read[row] for row in rows])
         if not len(rows):
             return [answers[index] for index in range(len(texts))]
         lengths = lengths[rows]
@@ -182,15 +184,11 @@ class Model:
             state = self.rules.select(state, stay)
         return [answers[index] for index in range(len(texts))]
 
-    def _read_by_words(self, encoding: Encoding) -> Any:
-        return self.rules.read_by_words(encoding, 0 if self.words is None else self.words.reach)
-
-    def _by_words(self, encodings: list[Encoding]) -> dict[int, dict[str, Any]]:
+    def _by_words(self, read: list[list[int]], encodings: list[Encoding]) -> dict[int, dict[str, Any]]:
         """Return the answers of layer 0 to the texts it is sure of, by their place."""
         if self.words is None or self.policy.words is None:
             return {}
-        read = [np.array(self._read_by_words(encoding), np.int64) for encoding in encodings]
-        logits = self.words.logits(np.concatenate(read), np.array([len(ids) for ids in read]))
+        logits = self.words.logits(*self.rules.packed(read))
         probs = self.task.probabilities(logits)
         sure = self.rules.by_words(probs, self.task, self.policy.words)
         return {
@@ -261,6 +259,7 @@ def _rules(folder: Path) -> SimpleNamespace:
         by_words=by_words.by_words,
         WordModel=words.WordModel,
         read_by_words=words.read_by_words,
+        packed=words.packed,
     )
 
 

@@ -14,9 +14,8 @@ from elbert.data import TextDataset
 from elbert.training.encoding import EncodedDataset
 from elbert.training.settings import TrainSettings
 from elbert.training.trainer import EarlyExitTrainer
-from elbert.words import WordModel
+from elbert.words import WordModel, packed
 from elbert.words.fit import FEWEST_TEXTS, fit_at_exits, fit_words
-from elbert.words.grams import packed
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +48,10 @@ def layer_zero(
     classes = len(train.label_space.names)
     texts = encoded.read_by_words(range(len(train)))
     words = fit_words(texts, np.asarray(train.labels), classes, seed=settings.seed)
-    longer = sum(place < len(train) for place in encoded.words)
-    if settings.words_at_exits is None and longer < _MANY_CUT * len(train):
+    asked, longer = settings.words_at_exits, sum(place < len(train) for place in encoded.words)
+    if asked is False or (asked is None and longer < _MANY_CUT * len(train)):
         return words
-    return _at_exits(trainer, words, asked=settings.words_at_exits) if settings.words_at_exits is not False else words
+    return _at_exits(trainer, words, asked=asked)
 
 
 def _at_exits(trainer: EarlyExitTrainer, words: WordModel, *, asked: bool | None) -> WordModel:

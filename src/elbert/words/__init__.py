@@ -1,6 +1,7 @@
 """Layer 0: what a bag of a text's words says before the first layer. Knows token ids only: no tokenizer, no files."""
 
+from elbert.words.grams import packed
 from elbert.words.model import WordModel
 from elbert.words.reach import read_by_words
 
-__all__ = ["WordModel", "read_by_words"]
+__all__ = ["WordModel", "packed", "read_by_words"]
