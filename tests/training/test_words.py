@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from safetensors.numpy import load_file, save_file
 
 from elbert import Classifier, TrainSettings, train
@@ -113,6 +114,27 @@ def summed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("words") / "summed"
     train(model, tokenizer, data, None, settings, out, progress=False)
     return out
+
+
+def test_training_tells_what_the_exits_score_with_layer_0_and_without(summed: Path, folder: Path) -> None:
+    told = json.loads((summed / "elbert.json").read_text())["training"]
+    assert min(told["layer_scores"]) == 1.0
+    assert max(told["encoder_scores"]) < 1.0
+    card = (summed / "README.md").read_text()
+    assert f"Other tools do not read it: what they compute scores {told['encoder_scores'][-1]:.4f}" in card
+    assert ModelCard(card).data.eval_results[0].metric_value == pytest.approx(told["encoder_scores"][-1])
+    assert json.loads((folder / "elbert.json").read_text())["training"]["encoder_scores"] is None
+    assert "Other tools" not in (folder / "README.md").read_text()
+
+
+def test_what_is_added_to_every_exit_is_counted_at_its_cost(summed: Path) -> None:
+    result = evaluate(Classifier.from_pretrained(summed), reviews(4, 40), policy=make("fixed", layer=2), repeats=1)
+    assert result.layer_0 == 0
+    assert result.layer_0_cost is not None
+    assert result.mean_exit_layer == pytest.approx(2 + result.layer_0_cost)
+    assert result.layer_speedup == pytest.approx(
+        (result.layers + result.layer_0_cost) / result.mean_exit_layer, rel=0.5
+    )
 
 
 def test_added_to_every_exit_layer_0_is_part_of_full_depth(summed: Path) -> None:

@@ -143,9 +143,11 @@ def _show(summary: TrainSummary, *, as_json: bool) -> None:
     rows = enumerate(zip(summary.layer_scores, summary.scheme_weights, strict=True), start=1)
     cells = [(str(layer), f"{score:.4f}", f"{weight:.3f}") for layer, (score, weight) in rows]
     layers = table(cells, ("layer", summary.metric, "loss weight"), words=0)
+    alone = summary.encoder_scores
     place = shlex.quote(str(summary.out))
     lines = [
         f"on {summary.dev_rows} dev texts, after step {summary.best_step} of {summary.steps}; {summary.seconds:.0f} s",
+        *([] if alone is None else [f"without layer 0, which is added to every exit, the last scores {alone[-1]:.4f}"]),
         "",
         "next:",
         f"  elbert calibrate {place} HELD_OUT_DATA  # until then every text runs all layers",

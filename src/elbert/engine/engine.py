@@ -109,7 +109,7 @@ class Engine:
         window = SORTING_WINDOW * batch_size
         options: dict[str, Any] = {"batch_size": batch_size, "max_tokens": max_tokens, "recorder": recorder}
         # What words say, instead of an exit or beside it, needs the host; so do rows that grow shorter.
-        by_words = self.words is not None and (policy.words is not None or self.words.at_exits > 0)
+        by_words = self.words is not None and self.words.asked(policy.words)
         on_host = by_words or policy.tokens is not None
         loop = None if loops is None or on_host else loops.borrow(policy, window=window, **options)
         if loops is None or loop is None:

@@ -58,8 +58,8 @@ class Evaluation:
         speedup: full_depth_seconds / seconds.
         engine_efficiency: speedup / layer_speedup, the share of the saved layers that became saved time.
         exit_histogram: [M] texts that left after layer 1 … M; of a cascade, texts that each model answered.
-        layer_0: texts that left at layer 0; None where that is off, as is its cost.
-        layer_0_cost: what layer 0 takes of a text, measured, in layers.
+        layer_0: texts that left at layer 0, 0 where it is only added to the exits; None where it is off.
+        layer_0_cost: what layer 0 takes of a text, measured, in layers; None where it is off.
         policy: the exit policy as JSON.
         backend: what computed.
         dtype: in which precision.
@@ -199,12 +199,12 @@ def _asked_words(
 ) -> list[tuple[Classifier, Sequence[Text]]]:
     """Return each model whose layer 0 was asked, with the texts it was asked about; of a cascade there may be more."""
     if not isinstance(classifier, Cascade):
-        return [(classifier, texts)] if policy.words is not None and classifier.words is not None else []
+        return [(classifier, texts)] if classifier.words is not None and classifier.words.asked(policy.words) else []
     first = policy.earliest(len(classifier.models))
     return [
         (model, [text for text, said in zip(texts, predictions, strict=True) if (said.member or 0) >= number])
         for number, model in enumerate(classifier.models, start=1)
-        if number >= first and model.policy.words is not None and model.words is not None
+        if number >= first and model.words is not None and model.words.asked(model.policy.words)
     ]
 
 

@@ -23,7 +23,11 @@ def summary(result: Evaluation) -> list[tuple[str, str]]:
         ("engine efficiency", f"{result.engine_efficiency:.2f}"),
         (f"seconds, {early}", _seconds(result.seconds, result.n)),
         (f"seconds, {full}", _seconds(result.full_depth_seconds, result.n)),
-        *([] if result.layer_0 is None else [("texts at layer 0", f"{result.layer_0:,}")]),
+        *(
+            []
+            if result.layer_0 is None
+            else [("texts at layer 0", _layer_0(result.layer_0, result.layer_0_cost or 0.0))]
+        ),
         (left, " ".join(map(str, result.exit_histogram))),
         ("policy", policy_words(result.policy)),
         ("computed by", f"{result.backend}, {result.dtype}, {result.device}, {result.threads} threads"),
@@ -35,6 +39,10 @@ def policy_words(policy: Mapping[str, object]) -> str:
     """Return a policy's JSON in one line for people."""
     parameters = ", ".join(f"{key} {value}" for key, value in policy.items() if key != "name" and value is not None)
     return f"{policy['name']}: {parameters}" if parameters else str(policy["name"])
+
+
+def _layer_0(left: int, cost: float) -> str:
+    return f"{left:,}; it costs every text as much as {cost:.3f} layers"
 
 
 def _seconds(seconds: float, texts: int) -> str:

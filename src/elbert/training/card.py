@@ -47,7 +47,7 @@ Texts are read up to {max_length} tokens; the rest is cut off.
 | layer | {metric} | loss weight |
 |---:|---:|---:|
 {rows}
-
+{words}
 ## Training
 
 - data: {train_rows} texts ({train_name})
@@ -82,7 +82,7 @@ def _front_matter(config: Any, elbert: dict[str, Any]) -> str:
         dataset_type=_slug(data["name"]),
         dataset_name=f"{short_name(data['name'])} (dev)",
         metric_type=training["metric"],
-        metric_value=round(training["layer_scores"][-1], 6),
+        metric_value=round((training.get("encoder_scores") or training["layer_scores"])[-1], 6),
         metric_name=f"{training['metric']} at the last of {config.num_hidden_layers} layers",
     )
     # Only what is surely on the hub may be linked to; a local folder's name would be a dead link.
@@ -116,6 +116,7 @@ def _body(config: Any, elbert: dict[str, Any], architecture: str) -> str:
         dev_rows=training["dev_rows"],
         dev_name=short_name(data["evaluation"]["name"]),
         rows="\n".join(f"| {layer} | {score:.4f} | {weight:.3f} |" for layer, (score, weight) in scores),
+        words=_words(training),
         train_rows=training["train_rows"],
         train_name=short_name(data["train"]["name"]),
         start=short_name(training["model"]) if training["model"] else "a model made in code",
@@ -129,6 +130,16 @@ def _body(config: Any, elbert: dict[str, Any], architecture: str) -> str:
         settings=", ".join(f"{key.replace('_', ' ')} {settings[key]}" for key in shown),
     )
     return body + _exits(elbert)
+
+
+def _words(training: dict[str, Any]) -> str:
+    """Return the card's paragraph about layer 0 where it is added to the exits, else nothing."""
+    if not (alone := training.get("encoder_scores")):
+        return ""
+    return (
+        "\nLayer 0, a bag of the text's words (`words.safetensors`), is added to every exit, and is in these scores.\n"
+        f"Other tools do not read it: what they compute scores {alone[-1]:.4f} at the last layer.\n"
+    )
 
 
 def _teacher(training: dict[str, Any]) -> str:

@@ -131,7 +131,9 @@ def train(
         raise
     summary = _summary(trainer, settings, folder, time.perf_counter() - started)
     if ranks.is_first():
-        words = layer_zero(trainer, sets[0], train, settings)
+        words, scores = layer_zero(trainer, sets[0], train, settings)
+        if scores is not None:
+            summary = dataclasses.replace(summary, layer_scores=scores, encoder_scores=summary.layer_scores)
         content = _elbert_json(trainer, max_length, record, summary)
         with write_errors(f"the model {folder.out}", FREE_SPACE):
             folder.finish(lambda fresh: _write(fresh, trainer, content, folder, words))

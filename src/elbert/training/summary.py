@@ -15,7 +15,7 @@ class TrainSummary:
         out: the model folder.
         scheme: name of the loss scheme.
         metric: what the scores are.
-        layer_scores: of every layer on the dev split, at the best step.
+        layer_scores: of every layer on the dev split, at the best step, with layer 0 where it is added to the exits.
         best_step: the step whose weights were kept.
         steps: optimiser steps done, all parts of a resumed run together.
         epochs: passes over the data done.
@@ -25,6 +25,7 @@ class TrainSummary:
         scheme_weights: weight of every layer's loss at the best step.
         learning_rate: peak rate, as decided.
         dtype: of the matrix products, as decided.
+        encoder_scores: `layer_scores` without layer 0, as other tools compute them; None where it is not added.
     """
 
     out: Path
@@ -40,6 +41,7 @@ class TrainSummary:
     scheme_weights: tuple[float, ...]
     learning_rate: float
     dtype: str
+    encoder_scores: tuple[float, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON-ready values."""

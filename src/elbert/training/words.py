@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import EvalPrediction
 
 from elbert.data import TextDataset
 from elbert.training.encoding import EncodedDataset
+from elbert.training.scores import layer_scores
 from elbert.training.settings import TrainSettings
 from elbert.training.trainer import EarlyExitTrainer
 from elbert.words import WordModel, packed
@@ -34,8 +36,10 @@ def wants_layer_zero(train: TextDataset, settings: TrainSettings) -> bool:
 
 def layer_zero(
     trainer: EarlyExitTrainer, encoded: EncodedDataset, train: TextDataset, settings: TrainSettings
-) -> WordModel | None:
-    """Return layer 0; None where it is not wanted, or there is nothing to fit.
+) -> tuple[WordModel | None, tuple[float, ...] | None]:
+    """Return layer 0, and the score of every exit on the dev split with it added.
+
+    The first is None where it is not wanted, or there is nothing to fit, the second where it is not added.
 
     Args:
         trainer: with the model as it will be saved.
@@ -44,24 +48,24 @@ def layer_zero(
         settings: of the run.
     """
     if train.label_space is None or not wants_layer_zero(train, settings):
-        return None
+        return None, None
     classes = len(train.label_space.names)
     texts = encoded.read_by_words(range(len(train)))
     words = fit_words(texts, np.asarray(train.labels), classes, seed=settings.seed)
     asked, longer = settings.words_at_exits, sum(place < len(train) for place in encoded.words)
     if asked is False or (asked is None and longer < _MANY_CUT * len(train)):
-        return words
+        return words, None
     return _at_exits(trainer, words, asked=asked)
 
 
-def _at_exits(trainer: EarlyExitTrainer, words: WordModel, *, asked: bool | None) -> WordModel:
-    """Return layer 0 with its weight at the exits: 0 where it gains too little and nobody asked."""
+def _at_exits(
+    trainer: EarlyExitTrainer, words: WordModel, *, asked: bool | None
+) -> tuple[WordModel, tuple[float, ...] | None]:
+    """Return layer 0 with its weight at the exits and their scores; 0 and None where it gains too little unasked."""
     exits, said, targets = _dev_split(trainer, words)
     share = fit_at_exits(exits, said, targets)
-    alone, together = (  # [N, M]
-        np.asarray(trainer.task.wrongness(trainer.task.probabilities(logits), targets), float)
-        for logits in (exits, exits + np.float32(share) * said[:, None])
-    )
+    sides = [trainer.task.probabilities(logits) for logits in (exits, exits + np.float32(share) * said[:, None])]
+    alone, together = (np.asarray(trainer.task.wrongness(probs, targets), float) for probs in sides)  # [N, M]
     last, gain = (alone - together)[:, -1].mean(), (alone - together).mean(1)
     wrong = f"of the dev split's answers {alone.mean():.4f} are wrong without, {together.mean():.4f} with"
     told = f"weight {share:.2f}; {wrong}"
@@ -69,11 +73,14 @@ def _at_exits(trainer: EarlyExitTrainer, words: WordModel, *, asked: bool | None
         logger.info("layer 0 is added to every exit: %s", told)
     elif last < 0 or gain.mean() <= _SURE * gain.std() / len(gain) ** 0.5:
         logger.info("layer 0 reads more of a long text than the encoder does, but would help too little: %s", told)
-        return words
+        return words, None
     else:
         leave = "--set words_at_exits=false leaves it out"
         logger.warning("layer 0 reads more of a long text, and is added to every exit: %s; %s", told, leave)
-    return dataclasses.replace(words, at_exits=share)
+    given = EvalPrediction(trainer.task.decisions(sides[1]), targets)
+    scores = layer_scores(given, problem_type=trainer.task.problem_type, metric=trainer.metric)
+    layers = range(1, exits.shape[1] + 1)
+    return dataclasses.replace(words, at_exits=share), tuple(scores[f"layer_{layer}"] for layer in layers)
 
 
 @torch.no_grad()

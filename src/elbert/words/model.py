@@ -64,6 +64,10 @@ class WordModel:
         """C, the classes it was fitted for."""
         return len(self.bias)
 
+    def asked(self, threshold: float | None) -> bool:
+        """Tell whether it is looked at: a policy has a threshold for it, or it is added to every exit."""
+        return threshold is not None or self.at_exits > 0
+
     def logits(self, ids: Integers, lengths: Integers) -> Floats:
         """Return [N, C]; a text without any known n-gram gets the bias.
 
