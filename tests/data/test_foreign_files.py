@@ -244,7 +244,7 @@ def test_fasttexts_own_files_are_no_plain_text_and_the_format_that_reads_them_is
     for read in (load_data, lambda source: list(read_texts(source))):
         with pytest.raises(UsageError, match="read it with --input-format fasttext, or with txt"):
             read(path)
-    with pytest.warns(DataWarning, match="multi-label classification, classes 'anger', 'joy', 'love', because ';'"):
+    with pytest.warns(DataWarning, match="multi-label classification, classes 'anger', 'joy', 'love', because 1 of 3 labelled"):
         data = load_data(path, input_format="fasttext")
     assert data.texts == ["I am  happy", "so mad", "fine, thanks"]
     assert data.labels == [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
@@ -261,11 +261,73 @@ def test_one_fasttext_label_a_line_is_single_label(write):
     [
         ("no label", r"row 2 \(line 2\): the label is missing"),
         ("__label__a;b x", r"row 2 \(line 2\): label 'a;b' holds"),
+        ("__label__a", r"row 2 \(line 2\): the line holds labels and no text"),
+        ("__label__ x", r"row 2 \(line 2\): __label__ stands alone"),
     ],
 )
-def test_a_fasttext_line_that_says_no_label_names_itself(write, line, problem):
-    with pytest.raises(DataError, match=problem):
-        load_data(write("a.txt", f"__label__a x\n{line}\n"), input_format="fasttext")
+@pytest.mark.parametrize("first", ["__label__a x", "__label__a __label__b x"])
+def test_a_fasttext_line_without_label_or_text_names_itself(write, first, line, problem):
+    path = write("a.txt", f"{first}\n{line}\n__label__b y\n")
+    with pytest.raises(DataError, match=f"{problem}.*; or --skip-broken-rows leaves such rows out"):
+        load_data(path, input_format="fasttext")
+    with pytest.warns(DataWarning, match=r"1 of 3 rows skipped"):
+        data = load_data(path, input_format="fasttext", skip_broken_rows=True)
+    assert data.texts == ["x", "y"]
+
+
+def test_texts_of_fasttext_lines_need_no_label(write):
+    path = write("a.txt", "__label__a __label__b x\ny\n")
+    assert [text for _, text in read_texts(path, input_format="fasttext")] == ["x", "y"]
+
+
+def test_fasttexts_labels_are_classes_however_they_are_written(write):
+    data = load_data(write("a.txt", "__label__4.5 x\n__label__a,b y\n__label__a z\n__label__b z2\n"), input_format="fasttext")
+    assert (data.label_space.problem_type, data.label_space.names) == (
+        "single_label_classification",
+        ("4.5", "a", "a,b", "b"),
+    )
+
+
+DAYS = ["2024-01-31", "2024-02-29", "2024-01-31"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.to_datetime(DAYS),
+        pd.to_datetime(DAYS).to_numpy(),
+        pd.to_datetime(DAYS).date,
+        DAYS,
+    ],
+)
+def test_days_are_named_as_a_csv_file_writes_them(write, tmp_path, labels):
+    columns = {"text": ["a", "b", "c"], "label": labels}
+    frame = pd.DataFrame(columns)
+    frame.to_parquet(tmp_path / "a.parquet")
+    path = write("a.csv", frame.to_csv(index=False))
+    for source in (frame, columns, tmp_path / "a.parquet", path):
+        data = load_data(source)
+        assert (data.label_space.names, data.labels) == (("2024-01-31", "2024-02-29"), [0, 1, 0])
+
+
+def test_moments_and_times_of_day_are_named_as_a_csv_file_writes_them(write):
+    for labels in (
+        pd.to_datetime(["2024-01-31 10:20", "2024-01-31 11:00"]),
+        pd.Series(pd.to_datetime(["2024-01-31 10:20", "2024-01-31 11:00"])).dt.time,
+    ):
+        frame = pd.DataFrame({"text": ["a", "b"], "label": labels})
+        names = load_data(frame).label_space.names
+        assert names == load_data(write("a.csv", frame.to_csv(index=False))).label_space.names
+
+
+def test_why_a_row_was_skipped_does_not_advise_to_skip_it(write):
+    path = write("a.csv", "text,label\na,x\nb,y,z\nc,y\n")
+    with pytest.raises(DataError, match=r"cells: 3.*; or --skip-broken-rows leaves such rows out$"):
+        load_data(path)
+    with pytest.warns(DataWarning) as told:
+        load_data(path, skip_broken_rows=True)
+    (skipped,) = [str(each.message) for each in told if "skipped" in str(each.message)]
+    assert "skip-broken-rows" not in skipped
 
 
 def test_fasttext_labels_in_a_column_are_several_labels(write):

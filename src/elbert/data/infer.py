@@ -76,6 +76,19 @@ def guess_problem(values: Sequence[Any], column: str, places: Sequence[object], 
     return _guess_one_label(present, name)
 
 
+def marked_problem(values: Sequence[Any]) -> Guess:
+    """Say which problem the labels of a file pose that marks each: several in one line are several classes of a text.
+
+    Args:
+        values: one a row, several labels with `;` between them; missing ones are passed over.
+    """
+    present = [value for value in values if not is_missing(value)]
+    several = sum(SEPARATOR in value for value in present)
+    if not several:
+        return Guess(SINGLE_LABEL.problem_type)
+    return Guess(MULTI_LABEL.problem_type, f"{several:,} of {len(present):,} labelled lines have several labels")
+
+
 def _check_sets(values: Sequence[Any], places: Sequence[object]) -> None:
     """Refuse lists of amounts, such as the probabilities of classes: each would become a label's name."""
     sets = {row: value for row, value in enumerate(values) if isinstance(value, (list, tuple)) and value}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from elbert.data.columns import Columns, find_columns, find_texts, read_text
 from elbert.data.dataset import Text, TextDataset
 from elbert.data.doubts import doubts
-from elbert.data.infer import Guess, check_shapes, describe, guess_problem, name_classes
+from elbert.data.infer import Guess, check_shapes, describe, guess_problem, marked_problem, name_classes
 from elbert.data.label_sets import read_lists, refuse_vectors
 from elbert.data.labels import Labels
 from elbert.data.readers import open_table
@@ -91,16 +91,22 @@ def load_data(
         broken.tell(table.name, len(rows.texts) + broken.count)
         return TextDataset(rows.texts, None, None, table.name)
     declared = table.class_names.get(columns.label, ())
-    given = labels.problem_type if labels is not None else problem_type
-    if not declared and given in (None, MULTI_LABEL.problem_type):
+    given, marked = labels.problem_type if labels is not None else problem_type, table.marks_labels
+    if not declared and not marked and given in (None, MULTI_LABEL.problem_type):
         rows = rows._replace(values=list(read_lists(rows.values, rows.places)))
     check_shapes(rows.values, rows.places)
-    guess = Guess(given) if given else guess_problem(rows.values, columns.label, rows.places, declared=bool(declared))
-    rows = _settle_missing(rows, guess.problem_type, broken)
+    if given:
+        guess = Guess(given)
+    elif marked:
+        guess = marked_problem(rows.values)
+    else:
+        guess = guess_problem(rows.values, columns.label, rows.places, declared=bool(declared))
+    rows = _settle_missing(rows, guess.problem_type, broken, marked=marked)
     broken.tell(table.name, len(rows.texts) + broken.count)
     if labels is None:
         labels = Labels(guess.problem_type, declared) if declared else None
-        labels = labels or name_classes(rows.values, guess.problem_type, rows.places, guessed=problem_type is None)
+        guessed = problem_type is None and not marked
+        labels = labels or name_classes(rows.values, guess.problem_type, rows.places, guessed=guessed)
         _tell_reading(table.name, columns, labels, guess if problem_type is None else None)
         for doubt in () if declared else doubts(labels.names, len(rows.texts)):
             warnings.warn(f"{table.name}: {doubt}", DataWarning, stacklevel=2)
@@ -198,13 +204,14 @@ def _read_rows(table: Table, columns: Columns, broken: BrokenRows) -> _Rows:
     return rows
 
 
-def _settle_missing(rows: _Rows, kind: ProblemType, broken: BrokenRows) -> _Rows:
+def _settle_missing(rows: _Rows, kind: ProblemType, broken: BrokenRows, *, marked: bool) -> _Rows:
     """Give every row a label, or leave it out where that was asked for.
 
-    Among label sets that are written as text an absent cell is the empty set in every format.
+    Among label sets that are cells of text an absent one is the empty set in every format; where every label is
+    marked, no mark is no label, as it is to fastText.
     """
     empty, listed = task_of(kind).empty, any(isinstance(value, list) for value in rows.values)
-    if empty is not None and not listed:
+    if empty is not None and not listed and not marked:
         values = [empty if is_null(value) else value for value in rows.values]
         refuse_vectors([split_set(value, place) for value, place in zip(values, rows.places, strict=True)], rows.places)
         return rows._replace(values=values)

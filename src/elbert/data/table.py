@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from elbert.errors import DataError, DataWarning
 
-SKIP = "or --skip-broken-rows leaves such rows out"  # ends the line about a row whose neighbours may be whole
 LONGEST_QUOTE = 60  # characters of a value that an error line shows
 
 
@@ -54,12 +53,15 @@ class Table:
         columns: column names; empty where the source has no row at all.
         rows: the rows in order, read as they are asked for; may be consumed once.
         class_names: names by class id, for columns whose source declares them (`datasets.ClassLabel`).
+        marks_labels: whether the format itself says what is a label: nothing is guessed from how labels are written
+            then, and a row without one has lost it.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: Iterator[Row]
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    marks_labels: bool = False
 
 
 class BrokenRowError(ValueError):
@@ -111,10 +113,10 @@ class BrokenRows:
         """Count a broken row, or raise its error.
 
         Raises:
-            DataError: rows are not to be skipped.
+            DataError: rows are not to be skipped; the message says how they would be.
         """
         if not self._skip:
-            raise error
+            raise DataError(f"{error}; or --skip-broken-rows leaves such rows out") from None
         self._first = self._first or error
         self.count += 1
 

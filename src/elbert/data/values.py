@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +22,7 @@ _ANY_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # `5E0` and `12E5` are codes: what writes numbers puts a point or a sign there (5.0E0, 5e+00).
 _CODE = re.compile(r"[+-]?\d+[eE]\d+", re.ASCII)
 _WHOLE_AS_DECIMAL = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
+_MIDNIGHT = " 00:00:00"  # what data frames and Parquet make of a column of days, and CSV leaves out
 _ABSENT_TYPES = ("NAType", "NaTType")  # pandas' own words for nothing
 
 
@@ -47,6 +49,8 @@ def plain(value: Any, where: object) -> Any:
     Raises:
         DataError: bytes that are not UTF-8.
     """
+    if getattr(getattr(value, "dtype", None), "kind", None) == "M":  # dates, as NumPy keeps them
+        value = value.astype("datetime64[us]")  # in finer units it would come out as a number
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
@@ -60,8 +64,8 @@ def plain(value: Any, where: object) -> Any:
 
 
 def spell(value: Any) -> str:
-    """Return how a value is written, without blanks around it."""
-    return str(value).strip()
+    """Return how a value is written, without blanks around it; a day that came as midnight is written as a day."""
+    return str(value).removesuffix(_MIDNIGHT).strip() if isinstance(value, date) else str(value).strip()
 
 
 def is_number(value: Any) -> bool:
@@ -92,9 +96,9 @@ def label_name(value: Any, where: object) -> str:
         DataError: the value is missing (None, NaN, empty), or is a list or another kind of thing.
     """
     check_present(value, where)
-    if not isinstance(value, (str, bool, int, float, Decimal)):
+    if not isinstance(value, (str, bool, int, float, Decimal, date, time)):
         raise DataError(
-            f"{where}: label {shorten(value)} is of type {type(value).__name__}; allowed: one string or number"
+            f"{where}: label {shorten(value)} is of type {type(value).__name__}; allowed: one string, number or date"
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise DataError(f"{where}: label {value} is not a finite number; correct it, or drop the row")

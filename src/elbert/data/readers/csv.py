@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from elbert.data.lines import read_lines
-from elbert.data.table import SKIP, BrokenRowError, Record, Table, check_columns, number_rows
+from elbert.data.table import BrokenRowError, Record, Table, check_columns, number_rows
 from elbert.errors import DataError
 
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
@@ -89,7 +89,7 @@ def to_cells(columns: Sequence[str], records: Iterable[tuple[int, list[str]]], r
         if len(cells) == len(columns):
             yield line, dict(zip(columns, cells, strict=True))
         else:
-            problem = f"cells: {len(cells)}, where the header names {len(columns)}; {remedy}; {SKIP}"
+            problem = f"cells: {len(cells)}, where the header names {len(columns)}; {remedy}"
             yield line, BrokenRowError(line, problem)
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from elbert.data.readers.folder import pick_split
-from elbert.data.table import SKIP, BrokenRowError, Record, Table, check_columns, number_rows, quote_names
+from elbert.data.table import BrokenRowError, Record, Table, check_columns, number_rows, quote_names
 from elbert.errors import UsageError
 
 
@@ -74,5 +74,5 @@ def _named(value: Any, names: tuple[str, ...]) -> Any:
     if not isinstance(value, int) or value == -1:
         return None
     if not 0 <= value < len(names):
-        raise BrokenRowError(None, f"class id {value}; the feature declares ids 0 to {len(names) - 1}; {SKIP}")
+        raise BrokenRowError(None, f"class id {value}; the feature declares ids 0 to {len(names) - 1}")
     return names[value]

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, BinaryIO
 
 from elbert.data.lines import read_lines
-from elbert.data.table import SKIP, BrokenRowError, Record, Row, Table, Where, number_rows, shorten
+from elbert.data.table import BrokenRowError, Record, Row, Table, Where, number_rows, shorten
 from elbert.data.values import WrittenFloat
 from elbert.errors import DataError
 
@@ -42,11 +42,11 @@ def _read_record(line: str, number: int) -> dict[str, Any] | BrokenRowError:
     try:
         record = json.loads(line, object_pairs_hook=_unique_keys, parse_float=WrittenFloat)
     except BrokenRowError as error:
-        return BrokenRowError(number, f"{error}; {SKIP}")
+        return BrokenRowError(number, str(error))
     except (ValueError, RecursionError) as error:
-        return BrokenRowError(number, f"not valid JSON ({error}); write one object a line; {SKIP}")
+        return BrokenRowError(number, f"not valid JSON ({error}); write one object a line")
     if not isinstance(record, dict):
-        return BrokenRowError(number, f"{shorten(record)} is not a JSON object; write one object a line; {SKIP}")
+        return BrokenRowError(number, f"{shorten(record)} is not a JSON object; write one object a line")
     return record
 
 

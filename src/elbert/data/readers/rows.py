@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from elbert.data.table import SKIP, BrokenRowError, Record, Table, check_columns, number_rows, shorten
+from elbert.data.table import BrokenRowError, Record, Table, check_columns, number_rows, shorten
 from elbert.errors import UsageError
 
 ALLOWED = "a text, a (text, text_pair) tuple, or a dict such as {'text': …, 'label': …}"
@@ -34,7 +34,7 @@ def _records(items: Sequence[Any], columns: tuple[str, ...]) -> Iterator[Record]
         elif not kind and len(columns) == 1 and not isinstance(item, (tuple, list, Mapping)):
             yield None, {"text": item}
         else:
-            problem = f"{shorten(item)} is not like the first item; give every item as {ALLOWED}; {SKIP}"
+            problem = f"{shorten(item)} is not like the first item; give every item as {ALLOWED}"
             yield None, BrokenRowError(None, problem)
 
 
