@@ -189,8 +189,8 @@ def tables(document: dict[str, Any]) -> str:
             about,
             table(head, by_level),
             f"*Load* is the greatest of {', '.join(f'{load:.0%}' for load in LOADS)} at which 99 texts in 100 are "
-            f"answered within {document['limit']:g} ms in the simulation; a second's texts are counted at it, "
-            "a day's at full load.",
+            f"answered within {document['limit']:g} ms in the simulation, as a share of the simulated rate; cores for "
+            "a second's texts are counted at that share of the measured rate, for a day's at all of it.",
             "Milliseconds that 99 texts in 100 stay below, by load (simulated):",
             table(["level", *(f"{load:.0%}" for load in LOADS)], waits),
             f"What comes next: texts a second of one core, and its share of a text's time; of a link, at "

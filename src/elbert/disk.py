@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +18,12 @@ _MARKER = "config.json"
 # What to do where a disk is full or a folder lets nothing be written: for runs that can be taken up, and for the rest.
 ANOTHER_FOLDER = "free some space or name another folder"
 FREE_SPACE = "free some space, then run it again (with --resume where an unfinished run is left)"
+
+# What the system says where the place is wrong, which no free space mends; `/proc` knows no file that is to be made.
+_NO_PLACE = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+}
 
 
 @contextmanager
@@ -146,7 +153,7 @@ def write_errors(what: str, advice: str) -> Iterator[None]:
 
     Args:
         what: what was being written, as in "cannot write {what}".
-        advice: how to mend it.
+        advice: how to mend it; another one is given where the place is wrong.
 
     Raises:
         ElbertError: the disk refused.
@@ -157,6 +164,8 @@ def write_errors(what: str, advice: str) -> Iterator[None]:
         reason = _disk_reason(error)
         if reason is None:
             raise
+        if isinstance(error, OSError) and error.errno in _NO_PLACE:
+            advice = "name a place where files can be made"
         raise ElbertError(f"cannot write {what}: {reason}; {advice}") from error
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import math
 import re
@@ -100,9 +101,18 @@ def test_a_file_is_not_called_by_the_word_for_standard_output() -> None:
 def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.access", lambda *_: False)  # the superuser may write wherever the tests could forbid it
-    with pytest.raises(UsageError, match=r"'.*new\.csv': the folder .* is not writable; name another one"):
+    def forbidden(**_: object) -> None:  # the superuser may write wherever the tests could forbid it
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("elbert.cli.console.TemporaryFile", forbidden)
+    with pytest.raises(UsageError, match=r"'.*new\.csv': the folder .* is not writable \(Permission denied\); name an"):
         check_output(tmp_path / "new.csv", overwrite=False)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc here")
+def test_a_folder_that_takes_no_files_whoever_asks_is_refused_before_any_work() -> None:
+    with pytest.raises(UsageError, match=r"'/proc/new\.csv': the folder '/proc' is not writable \("):
+        check_output(Path("/proc/new.csv"), overwrite=False)
 
 
 def test_a_file_that_cannot_be_made_is_called_by_its_own_name_and_told_where_else_to_go(tmp_path: Path) -> None:
@@ -110,7 +120,7 @@ def test_a_file_that_cannot_be_made_is_called_by_its_own_name_and_told_where_els
     with pytest.raises(ElbertError) as raised, whole_file(path):
         pass
     assert (
-        str(raised.value) == f"cannot write '{path}': No such file or directory; free some space or name another folder"
+        str(raised.value) == f"cannot write '{path}': No such file or directory; name a place where files can be made"
     )
 
 

@@ -311,3 +311,21 @@ def test_a_folder_called_csv_is_refused_as_a_folder(
     error = refused("predict", model_folder, "--input", tmp_path / "reviews.csv", "--output", tmp_path / "answers.csv")
     assert "no data in folder" in error
     assert not (tmp_path / "answers.csv").exists()
+
+
+def test_a_part_is_named_only_of_what_has_parts(
+    refused: Callable[..., str], model_folder: Path, reviews: Path, stdin: Callable[[bytes], None]
+) -> None:
+    said = refused("predict", model_folder, "--input", reviews, "--split", "dev")
+    assert f"--split dev: {str(reviews)!r} is a file, and has no parts; name a folder or hub:NAME" in said
+    stdin(b"good\n")
+    assert "--split dev: standard input has no parts" in refused("predict", model_folder, "-", "--split", "dev")
+    said = refused("predict", model_folder, "--input", "hub:x:y:train", "--split", "dev")
+    assert "--split dev beside 'hub:x:y:train', which names its part 'train'" in said
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "calibrate", "bench", "check"])
+def test_every_verb_refuses_a_part_of_a_file(
+    refused: Callable[..., str], model_folder: Path, reviews: Path, verb: str
+) -> None:
+    assert "is a file, and has no parts" in refused(verb, model_folder, reviews, "--split", "test")

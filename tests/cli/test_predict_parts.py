@@ -88,6 +88,7 @@ def test_rows_that_cannot_be_read_stand_beside_their_part_with_the_reason(
         "part-00001.rejects.jsonl": [5],
     }
     assert all("row" in each["reason"] for rows in rejects.values() for each in rows)
+    assert not any("--skip-broken-rows" in each["reason"] for rows in rejects.values() for each in rows)
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["rejected"] == 2
 
 
@@ -120,15 +121,46 @@ def test_a_whole_folder_answers_no_other_input(
     assert run(*words)[0] == 0
     before = content(tmp_path / "out")
     for changed, said in [
-        ("one\ntwo\nthree\nfive\n", "the rows of part-00001.jsonl are others than those it answers"),
+        ("one\ntwo\nthree\nfive\n", "the rows of part-00001.jsonl are others than those it answers, or more of them"),
         ("one\ntwo\n", "the input ends before the rows that part-00001.jsonl answers"),
     ]:
         path.write_text(changed)
         assert f"{said}; give the input it was begun with" in refused(*words, status=1)
         assert content(tmp_path / "out") == before
     path.write_text("one\ntwo\nthree\nfour\nfive\n")
+    assert "the input goes on behind the rows that were answered" in refused(*words, status=1)
+    assert content(tmp_path / "out") == before
+    assert run(*words, "--overwrite")[0] == 0
+    path.write_text("one\ntwo\nthree\nfour\nfive\nsix\n")  # its last part is not full
+    assert "part-00002.jsonl are others than those it answers, or more of them" in refused(*words, status=1)
+
+
+@pytest.mark.parametrize(("kind", "matters"), [("jsonl", False), ("csv", True)])
+def test_only_a_column_that_the_answers_show_has_to_stay_as_it_was(
+    run: Run, refused: Callable[..., str], model_folder: Path, tmp_path: Path, kind: str, matters: bool
+) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("id,text\n1,one\n2,two\n3,three\n")
+    words = ("predict", model_folder, "--input", path, "--output", tmp_path / "out", "--part-rows", 2)
+    words = (*words, "--output-format", kind)
     assert run(*words)[0] == 0
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["rows"] == 5
+    before = content(tmp_path / "out")
+    path.write_text("id,text,more\n1,one,x\n9,two,y\n3,three,z\n")
+    if matters:
+        assert "are others than those it answers" in refused(*words, status=1)
+    else:
+        assert run(*words)[0] == 0
+    assert content(tmp_path / "out") == before
+
+
+def test_a_folder_of_another_format_is_told_how_to_go_on(
+    run: Run, refused: Callable[..., str], model_folder: Path, lines: Path, tmp_path: Path
+) -> None:
+    words = ("predict", model_folder, "--input", lines, "--output", tmp_path / "answers", "--part-rows", 10)
+    assert run(*words)[0] == 0
+    manifest = tmp_path / "answers" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    assert "is of format 1, this version writes 2; name another folder" in refused(*words, status=1)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +255,14 @@ def test_what_a_kill_leaves_between_part_and_manifest_does_no_harm(
     (tmp_path / "broken" / ".part-00001.txt.99.part").write_text("half a")
     answered(tmp_path / "broken")
     assert content(tmp_path / "broken") == content(tmp_path / "unbroken")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc here")
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(
+    refused: Callable[..., str], model_folder: Path, lines: Path
+) -> None:
+    said = refused("predict", model_folder, "--input", lines, "--output", "/proc/x", "--part-rows", 5, status=1)
+    assert "cannot write '/proc/x': No such file or directory; name a place where files can be made" in said
 
 
 def test_two_runs_never_share_a_folder(

@@ -244,7 +244,9 @@ def test_fasttexts_own_files_are_no_plain_text_and_the_format_that_reads_them_is
     for read in (load_data, lambda source: list(read_texts(source))):
         with pytest.raises(UsageError, match="read it with --input-format fasttext, or with txt"):
             read(path)
-    with pytest.warns(DataWarning, match="multi-label classification, classes 'anger', 'joy', 'love', because 1 of 3 labelled"):
+    with pytest.warns(
+        DataWarning, match="multi-label classification, classes 'anger', 'joy', 'love', because 1 of 3 labelled"
+    ):
         data = load_data(path, input_format="fasttext")
     assert data.texts == ["I am  happy", "so mad", "fine, thanks"]
     assert data.labels == [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
@@ -281,7 +283,9 @@ def test_texts_of_fasttext_lines_need_no_label(write):
 
 
 def test_fasttexts_labels_are_classes_however_they_are_written(write):
-    data = load_data(write("a.txt", "__label__4.5 x\n__label__a,b y\n__label__a z\n__label__b z2\n"), input_format="fasttext")
+    data = load_data(
+        write("a.txt", "__label__4.5 x\n__label__a,b y\n__label__a z\n__label__b z2\n"), input_format="fasttext"
+    )
     assert (data.label_space.problem_type, data.label_space.names) == (
         "single_label_classification",
         ("4.5", "a", "a,b", "b"),

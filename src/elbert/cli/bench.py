@@ -26,7 +26,7 @@ def bench(
     against: Annotated[
         str, typer.Option(help=f"{_AGAINST}openvino, elbert-waits, elbert-sorted, elbert-split.")
     ] = "transformers,onnxruntime,openvino",
-    split: options.Split = "dev",
+    split: options.SplitOfDev = None,
     policy: options.PolicyFlags = options.POLICY,
     metric: options.Metric = None,
     batch_size: Annotated[str, typer.Option(metavar="N[,N…]", help="Texts in flight, one or several.")] = "8,32,128",
@@ -124,7 +124,9 @@ def _check_picture(plot: Path | None, *, overwrite: bool) -> None:
     check_installed()
 
 
-def _load(data: str, split: str, classifier: Classifier, columns: options.ColumnFlags, limit: int) -> TextDataset:
+def _load(
+    data: str, split: str | None, classifier: Classifier, columns: options.ColumnFlags, limit: int
+) -> TextDataset:
     """Read the data and keep at most `limit` texts, at equal distances: files are often ordered by label."""
     from elbert.errors import DataError
 

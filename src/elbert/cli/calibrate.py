@@ -23,7 +23,7 @@ def calibrate(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Texts the model wasn't trained on: file, folder, hub:NAME.")
     ],
-    split: options.Split = "dev",
+    split: options.SplitOfDev = None,
     max_drop: Annotated[
         float | None,
         typer.Option(

@@ -26,7 +26,7 @@ def cascade(
         str, typer.Option(metavar="DATA", help="Labelled texts no model was trained on: file, folder, hub:NAME.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to be, with copies of the models.")],
-    split: options.Split = "dev",
+    split: options.SplitOfDev = None,
     max_drop: Annotated[
         float, typer.Option(help="What the cascade may lose against the last model; 0.01 is one point of accuracy.")
     ] = 0.01,

@@ -22,7 +22,7 @@ def check(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Texts of today, without labels: file, folder, hub:NAME.")
     ],
-    split: options.Split = "test",
+    split: options.SplitOfTest = None,
     policy: Annotated[
         str | None, typer.Option(help="A calibrated policy of the model.  [default: the model's, else its only one]")
     ] = None,
@@ -46,7 +46,7 @@ def check(
         elbert check runs/mine today.csv --fail-below 0.001 || mail -s "calibrate again" me
     """
     loaded = options.load_classifier(model, loading=loading, full_depth=True)
-    texts = columns.load_texts(data, split).texts
+    texts = columns.load_texts(data, split, usual="test").texts
     with progress_bar(len(texts), "texts", forced=progress) as bar:
         drift = loaded.check(texts, policy, batch_size=batch_size, on_texts=bar.update)
     _show(drift, as_json=json)

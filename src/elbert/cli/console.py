@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -95,8 +95,13 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     folder = path.absolute().parent
     if not folder.is_dir():
         raise UsageError(f"output {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"output {str(path)!r}: the folder {str(path.parent)!r} is not writable; name another one")
+    try:
+        TemporaryFile(dir=folder).close()  # tried, since permissions don't tell it of every file system
+    except OSError as error:
+        raise UsageError(
+            f"output {str(path)!r}: the folder {str(path.parent)!r} is not writable ({error.strerror}); "
+            "name another one"
+        ) from None
 
 
 def check_folder(out: Path, what: str, ours: Callable[[Path], bool], *, overwrite: bool) -> None:

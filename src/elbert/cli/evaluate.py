@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: options.Model,
     data: options.Data,
-    split: options.Split = "dev",
+    split: options.SplitOfDev = None,
     policy: options.PolicyFlags = options.POLICY,
     metric: options.Metric = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Rounds to time.  [default: 3, fewer if slow]")] = None,

@@ -30,7 +30,7 @@ def explain(
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Instead of a text: a file, a GLUE-style folder, or hub:NAME.")
     ] = None,
-    split: options.Split = "dev",
+    split: options.SplitOfDev = None,
     out: Annotated[Path | None, typer.Option(metavar="PAGE", help="The HTML page to be.")] = None,
     policy: options.PolicyFlags = options.POLICY,
     batch_size: options.BatchSize = 32,
@@ -140,7 +140,7 @@ def _gold(classifier: Classifier, label: str | None) -> Any:
 def _of_data(
     classifier: Classifier,
     data: str,
-    split: str,
+    split: str | None,
     columns: options.ColumnFlags,
     batch_size: int,
     facts: list[tuple[str, str]],

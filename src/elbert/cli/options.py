@@ -20,7 +20,8 @@ _Loaded = TypeVar("_Loaded", "Classifier", "Cascade")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, a hub id, or a bundled checkpoint.")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A file, a GLUE-style folder, or hub:NAME.")]
-Split = Annotated[str, typer.Option(help="Which part, where DATA has several.")]
+SplitOfDev = Annotated[str | None, typer.Option(help="Which part, where DATA has several.  [default: dev]")]
+SplitOfTest = Annotated[str | None, typer.Option(help="Which part, where DATA has several.  [default: test]")]
 Metric = Annotated[str | None, typer.Option(help="accuracy, f1_binary, f1_macro, matthews, pearson, …")]
 AllowSeen = Annotated[
     bool, typer.Option("--allow-seen", help="Only warn where a model was trained on some of these texts.")
@@ -60,10 +61,12 @@ class TextFlags:
     input_format: InputFormat = None
     skip_broken_rows: SkipBrokenRows = False
 
-    def load_texts(self, data: str, split: str) -> TextDataset:
-        """Read the texts of a source; see `elbert.data.load_texts`."""
+    def load_texts(self, data: str, split: str | None, *, usual: str = "dev") -> TextDataset:
+        """Read the texts of a source, of its part `split`, or `usual`; see `elbert.data.load_texts`."""
         from elbert.data import load_texts
+        from elbert.data.readers import choose_split
 
+        split = choose_split(data, split, usual)
         told = {name: value for name, value in asdict(self).items() if name != "label_column"}
         return load_texts(data, split=split, **told)
 
@@ -74,11 +77,14 @@ class ColumnFlags(TextFlags):
 
     label_column: LabelColumn = None
 
-    def load(self, data: str, split: str, labels: Labels | None = None, **more: Any) -> TextDataset:
-        """Read texts and labels, encoded as a model's; see `elbert.data.load_data`, which takes `more` too."""
+    def load(
+        self, data: str, split: str | None, labels: Labels | None = None, *, usual: str = "dev", **more: Any
+    ) -> TextDataset:
+        """Read texts and labels, encoded as a model's; see `load_texts`. `elbert.data.load_data` takes `more` too."""
         from elbert.data import load_data
+        from elbert.data.readers import choose_split
 
-        return load_data(data, split=split, labels=labels, **asdict(self), **more)
+        return load_data(data, split=choose_split(data, split, usual), labels=labels, **asdict(self), **more)
 
 
 @dataclass(frozen=True)

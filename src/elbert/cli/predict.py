@@ -42,7 +42,7 @@ def predict(
             help="A CSV, TSV, JSONL, Parquet or text file (also .gz), or -; a folder or hub:NAME, of which --split."
         ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Which part, where the input has several.  [default: test]")] = None,
+    split: options.SplitOfTest = None,
     output: Annotated[str, typer.Option(help="A .jsonl or .csv file, or - for standard output.")] = STANDARD,
     output_format: Annotated[str | None, typer.Option(help="jsonl, or csv: the input's rows plus the answer.")] = None,
     pair: Annotated[
@@ -92,7 +92,7 @@ def predict(
         check_output(Path(output), overwrite=overwrite)
     kind = format_of("" if part_rows else output, output_format or ("jsonl" if part_rows else None))
     classifier = options.load_any(model, policy, loading, full_depth=full_depth)
-    rows = Rows(source, split, columns, pair=pair)
+    rows = Rows(source, split, columns, pair=pair, cells=FORMATS[kind].takes_cells)
     if part_rows is not None:
         how = How(FORMATS[kind], batch_size)
         load = partial(load_classifier, model, **asdict(loading), policy=classifier.policy)
@@ -148,16 +148,20 @@ class Rows:
         split: which part of a folder or a hub's data set; None takes `test`, and says so.
         flags: how texts are read.
         pair: insist on pairs; plain lines are split at their tab.
+        cells: keep what else stands in a row; without, columns and cells are empty.
 
     Attributes:
         columns: of the input, known once the first text is read.
     """
 
-    def __init__(self, source: Any, split: str | None, flags: options.TextFlags, *, pair: bool = False) -> None:
+    def __init__(
+        self, source: Any, split: str | None, flags: options.TextFlags, *, pair: bool = False, cells: bool = True
+    ) -> None:
         self._source = source
         self._split = split
         self._flags = flags
         self._pair = pair
+        self._keeps_cells = cells
         self._waiting: deque[Any] = deque()
         self._rejected: list[tuple[int, str]] = []
         self.columns: tuple[str, ...] = ()
@@ -169,11 +173,13 @@ class Rows:
             DataError: there is no text at all, a row cannot be read, or a line has no tab where pairs were asked for.
         """
         from elbert.data.columns import find_texts, read_text
-        from elbert.data.readers import open_table
+        from elbert.data.readers import choose_split, open_table
         from elbert.data.table import BrokenRows
 
+        named = isinstance(self._source, str)
+        split = choose_split(self._source, self._split, "test") if named else "test"
         broken = BrokenRows(skip=self._flags.skip_broken_rows)
-        with open_table(self._source, self._split or "test", self._flags.input_format) as table:
+        with open_table(self._source, split, self._flags.input_format) as table:
             self._tell_part(table.name)
             columns, number = None, 0
             for row in table.rows:
@@ -187,8 +193,8 @@ class Rows:
                     continue
                 if self._pair and isinstance(text, str):
                     text = _halves(text, table.columns, f"{table.name}: row {row.number}")
-                self.columns = table.columns
-                self._waiting.append(row.cells)
+                self.columns = table.columns if self._keeps_cells else ()
+                self._waiting.append(row.cells if self._keeps_cells else {})
                 yield text
             if columns is None:
                 raise DataError(f"{table.name}: no texts; give at least one")

@@ -34,7 +34,7 @@ def sweep(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where table, numbers and pictures go.")],
     also: Annotated[list[str] | None, typer.Option("--also", metavar="MODEL", help=f"{_ALSO_HELP} Repeatable.")] = None,
     policies: Annotated[str, typer.Option(help="all, or names with commas between (see elbert policies).")] = "all",
-    split: options.Split = "dev",
+    split: options.SplitOfDev = None,
     metric: options.Metric = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind every band.")] = 1000,
     seed: Annotated[int, typer.Option(callback=check_seed, help="Of the resamples.")] = 0,
@@ -99,7 +99,7 @@ def _names(policies: str) -> list[str] | None:
 def _record(
     models: list[str],
     data: str,
-    split: str,
+    split: str | None,
     names: list[str] | None,
     loading: options.LoadFlags,
     columns: options.ColumnFlags,

@@ -115,12 +115,12 @@ def _run(
 
     if is_first():
         check_free(run_folder(out), resume=resume, overwrite=overwrite)  # before anything slow
-    rows = columns.load(data, "train", problem_type=problem_type)
-    dev = None if evaluation is None else columns.load(evaluation, "dev", rows.label_space)
+    rows = columns.load(data, None, usual="train", problem_type=problem_type)
+    dev = None if evaluation is None else columns.load(evaluation, None, rows.label_space)
     name = model or default_model()
     loaded, tokenizer = start_model(name, rows, settings)
     teacher, more = lesson
-    unlabelled = None if more is None else replace(columns, input_format=None).load_texts(more, "train")
+    unlabelled = None if more is None else replace(columns, input_format=None).load_texts(more, None, usual="train")
     return run(
         loaded,
         tokenizer,

@@ -6,10 +6,10 @@ import csv
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TextIO
 
 from elbert.cli.console import json_line
 from elbert.data.columns import half_surrogate
@@ -24,7 +24,13 @@ _LINE_END = "\r\n"
 
 
 class Writer(Protocol):
-    """Takes one answer after another."""
+    """Takes one answer after another.
+
+    Attributes:
+        takes_cells: whether it writes the input's cells; where not, none are needed.
+    """
+
+    takes_cells: ClassVar[bool]
 
     def write(self, columns: tuple[str, ...], cells: Mapping[str, Any], prediction: Prediction) -> None:
         """Write the answer to the row with these cells; `columns` are the same for every row."""
@@ -32,6 +38,8 @@ class Writer(Protocol):
 
 class JsonLines:
     """One JSON object a line; the input's cells are left out."""
+
+    takes_cells = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -44,6 +52,8 @@ class JsonLines:
 
 class CsvRows:
     """The input's columns as they are, then the answer's, each under a name that is still free."""
+
+    takes_cells = True
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -124,7 +134,7 @@ def _cell(value: Any) -> Any:
     return bytes(value).decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else value
 
 
-FORMATS: dict[str, Callable[[TextIO], Writer]] = {"jsonl": JsonLines, "csv": CsvRows}
+FORMATS: dict[str, type[JsonLines] | type[CsvRows]] = {"jsonl": JsonLines, "csv": CsvRows}
 _EXTENSIONS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
 
 

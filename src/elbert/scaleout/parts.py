@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from elbert.disk import write_whole
+from elbert.disk import ANOTHER_FOLDER, write_errors, write_whole
 from elbert.errors import DataError, ElbertError, UsageError
 
 if TYPE_CHECKING:
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from elbert.data import Text
 
 MANIFEST, _REJECTS, _LOCK = "manifest.json", ".rejects.jsonl", ".lock"
-_FORMAT = 1
+_FORMAT = 2
 _AGAIN = "give the input it was begun with, or --overwrite to start again"
 
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one part.
+    """The rows of one part: what its answers are made of, and nothing else.
 
     Attributes:
-        columns: of the input.
+        columns: of the input; none where the answers show no cells.
         texts: what is classified.
-        cells: of each of those rows, by column.
+        cells: of each of those rows, by column; likewise.
         rejected: row numbers, from 1, of what could not be read among them, each with the reason.
     """
 
@@ -130,17 +130,27 @@ class Parts:
         """Yield the blocks whose part is not whole yet, each with its number; the input is read from its start.
 
         Raises:
-            DataError: rows that were answered before are others now, or there are no more.
+            DataError: rows that were answered before are others now, there are fewer, or a finished input has more.
         """
         number = -1
         for number, block in enumerate(blocks):
             part = self.made.get(number)
+            if part is None and self.finished:
+                raise DataError(
+                    f"{self.folder}: the input goes on behind the rows that were answered, and it was finished; answer "
+                    "the new rows into another folder, or give --overwrite to start again"
+                )
             if part is None:
                 yield number, block
             elif part.read != block.digest():
-                raise DataError(f"{self.folder}: the rows of {part.name} are others than those it answers; {_AGAIN}")
+                others = f"the rows of {part.name} are others than those it answers{self._more(part)}"
+                raise DataError(f"{self.folder}: {others}; {_AGAIN}")
         if left := [part.name for at, part in sorted(self.made.items()) if at > number]:
             raise DataError(f"{self.folder}: the input ends before the rows that {left[0]} answers; {_AGAIN}")
+
+    def _more(self, part: Part) -> str:
+        """Say of a finished input's last rows how else they may have come to differ."""
+        return ", or more of them" if self.finished and part.number == max(self.made) else ""
 
     def add(self, number: int, block: Block, answers: Answers) -> Part:
         """Write a part, whole or not at all, and note that it is."""
@@ -196,7 +206,6 @@ def open_parts(folder: Path, suffix: str, request: Mapping[str, Any], *, overwri
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"output {str(folder)!r} is a file; with --part-rows it is a folder: name another")
-    folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         for draft in folder.glob(".*.part"):
             draft.unlink()  # of a run that was killed
@@ -216,12 +225,16 @@ def open_parts(folder: Path, suffix: str, request: Mapping[str, Any], *, overwri
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder for this run; the system lets go of it where the run is killed.
+    """Make the folder where it is missing, and hold it for this run; the system lets go where the run is killed.
 
     Raises:
+        ElbertError: it cannot be made, or nothing in it.
         UsageError: another run holds it.
     """
-    with (folder / _LOCK).open("a") as lock:
+    with write_errors(repr(str(folder)), ANOTHER_FOLDER):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("a")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -241,7 +254,10 @@ def _read(folder: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
-            raise ElbertError(f"{path} is of format {content['format']}, this version reads {_FORMAT}: update elbert")
+            raise ElbertError(
+                f"{path} is of format {content['format']}, this version writes {_FORMAT}; name another folder, or "
+                "complete it with the version that began it"
+            )
     except (ValueError, KeyError, TypeError) as error:
         raise ElbertError(f"{path} is no manifest of ours ({error}); name another folder") from error
     return content

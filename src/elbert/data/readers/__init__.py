@@ -22,7 +22,7 @@ from elbert.data.readers.dataset import is_dataset, read_dataset
 from elbert.data.readers.fasttext import read_fasttext
 from elbert.data.readers.folder import find_file
 from elbert.data.readers.frame import is_frame, read_frame
-from elbert.data.readers.hub import HUB_PREFIX, read_hub
+from elbert.data.readers.hub import HUB_PREFIX, parse_hub, read_hub
 from elbert.data.readers.jsonl import read_jsonl
 from elbert.data.readers.parquet import read_parquet
 from elbert.data.readers.rows import read_columns, read_rows
@@ -93,6 +93,28 @@ def open_table(source: Any, split: str = "train", input_format: str | None = Non
         with open_stream(path) as stream:
             table = reader(str(path), stream)
             yield _no_table(table) if kind == "txt" and not input_format else table
+
+
+def choose_split(source: str, named: str | None, usual: str) -> str:
+    """Return which part of a source is read.
+
+    Args:
+        source: a path, `-` or `hub:NAME[:CONFIG[:SPLIT]]`.
+        named: what the user names, None for nothing.
+        usual: taken then.
+
+    Raises:
+        UsageError: a part is named of a source that is one, or that names another itself.
+    """
+    if named is None:
+        return usual
+    if str(source).startswith(HUB_PREFIX):
+        if own := parse_hub(source)[2]:
+            raise UsageError(f"--split {named} beside {source!r}, which names its part {own!r}; leave one of them out")
+    elif source == "-" or Path(source).expanduser().is_file():
+        what = "standard input" if source == "-" else f"{source!r} is a file, and"
+        raise UsageError(f"--split {named}: {what} has no parts; name a folder or hub:NAME, or leave --split out")
+    return named
 
 
 def _no_table(table: Table) -> Table:
