@@ -39,7 +39,7 @@ class Writer(Protocol):
 class JsonLines:
     """One JSON object a line; the input's cells are left out."""
 
-    takes_cells = False
+    takes_cells: ClassVar[bool] = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -53,7 +53,7 @@ class JsonLines:
 class CsvRows:
     """The input's columns as they are, then the answer's, each under a name that is still free."""
 
-    takes_cells = True
+    takes_cells: ClassVar[bool] = True
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
