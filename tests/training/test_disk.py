@@ -72,7 +72,7 @@ def limit_file_size():
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
 def test_a_real_limit_on_what_may_be_written_is_one_line(tmp_path, tiny_texts):
     command = train_command(tmp_path, tiny_texts, epochs=1)
-    done = subprocess.run(command, preexec_fn=limit_file_size, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, preexec_fn=limit_file_size, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("elbert: cannot write checkpoint")
     assert "Traceback" not in done.stderr

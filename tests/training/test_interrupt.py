@@ -16,7 +16,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_ends_with_130(tmp_path, tiny_texts):
         while "epoch 1 of" not in seen:  # training is under way
             seen += process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert out == ""
     assert "Traceback" not in err
