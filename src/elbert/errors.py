@@ -81,6 +81,10 @@ class DataWarning(UserWarning):
     """A data set was read in a way its owner may not have meant; the message says how."""
 
 
+# Characters of an unknown name that are compared with known ones: anybody may send a name of megabytes.
+_LONGEST = 100
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'? Allowed: a, b, x"` for an unknown `name`, to end an error line with.
 
@@ -89,6 +93,6 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
         known: every allowed value; one that comes twice is said once.
     """
     allowed = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(str(name), allowed, n=1)
+    close = difflib.get_close_matches(str(name)[:_LONGEST], allowed, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{hint} Allowed: {', '.join(allowed)}" if hint else f"; allowed: {', '.join(allowed)}"

@@ -55,12 +55,32 @@ def test_rules_within_rules_come_back_from_json_and_ask_for_what_they_read() -> 
     assert replay(ExitPolicy.from_dict(saved), outputs).equal(replay(policy, outputs))
 
 
+def nested(depth: int) -> list[dict[str, Any]]:
+    """Return rules that lie in rules, two and one combined a level."""
+    rules: list[dict[str, Any]] = [{"name": "entropy"}, {"name": "full"}]
+    for _ in range(depth):
+        rules = [{"name": "any", "policies": rules}, {"name": "full"}]
+    return rules
+
+
+def test_as_many_rules_as_are_allowed_may_lie_in_each_other() -> None:
+    policy = make("any", policies=nested(7))
+    assert ExitPolicy.from_dict(policy.to_dict()) == policy
+    assert make("all", policies=[{"name": "full"}] * 16).to_dict()["policies"] == [{"name": "full"}] * 16
+    with pytest.raises(UsageError, match="at most 16"):
+        make("all", policies=[policy, make("full")])
+
+
 @pytest.mark.parametrize(
     ("policies", "message"),
     [
         ([], "policies is .*; allowed: a list of two policies or more"),
         ([{"name": "entropy"}], "policies is .*; allowed: a list of two policies or more"),
         ("entropy", "policies is 'entropy'; allowed"),
+        ([{"name": "full"}] * 17, "allowed: a list of two policies or more, at most 16 with those within"),
+        (nested(9), "allowed: a list of two policies or more, at most 16 with those within"),
+        (nested(400), "allowed: a list of two policies or more, at most 16 with those within"),
+        ([{"name": "entropy", "threshold": 10**400}, {"name": "full"}], "exit policy 'entropy': threshold is 1000"),
         ([{"name": "entorpy"}, {"name": "full"}], "exit policy 'entorpy' is unknown; did you mean 'entropy'"),
         ([{"name": "entropy", "threshold": 2}, {"name": "full"}], "exit policy 'entropy': threshold is 2"),
         ([{"name": "certainty"}, {"name": "full"}], "exit policy 'any': 'certainty' learns"),

@@ -84,6 +84,8 @@ def test_a_policy_with_a_schedule_survives_json_whatever_the_order_of_layers() -
         ({"3": True}, "layer 3 keeps True"),
         ({"3": float("nan")}, "layer 3 keeps nan"),
         ({"3": float("inf")}, "layer 3 keeps inf"),
+        ({"3": 0.5, "03": 0.5}, "layer 3 is named twice"),
+        ({"3": 0.5, "03": "half"}, "layer 3 is named twice"),
         ({"3": 0.3, "6": 0.5}, r"layer 6 keeps 0\.5, layer 3 before it only 0\.3"),
         ({"3": 16, "4": 0.5, "6": 32}, "layer 6 keeps 32, layer 3 before it only 16"),
     ],

@@ -99,6 +99,10 @@ def test_a_tokenizer_error_is_its_requests_alone(
         said = running.client.post("/predict", json={"inputs": text})
         assert (said.status_code, said.json()["error_type"]) == (422, "Validation")
         assert type(error).__name__ in said.json()["error"]
+        traced = running.client.post("/trace", json={"inputs": text})
+        assert (traced.status_code, traced.json()["error_type"]) == (422, "Validation")
+        assert type(error).__name__ in traced.json()["error"]
+        assert running.client.post("/trace", json=GOOD).status_code == 200
         assert running.client.post("/predict", json=GOOD).status_code == 200
         assert running.in_flight() == 0
 

@@ -90,6 +90,55 @@ def test_keys(start: Start) -> None:
         assert refused.json()["error"]["code"] == 401
 
 
+NESTED = '{"name": "any", "policies": [' * 150 + '{"name": "full"}' + ', {"name": "full"}]}' * 150
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        f'{{"name": "entropy", "threshold": 1{"0" * 400}}}',
+        '{"name": "full", "tokens": {"3": 0.5, "03": "half"}}',
+        NESTED,
+        f'{{"name": "entropy", "threshold": {"[" * 800 + "]" * 800}}}',
+        json.dumps({"name": "any", "policies": [{"name": "patience"}] * 3000}),
+        json.dumps({"name": "certainty", "bounds": [1] * 9000}),
+        json.dumps({"name": "n" * 5000}),
+        json.dumps({"name": "full", "n" * 5000: 1}),
+        json.dumps("n" * 100_000),
+    ],
+    ids=["digits", "layer twice", "nested", "lists", "rules", "numbers", "name", "parameter", "word"],
+)
+@pytest.mark.parametrize("path", ["/predict", "/trace"])
+def test_a_policy_beyond_measure_is_refused_in_a_short_line(client: Any, path: str, policy: str) -> None:
+    body = f'{{"inputs": "good", "parameters": {{"policy": {policy}}}}}'
+    said = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert (said.status_code, said.json()["error_type"]) == (422, "Validation")
+    assert len(said.text) < 600
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"inputs": "good", "model": "n" * 100_000},
+        {"inputs": "good", "n" * 9000: 1},
+        {"inputs": {"text": "a", "n" * 9000: 1}},
+    ],
+    ids=["model", "field", "key"],
+)
+def test_a_name_beyond_measure_is_not_repeated(client: Any, body: Any) -> None:
+    said = client.post("/predict", json=body)
+    assert said.status_code in (404, 422)
+    assert len(said.text) < 600
+
+
+def test_head_is_answered_as_get_and_a_method_that_is_not_is_told_which_are(client: Any) -> None:
+    head, get = client.head("/info"), client.get("/info")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", get.headers["content-length"])
+    for method, path, allowed in (("PUT", "/health", "GET"), ("GET", "/predict", "POST"), ("HEAD", "/trace", "POST")):
+        said = client.request(method, path)
+        assert (said.status_code, said.headers["allow"]) == (405, allowed)
+
+
 def test_every_answer_carries_the_security_headers_and_no_other_site_may_read_it(client: Any) -> None:
     for path in ("/health", "/docs", "/nothing", "/page.css"):
         headers = client.get(path, headers={"origin": "http://example.org"}).headers

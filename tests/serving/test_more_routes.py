@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from elbert.classifier import Classifier
 from elbert.serving.ladder import Pressure
-from tests.serving.conftest import TEXTS, Start
+from tests.serving.conftest import TEXTS, Running, Start
 
 
 def test_a_stream_answers_every_line_in_order_and_a_wrong_one_in_its_place(client: Any, offline: Classifier) -> None:
@@ -30,6 +31,27 @@ def test_a_stream_answers_every_line_in_order_and_a_wrong_one_in_its_place(clien
     assert [each["exit_layer"] for each in found[5]] == [4]
     expected = offline.predict(texts)
     assert all(found[n][0]["label"] == expected[n].label for n in range(len(texts)) if n not in (3, 5, 7))
+
+
+def received(patient: socket.socket) -> bytes:
+    """Return what comes next; the server must not close the connection."""
+    data = patient.recv(65_536)
+    assert data
+    return data
+
+
+def test_a_line_is_answered_before_the_next_one_comes(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), 30) as patient:
+        patient.sendall(b"POST /predict/stream HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        found = b""
+        for number, line in enumerate([b'"good"\n', b"7\n", b'"so so"\n'], start=1):
+            patient.sendall(b"%x\r\n%b\r\n" % (len(line), line))
+            while found.count(b"\n{") + found.count(b"\n[{") < number:
+                found += received(patient)
+        patient.sendall(b"0\r\n\r\n")
+        while not found.endswith(b"0\r\n\r\n"):
+            found += received(patient)
+    assert b"the line is neither a string nor an object" in found
 
 
 def test_a_line_that_is_too_long_ends_a_stream_with_a_word(start: Start) -> None:

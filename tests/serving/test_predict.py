@@ -123,8 +123,9 @@ def test_a_long_text_is_cut_off_and_said_so_or_refused(client: Any, offline: Cla
     assert refused.json()["error"].startswith("text 2 has more than")
 
 
-def test_the_stages_are_told_in_headers(client: Any) -> None:
-    headers = client.post("/predict", json={"inputs": ["good", "so so"]}).headers
+@pytest.mark.parametrize(("path", "field"), [("/predict", "inputs"), ("/v1/classify", "input")])
+def test_the_stages_are_told_in_headers(client: Any, path: str, field: str) -> None:
+    headers = client.post(path, json={field: ["good", "so so"]}).headers
     assert headers["x-compute-characters"] == "9"
     assert int(headers["x-compute-tokens"]) >= 6
     for name in ("x-total-time", "x-tokenization-time", "x-queue-time", "x-inference-time"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -158,7 +159,7 @@ class PolicyKeeper(ABC):
             return self.policies[policy]
         if policy in names():
             return self.equip(make(policy))
-        raise UsageError(f"unknown policy {policy!r}{did_you_mean(policy, [*self.policies, *names()])}")
+        raise UsageError(f"unknown policy {reprlib.repr(policy)}{did_you_mean(policy, [*self.policies, *names()])}")
 
     def _tensors(self) -> Tensors:
         return {name: policy.tensors() for name, policy in self.policies.items()}

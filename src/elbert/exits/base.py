@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -292,7 +293,8 @@ class ExitPolicy(ABC):
 
         if not isinstance(values, Mapping) or "name" not in values:
             raise UsageError(
-                f"an exit policy is an object with a name{did_you_mean('', registry.names())}; given: {values!r}"
+                f"an exit policy is an object with a name{did_you_mean('', registry.names())}; "
+                f"given: {reprlib.repr(values)}"
             )
         given = dict(values)
         policy = registry.build(given.pop("name"), given)

@@ -17,6 +17,9 @@ from elbert.exits.parameters import SPEC, Spec
 from elbert.exits.patience import Patience
 from elbert.results import ExitOutput
 
+# Rules in one policy, combined ones counted too: each is asked about every text at every layer.
+_MOST = 16
+
 
 def _rules(default: tuple[ExitPolicy, ...], about: str) -> Any:
     """Describe a field of two policies or more, given as such or as their JSON."""
@@ -24,13 +27,23 @@ def _rules(default: tuple[ExitPolicy, ...], about: str) -> Any:
     def read(value: Any) -> tuple[ExitPolicy, ...]:
         if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
             raise ValueError(value)
-        rules = tuple(each if isinstance(each, ExitPolicy) else ExitPolicy.from_dict(each) for each in value)
-        if len(rules) < 2:
+        given = tuple(value)
+        if len(given) < 2 or _rules_in(given) > _MOST:  # before anything is made of them, however deep they lie
             raise ValueError(value)
-        return rules
+        return tuple(each if isinstance(each, ExitPolicy) else ExitPolicy.from_dict(each) for each in given)
 
-    spec = Spec(about, "a list of two policies or more, none of which learns", read)
+    spec = Spec(about, f"a list of two policies or more, at most {_MOST} with those within, none of which learns", read)
     return dataclasses.field(default=default, metadata={SPEC: spec})
+
+
+def _rules_in(given: Iterable[Any]) -> int:
+    """Return how many rules these are, those within them included; above `_MOST` nobody goes on counting."""
+    found, left = 0, list(given)
+    while left and found <= _MOST:
+        found, each = found + 1, left.pop()
+        within = each.get("policies") if isinstance(each, Mapping) else getattr(each, "policies", None)
+        left += within if isinstance(within, (list, tuple)) else ()
+    return found
 
 
 @dataclass(frozen=True)

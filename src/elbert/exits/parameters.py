@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -127,16 +128,19 @@ def validate(policy: Any) -> None:
         try:
             object.__setattr__(policy, name, spec.read(value))
         except ValueError:
-            line = f"exit policy {policy.name!r}: {name} is {value!r}; allowed: {spec.allowed} ({spec.about})"
+            line = (
+                f"exit policy {policy.name!r}: {name} is {reprlib.repr(value)}; allowed: {spec.allowed} ({spec.about})"
+            )
             raise UsageError(line) from None
 
 
 def _real(value: Any, low: float, high: float) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, Real)
-        or not math.isfinite(value)
-        or not low <= float(value) <= high
-    ):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(value)
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        raise ValueError(value) from None
+    if not math.isfinite(found) or not low <= found <= high:
+        raise ValueError(value)
+    return found

@@ -5,6 +5,7 @@ A third party names its policy class under the entry-point group `elbert.exits`;
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields
@@ -100,7 +101,7 @@ def get(name: str) -> type[ExitPolicy]:
     """
     _load()
     if not isinstance(name, str) or name not in _policies:
-        raise UsageError(f"exit policy {name!r} is unknown{did_you_mean(str(name), _policies)}")
+        raise UsageError(f"exit policy {reprlib.repr(name)} is unknown{did_you_mean(str(name), _policies)}")
     return _policies[name]
 
 
@@ -114,7 +115,7 @@ def build(name: str, parameters: Mapping[str, Any]) -> ExitPolicy:
     known = [field.name for field in fields(policy) if field.compare]
     for key in parameters:
         if key not in known:
-            raise UsageError(f"exit policy {name!r} has no parameter {key!r}{did_you_mean(key, known)}")
+            raise UsageError(f"exit policy {name!r} has no parameter {reprlib.repr(key)}{did_you_mean(key, known)}")
     return policy(**parameters)
 
 

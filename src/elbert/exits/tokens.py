@@ -8,6 +8,7 @@ not be had; the attention that a token receives is our reading.
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,17 +52,23 @@ class TokenSchedule:
     def __post_init__(self) -> None:
         """Check every value."""
         if self.score not in SCORES:
-            raise UsageError(f"tokens: score is {self.score!r}{did_you_mean(str(self.score), SCORES)}")
+            raise UsageError(f"tokens: score is {reprlib.repr(self.score)}{did_you_mean(str(self.score), SCORES)}")
         if not self.keep:
             raise UsageError("tokens: no layer is named; name one or more, such as 3=0.5")
         before: dict[bool, tuple[int, float]] = {}
+        last = 0
         for layer, kept in self.keep:
             if not _is_whole(layer) or layer < 1:
-                raise UsageError(f"tokens: {layer!r} is no layer; allowed: whole numbers of 1 or more, and score")
+                raise UsageError(
+                    f"tokens: {reprlib.repr(layer)} is no layer; allowed: whole numbers of 1 or more, and score"
+                )
+            if layer == last:
+                raise UsageError(f"tokens: layer {layer} is named twice; name it once")
+            last = layer
             if not (_is_whole(kept) and 1 <= kept <= _MOST) and not (isinstance(kept, float) and 0 < kept < 1):
                 raise UsageError(
-                    f"tokens: layer {layer} keeps {kept!r}; allowed: a share above 0 and up to 1, or a count of 2 to "
-                    f"{_MOST:,} tokens"
+                    f"tokens: layer {layer} keeps {reprlib.repr(kept)}; allowed: a share above 0 and up to 1, or a "
+                    f"count of 2 to {_MOST:,} tokens"
                 )
             at, least = before.get(kept <= 1, (layer, kept))
             if kept > least:
@@ -79,10 +86,10 @@ class TokenSchedule:
             UsageError: it is no such object, or a value is not allowed.
         """
         if not isinstance(values, Mapping):
-            raise UsageError(f"tokens is {values!r}; allowed: {_ALLOWED}")
+            raise UsageError(f"tokens is {reprlib.repr(values)}; allowed: {_ALLOWED}")
         layers = [(_layer(key), kept) for key, kept in values.items() if key != "score"]
         if all(isinstance(layer, int) for layer, _ in layers):
-            layers.sort()
+            layers.sort(key=lambda each: each[0])
         return cls(tuple(layers), values.get("score", SCORES[0]))
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from fastapi import Response
 
 from elbert.cascade import Cascade
 from elbert.classifier import Classifier
+from elbert.data import Text
 from elbert.serving.bodies import Squash
 from elbert.serving.refusals import Refusal
 from elbert.serving.rows import Answer, Asked, Row
@@ -88,13 +89,13 @@ def classified(served: Served, asked: Asked) -> list[dict[str, Any]]:
     return found
 
 
-def timing_headers(asked: Asked, total: float, characters: int) -> dict[str, str]:
+def timing_headers(asked: Asked, total: float, texts: Sequence[Text]) -> dict[str, str]:
     """Return the times of a request's stages in milliseconds, in text-embeddings-inference's headers.
 
     Args:
         asked: the request; of its texts the slowest one counts.
         total: seconds since it came.
-        characters: in its texts.
+        texts: its own.
     """
     answers: Sequence[Answer] = [outcome for outcome in outcomes(asked) if isinstance(outcome, Answer)]
     seconds = {
@@ -103,6 +104,7 @@ def timing_headers(asked: Asked, total: float, characters: int) -> dict[str, str
         "x-queue-time": max((answer.queued for answer in answers), default=0.0),
         "x-inference-time": max((answer.computed for answer in answers), default=0.0),
     }
+    characters = sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
     times = {name: str(math.ceil(value * 1000)) for name, value in seconds.items()}
     return {**times, "x-compute-tokens": str(asked.tokens), "x-compute-characters": str(characters)}
 

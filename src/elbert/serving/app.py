@@ -97,7 +97,9 @@ async def _http_error(request: Request, error: StarletteHTTPException) -> Respon
         refusal = error.__cause__
     else:  # a body that could not be parsed at all
         refusal = invalid("the body is no JSON of this server's; see /docs")
-    return refused_response(request.url.path, refusal)
+    response = refused_response(request.url.path, refusal)
+    response.headers.update(error.headers or {})  # of a 405 the methods that are answered
+    return response
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -84,7 +85,9 @@ def _check_input(value: object, where: str = "inputs", *, alone: bool = True) ->
         if not isinstance(value.get("text"), str) or not isinstance(value.get("text_pair", ""), (str, type(None))):
             raise ValueError(f"{where} is an object without a string text (and text_pair); allowed: {_INPUT}")
         if unknown := sorted(set(value) - {"text", "text_pair"}):
-            raise ValueError(f"{where} has the key {unknown[0]!r}{did_you_mean(unknown[0], ['text', 'text_pair'])}")
+            raise ValueError(
+                f"{where} has the key {reprlib.repr(unknown[0])}{did_you_mean(unknown[0], ['text', 'text_pair'])}"
+            )
     elif isinstance(value, list) and alone:
         for place, each in enumerate(value):
             _check_input(each, f"{where}[{place}]", alone=False)
@@ -166,7 +169,7 @@ def validation_line(found: Any) -> str:
     if not where and kind != "missing":
         return "the body is no JSON object, or is not sent as one: set the header content-type: application/json"
     if kind == "extra_forbidden":
-        return f"there is no field {where!r}; see /docs for those there are"
+        return f"there is no field {where[:60]!r}; see /docs for those there are"
     if kind == "missing":
         return f"{where or 'the body'} is missing; see /docs for what has to be sent"
     return f"{where or 'the body'}: {message[:1].lower()}{message[1:]}"

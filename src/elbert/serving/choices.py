@@ -13,6 +13,9 @@ from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.serving.ladder import Ladder
 
+# Characters of a policy as JSON: far more than any rule says, and few enough to keep many.
+_LONGEST = 10_000
+
 # Policies kept by what requests asked for: rows are decided on together where they have the very same object.
 _MOST_POLICIES = 256
 
@@ -57,7 +60,7 @@ class Choices:
         if isinstance(wishes.policy, str) and wishes.policy in self._ladder.names:
             level = self._ladder.number(wishes.policy)
             return self._ladder.policies[level], wishes.policy, level
-        key = json.dumps(wishes.policy, sort_keys=True)
+        key = _key(wishes.policy)
         policy = self._policies.get(key)
         if policy is None:
             given = wishes.policy if isinstance(wishes.policy, str) else dict(wishes.policy)
@@ -66,3 +69,14 @@ class Choices:
                 self._policies.clear()
             self._policies[key] = policy
         return policy, wishes.policy if isinstance(wishes.policy, str) else policy.name, None
+
+
+def _key(policy: str | Mapping[str, Any]) -> str:
+    """Return a policy as JSON, to be found again by."""
+    try:
+        key = json.dumps(policy, sort_keys=True)
+    except RecursionError:
+        raise UsageError("policy is nested too deeply; see /docs for what has to be sent") from None
+    if len(key) > _LONGEST:
+        raise UsageError(f"policy is JSON of {len(key)} characters; allowed: at most {_LONGEST}")
+    return key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 
 from elbert.cascade import Cascade
@@ -63,7 +64,7 @@ class Models:
         if name is None:
             return next(iter(self))
         if name not in self._served:
-            raise Refusal(404, "Model", f"there is no model {name!r}{did_you_mean(name, self._served)}")
+            raise Refusal(404, "Model", f"there is no model {reprlib.repr(name)}{did_you_mean(name, self._served)}")
         return self._served[name]
 
     def _serve(self, name: str, classifier: Classifier | Cascade) -> Served:

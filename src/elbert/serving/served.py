@@ -214,7 +214,7 @@ class ServedModel:
 
         Raises:
             ElbertError: there is no such policy or level, something is no text, or the model cannot be traced.
-            Refusal: the key's layers are spent.
+            Refusal: the key's layers are spent, or the text cannot be computed.
         """
         budget = self.books.budgets.of(key)
         budget.check()

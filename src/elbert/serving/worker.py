@@ -19,7 +19,7 @@ from elbert.engine.scheduler import Scheduler
 from elbert.errors import ElbertError, UsageError
 from elbert.serving.delays import Estimate
 from elbert.serving.inbox import Deadlines, Inbox, Line
-from elbert.serving.refusals import invalid, overloaded, unavailable
+from elbert.serving.refusals import Refusal, invalid, overloaded, unavailable
 from elbert.serving.rows import Answer, Row
 
 _Message: TypeAlias = Callable[[], None]
@@ -270,8 +270,11 @@ def _run_into(future: Future[Any], function: Callable[[], Any]) -> None:
         return
     try:
         future.set_result(function())
-    except Exception as error:  # noqa: BLE001 - it is whose called
+    except (ElbertError, Refusal) as error:
         future.set_exception(error)
+    except BaseException as error:  # noqa: BLE001 - a panic of the tokenizer is no Exception, and the caller's alone
+        _log.error("what was called between two steps raised", exc_info=error)
+        future.set_exception(invalid(f"the text could not be run: {type(error).__name__}"))
 
 
 def _without_index(error: ElbertError) -> str:

@@ -26,9 +26,5 @@ async def predict(request: Request, body: PredictRequest) -> Response:
     texts = texts_of(body.inputs)
     asked = await answered(request, served, texts, body.parameters.wishes(truncate=body.truncate))
     found = predicted(served, asked, body.squash, body.parameters.top_k)
-    headers = timing_headers(asked, time.perf_counter() - begun, sum(map(_length, texts)))
+    headers = timing_headers(asked, time.perf_counter() - begun, texts)
     return json_response(found if isinstance(body.inputs, list) else found[0], headers=headers)
-
-
-def _length(text: str | tuple[str, str]) -> int:
-    return len(text) if isinstance(text, str) else sum(map(len, text))

@@ -79,21 +79,41 @@ class _Pending:
 async def _answers(request: Request) -> AsyncIterator[Any]:
     """Yield the answers of a request's lines, with no more of them under way than a batch may have."""
     window: deque[_Pending | Refusal] = deque()
+    most = request.app.state.settings.max_client_batch_size
+    lines, more = _lines(request), True
+    coming: asyncio.Task[bytes | Refusal | None] | None = None
     try:
-        async for line in _lines(request):
+        while more or window:
+            if not more or len(window) >= most or _ready(window):
+                yield await _found(window)
+                continue
+            coming = coming or asyncio.create_task(_next(lines))
+            # Whoever sends a line only when the one before was answered must not be waited for.
+            awaited: set[asyncio.Future[Any]] = {coming}
+            if window and isinstance(window[0], _Pending):
+                awaited.add(window[0].asked.ticket.done)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                continue
+            line, coming = coming.result(), None
             if is_gone(request):
                 return
-            window.append(line if isinstance(line, Refusal) else await _asked(request, line))
-            while len(window) >= request.app.state.settings.max_client_batch_size or _ready(window):
-                yield await _found(window)
-        while window:
-            yield await _found(window)
+            if line is None:
+                more = False
+            else:
+                window.append(line if isinstance(line, Refusal) else await _asked(request, line))
     except ClientDisconnect:
         return
     finally:
+        if coming is not None:
+            coming.cancel()
         for each in window:
             if isinstance(each, _Pending):
                 each.served.cancel(each.asked)
+
+
+async def _next(lines: AsyncIterator[bytes | Refusal]) -> bytes | Refusal | None:
+    return await anext(lines, None)
 
 
 def _ready(window: deque[_Pending | Refusal]) -> bool:
@@ -111,6 +131,8 @@ async def _asked(request: Request, line: bytes) -> _Pending | Refusal:
     """Send one line on its way, or say why not."""
     try:
         given = read_json(line)
+        if not isinstance(given, (str, dict)):
+            return invalid("the line is neither a string nor an object; allowed: a text, or a body of /predict")
         body = PredictRequest.model_validate({"inputs": given} if isinstance(given, str) else given)
         if isinstance(body.inputs, list):
             return invalid("inputs is a list; allowed: one text a line")

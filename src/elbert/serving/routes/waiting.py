@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import Request
 
@@ -31,11 +32,9 @@ async def answered(request: Request, served: Served, texts: list[Text], wishes: 
         asked = await served.ask(texts, wishes, key_of(request), received_at(request))
     except UsageError as error:
         raise invalid(str(error)) from None
-    gone = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({asked.ticket.done, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await while_there(request, asked.ticket.done)
     finally:
-        gone.cancel()
         if not asked.ticket.done.done():
             served.cancel(asked)
     if not asked.ticket.done.done():
@@ -44,6 +43,15 @@ async def answered(request: Request, served: Served, texts: list[Text], wishes: 
     if len(failed) == len(texts):
         raise failed[0]
     return asked
+
+
+async def while_there(request: Request, answer: asyncio.Future[Any]) -> None:
+    """Wait for an answer, but no longer than the client of its request does."""
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
 
 
 async def _disconnected(request: Request) -> None:
