@@ -40,9 +40,9 @@ from elbert.modeling.files.sources import find_folder
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tasks import task_of
 from elbert.tracing.attention import cls_attention
-from elbert.tracing.trace import trace_of
+from elbert.tracing.trace import trace_of, words_trace
 from elbert.tracing.words import words_of
-from elbert.words import WordModel
+from elbert.words import WordModel, end_of_words
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
@@ -340,7 +340,10 @@ class Classifier(PolicyFinder):
             MissingExtraError: scikit-learn is not installed.
         """
         if self.words is not None:
-            raise UsageError(f"model {self.name!r} has a layer 0 already, fitted with it; leave the texts away")
+            raise UsageError(
+                f"model {self.name!r} has a layer 0 already; allowed: texts to fit one on for a model that has none: "
+                "leave them (--words) away, and calibrate tries the one it has"
+            )
         if not self.labels.names:
             raise UsageError(f"model {self.name!r} answers with values; layer 0 tells classes apart")
         dataset = TextDataset.of(texts, labels, self.labels)
@@ -382,16 +385,22 @@ class Classifier(PolicyFinder):
             self._model.refuse("traced")  # attention is worked out from the weights
         truncated: dict[int, bool] = {}
         arrival = next(self.arrivals([text], truncated))
-        encoded = self._tokenizer([text], truncation=True, max_length=self.max_length)
+        reach = 0 if self.words is None else self.words.reach
+        encoded = self._tokenizer([text], truncation=True, max_length=self.max_length, reach=reach)
+        [encoding], labels = encoded.encodings, self.labels.names
+        outputs = self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs, tokens=chosen.tokens)
+        tokens, end = len(arrival.read_by_words), end_of_words(encoding, reach)
+        at_exits = 0.0 if self.words is None else self.words.at_exits
         return trace_of(
-            self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs, tokens=chosen.tokens),
+            outputs,
             chosen,
             text=text,
-            tokens=encoded.encodings[0].tokens,
-            words=words_of(encoded.texts[0], encoded.encodings[0]),
-            labels=self.labels.names,
+            tokens=encoding.tokens,
+            words=words_of(text, encoding, encoded.texts[0] if self._tokenizer.truncation_side == "left" else None),
+            labels=labels,
             attention=cls_attention(self.engine.layers(), arrival),
             truncated=truncated[0],
+            layer_0=words_trace(outputs, chosen, labels, tokens=tokens, end=end, at_exits=at_exits),
         )
 
     def save_pretrained(self, folder: str | Path) -> None:

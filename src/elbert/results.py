@@ -142,27 +142,56 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class WordsTrace:
+    """What layer 0, the bag of words, made of one text.
+
+    Attributes:
+        probs: [C] what it said, as those of an exit (fp32, CPU).
+        normalised_entropy: in [0, 1]; 0 is certain.
+        threshold: the policy's; None where the policy lets no text leave here.
+        leaves: whether the text leaves here.
+        finding: what it said, with the numbers.
+        tokens: how many tokens it read, special ones included.
+        end: where in the text its reading ends, in characters; None where it read the tokens that the encoder read.
+        at_exits: how much of its logits is part of every exit's; 0 for nothing.
+    """
+
+    probs: Tensor
+    normalised_entropy: float
+    threshold: float | None
+    leaves: bool
+    finding: str
+    tokens: int
+    end: int | None
+    at_exits: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """One text, layer by layer, at full depth, with the layer where it would have left.
 
     Attributes:
+        label: the answer, as a `Prediction` holds it.
+        score: its probability, likewise.
         text: what was read, a string or a pair.
         tokens: the word pieces the model read, special tokens included.
         words: the same as a reader sees them, in reading order; every token belongs to one of them.
-        truncated: True where the text was longer than the model reads and its end was cut off.
+        truncated: True where the text was longer than the encoder reads, and cut; layer 0 may have read more of it.
         labels: class names; empty for regression.
         problem_type: how to read `probs`.
         probs: [M, C] what each exit said (fp32, CPU).
         normalised_entropy: [M] normalised entropy in [0, 1]; 0 is certain. 1 throughout for regression.
         attention: [M, tokens] from [CLS] to each token in each layer, averaged over heads; rows add up to 1.
-        exit_layer: 1-based layer where the policy lets the text leave.
+        exit_layer: 1-based layer where the policy lets the text leave; 0 where its words sufficed.
         fired: M times, whether the policy let the text leave; beyond the exit, whether it would have.
         steady: M times, whether the policy's window held its criterion; None where it has none, or it is not full yet.
         findings: M phrases, what the policy found at each layer, with the numbers.
         policy: the policy as JSON.
-        layer_0: what the words said before the first layer, and whether that sufficed; None where layer 0 is off.
+        layer_0: what its words said before the first layer; None where layer 0 has no part in the answer.
     """
 
+    label: str | float | tuple[str, ...]
+    score: float | tuple[float, ...] | None
     text: str | tuple[str, str]
     tokens: tuple[str, ...]
     words: tuple[Word, ...]
@@ -177,7 +206,7 @@ class Trace:
     steady: tuple[bool | None, ...]
     findings: tuple[str, ...]
     policy: dict[str, Any]
-    layer_0: str | None = None
+    layer_0: WordsTrace | None = None
 
     @property
     def layers(self) -> int:
@@ -185,17 +214,45 @@ class Trace:
         return len(self.findings)
 
     @property
+    def stages(self) -> range:
+        """Every layer that said something, in order: 1 to M, and 0 before them where layer 0 has a part."""
+        return range(0 if self.layer_0 is not None else 1, self.layers + 1)
+
+    @property
+    def exit_probs(self) -> Tensor:
+        """[C] what was said where the text leaves."""
+        return self.said(self.exit_layer)
+
+    @property
+    def reason(self) -> str:
+        """Why the text leaves where it does: the line of that layer."""
+        return self._line(self.exit_layer)
+
+    @property
     def reasons(self) -> tuple[str, ...]:
-        """M lines, what the policy made of each layer: whether the text leaves there, and why."""
-        lines = []
-        for layer, (left, found) in enumerate(zip(self.fired, self.findings, strict=True), start=1):
-            verdict = "leaves" if left else "leaves as no layer is left" if layer == self.layers else "goes on"
-            lines.append(f"layer {layer}: {verdict}: {found}")
-        return tuple(lines)
+        """M lines, what the policy made of each layer: whether the text leaves there, or would have, and why."""
+        return tuple(map(self._line, range(1, self.layers + 1)))
+
+    def said(self, layer: int) -> Tensor:
+        """Return what a layer said, [C]; 0 is layer 0, where there is one."""
+        return self.layer_0.probs if layer == 0 and self.layer_0 is not None else self.probs[layer - 1]
+
+    def found(self, layer: int) -> str:
+        """Return what the policy made of a layer, with its verdict in front; 0 is layer 0, where there is one."""
+        if layer == 0 and self.layer_0 is not None:
+            return f"{'leaves' if self.layer_0.leaves else 'goes on'}: {self.layer_0.finding}"
+        leaves, goes_on = ("leaves", "goes on") if layer <= self.exit_layer else ("would leave", "would go on")
+        last = f"{leaves} as no layer is left" if layer == self.layers else goes_on
+        return f"{leaves if self.fired[layer - 1] else last}: {self.findings[layer - 1]}"
+
+    def _line(self, layer: int) -> str:
+        return f"layer {layer}: {self.found(layer)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object `elbert explain --json` writes; probabilities and attention are rounded to 1e-6."""
         return {
+            "label": list(self.label) if isinstance(self.label, tuple) else self.label,
+            "score": list(self.score) if isinstance(self.score, tuple) else self.score,
             "text": list(self.text) if isinstance(self.text, tuple) else self.text,
             "tokens": list(self.tokens),
             "words": [{"text": word.text, "half": word.half, "tokens": list(word.tokens)} for word in self.words],
@@ -204,6 +261,7 @@ class Trace:
             "problem_type": self.problem_type,
             "layers": self.layers,
             "exit_layer": self.exit_layer,
+            "reason": self.reason,
             "policy": self.policy,
             "probs": _rounded(self.probs),
             "normalised_entropy": [round(value, 6) for value in self.normalised_entropy.tolist()],
@@ -211,7 +269,19 @@ class Trace:
             "fired": list(self.fired),
             "steady": list(self.steady),
             "reasons": list(self.reasons),
-            **({} if self.layer_0 is None else {"layer_0": self.layer_0}),
+            **({} if self.layer_0 is None else {"layer_0": self._layer_0(self.layer_0)}),
+        }
+
+    def _layer_0(self, words: WordsTrace) -> dict[str, Any]:
+        return {
+            "probs": _rounded(words.probs[None])[0],
+            "normalised_entropy": round(words.normalised_entropy, 6),
+            "threshold": words.threshold,
+            "leaves": words.leaves,
+            "reason": self._line(0),
+            "tokens": words.tokens,
+            "end": words.end,
+            "at_exits": words.at_exits,
         }
 
 

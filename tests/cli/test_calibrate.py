@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -235,10 +236,13 @@ def test_layer_0_is_fitted_for_a_model_that_has_none_and_saved_with_it(
     words = ("--words", learnt)
     assert "the model was trained on" in refused("calibrate", own, learnt, *words)
     assert not (own / "words.safetensors").exists(), "what was refused wrote nothing"
-    status, _, err = run("calibrate", own, held_out, *words, "--max-drop", 0.1)
+    status, out, err = run("calibrate", own, held_out, *words, "--max-drop", 0.1)
     assert (status, err) == (0, "")
+    assert re.search(r"drop-10 .* 0\.00 +no layers ", out), "all of them leave before the first layer"
     classifier = Classifier.from_pretrained(own)
     assert classifier.policies["drop-10"].words is not None, "the words tell good from bad, random layers don't"
     assert {each.exit_layer for each in classifier.predict(["a good film", "a bad film"])} == {0}
-    assert "has a layer 0 already" in refused("calibrate", own, held_out, *words)
+    line = refused("calibrate", own, held_out, *words)
+    for part in ("has a layer 0 already", "allowed: ", "leave them (--words) away"):
+        assert part in line
     assert "the model was trained on" in refused("calibrate", own, learnt)

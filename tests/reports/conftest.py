@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,9 @@ from elbert.data import Labels, TextDataset
 from elbert.exits import ExitPolicy, make
 from elbert.modeling.files.load import load_model
 from elbert.results import LayerOutputs, Trace, Word
-from elbert.tracing.trace import trace_of
+from elbert.tracing.trace import trace_of, words_trace
+from elbert.words import WordModel
+from elbert.words.grams import grams_of
 
 KINDS = ("single_label_classification", "multi_label_classification", "regression")
 
@@ -56,8 +59,27 @@ def dataset(tiny_texts: list[str]) -> Callable[..., TextDataset]:
 
 
 @pytest.fixture(scope="session")
+def worded(build: Callable[..., Classifier]) -> Callable[..., Classifier]:
+    """`worded(at_exits, reach)`: the same with a layer 0 that takes texts with "warm" for "pos", others for "odd"."""
+
+    def make_classifier(at_exits: float = 0.0, reach: int = 0) -> Classifier:
+        classifier = build()
+        classifier.max_length = 64
+        token = next(classifier.arrivals(["warm"], {})).ids[1]
+        bucket = grams_of(np.array([token]), np.array([1])).bucket.astype(np.int32)
+        weight, bias = np.array([[-4, 6, -4]], np.float16), np.array([0, 0, 0.5], np.float32)
+        classifier.engine.words = WordModel(bucket, np.ones(1, np.float16), weight, bias, at_exits, reach)
+        return classifier
+
+    return make_classifier
+
+
+@pytest.fixture(scope="session")
 def traced() -> Callable[..., Trace]:
-    """`traced(rows, policy, labels, text, problem_type)`: the trace of one text whose exits say exactly these rows."""
+    """`traced(rows, policy, labels, text, problem_type)`: the trace of one text whose exits say exactly these rows.
+
+    `words` is what layer 0 says, `at_exits` how much of it is in them, `end` where its reading ends.
+    """
 
     def make_trace(
         rows: list[list[float]],
@@ -65,22 +87,30 @@ def traced() -> Callable[..., Trace]:
         labels: tuple[str, ...] = ("bad", "good"),
         text: Any = "a film",
         problem_type: Any = KINDS[0],
+        *,
+        words: list[float] | None = None,
+        at_exits: float = 0.0,
+        end: int | None = None,
+        truncated: bool = False,
     ) -> Trace:
-        probs = torch.tensor([rows])
-        outputs = LayerOutputs(probs.log(), probs, torch.tensor([4]), problem_type=problem_type)
+        probs, policy = torch.tensor([rows]), policy or make("max_prob", threshold=0.9)
+        said = None if words is None else torch.tensor([words])
+        outputs = LayerOutputs(probs.log(), probs, torch.tensor([4]), problem_type=problem_type, words=said)
         halves = (text,) if isinstance(text, str) else text
         spans = [(half, *span) for half, part in enumerate(halves) for span in _spans(part)]
-        words = [Word("[CLS]", None, 0, 0, (0,))]
-        words += [Word(halves[h][a:b], h, a, b, (place,)) for place, (h, a, b) in enumerate(spans, start=1)]
-        attention = torch.full((len(rows), len(words)), 1 / len(words))
+        pieces = [Word("[CLS]", None, 0, 0, (0,))]
+        pieces += [Word(halves[h][a:b], h, a, b, (place,)) for place, (h, a, b) in enumerate(spans, start=1)]
+        attention = torch.full((len(rows), len(pieces)), 1 / len(pieces))
         return trace_of(
             outputs,
-            policy or make("max_prob", threshold=0.9),
+            policy,
             text=text,
-            tokens=[word.text for word in words],
-            words=words,
+            tokens=[word.text for word in pieces],
+            words=pieces,
             labels=labels,
             attention=attention,
+            truncated=truncated,
+            layer_0=words_trace(outputs, policy, labels, tokens=1024, end=end, at_exits=at_exits),
         )
 
     return make_trace

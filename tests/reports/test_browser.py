@@ -64,6 +64,7 @@ def pages(traced: Traced, build: Callable[..., Classifier], dataset: Callable[..
         "values": text_page(
             traced([[1.5], [2.5], [2.6]], make("fixed", layer=2), labels=(), problem_type="regression"), 2.0
         ),
+        "words": text_page(traced(ROWS, make("max_prob", threshold=0.9, words=0.8), words=[0.03, 0.97]), 1),
         "run": run_page(report_of(classifier, dataset(), title="Reviews", lead="Some reviews.")),
     }
 
@@ -145,6 +146,18 @@ def test_the_rows_of_the_table_can_be_reached_and_chosen_by_keyboard(opened: Any
     focused = "document.activeElement.getAttribute('aria-label')"
     assert page.evaluate(focused) == "Show layer 3"
     assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+
+
+def test_a_text_that_layer_0_answers_starts_there_and_its_layers_follow(opened: Any, pages: dict[str, str]) -> None:
+    page = opened(pages["words"], size=PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    slider, values = page.get_by_role("slider"), page.locator("[data-share] .value")
+    assert slider.get_attribute("aria-valuetext") == "layer 0, the words alone: the exit"
+    assert (values.first.inner_text(), page.locator("#top li").count()) == ("0.970", 0)
+    slider.focus()
+    page.keyboard.press("End")
+    assert slider.get_attribute("aria-valuetext") == "layer 4 of 4: not run, shown for comparison"
+    assert (values.first.inner_text(), page.locator("#top li").count()) == ("0.400", 2)
 
 
 def test_everything_that_can_be_used_can_be_reached_with_the_tab_key(opened: Any, pages: dict[str, str]) -> None:

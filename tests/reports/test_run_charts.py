@@ -33,7 +33,7 @@ def test_score_by_depth_names_its_axes_and_every_mark_has_a_tip() -> None:
 def test_every_bar_has_a_tip_and_the_picture_says_in_words_what_it_shows() -> None:
     svg = exit_layers([1, 3, 0])
     assert "<title>layer 2: 3 texts, 75.0 %</title>" in svg
-    assert 'role="img" aria-label="Texts by exit layer; most, 75 %, leave after layer 2."' in svg
+    assert 'role="img" aria-label="Texts by exit layer; most, 75 %, leave after layer 2 of 3."' in svg
 
 
 def test_a_difference_of_a_text_or_two_does_not_fill_the_picture() -> None:
@@ -44,6 +44,9 @@ def test_a_difference_of_a_text_or_two_does_not_fill_the_picture() -> None:
 
 def test_no_texts_and_one_layer_can_be_drawn() -> None:
     words_of(exit_layers([0, 0]))
+    early = exit_layers([1, 3, 0], 6)
+    assert "most, 60 %, leave before the first layer" in early
+    assert "layer 0: 6 texts, 60.0 %" in early
     words_of(exit_layers([3]))
     words_of(score_by_depth(DepthCurve([0.5], "accuracy", (1, 0.5))))
 

@@ -16,6 +16,7 @@ from elbert.exits import make, replay
 from elbert.reports.evidence import evidence_of
 from elbert.reports.run_page import Report, report_of, run_page
 from elbert.reports.summary import summary
+from elbert.reports.texts import groups
 from tests.reports.conftest import EVIL, KINDS
 from tests.reports.reader import checked
 
@@ -61,6 +62,40 @@ def test_the_page_of_an_evaluation_holds_every_row_of_its_table(build: Build, da
         assert name in words
         assert value in words
     assert "on the clock" in words
+
+
+def test_texts_that_layer_0_answers_are_counted_and_shown_as_such(worded: Build, dataset: Data) -> None:
+    classifier = worded()
+    classifier.policy = make("elbert", threshold=0.9, window=2, words=0.9)
+    texts = [text.replace("warm", "cold") if row % 2 else text for row, text in enumerate(dataset().texts)]
+    data = replace(dataset(), texts=texts)
+    made = report_of(classifier, data, title="", lead="")
+    run, result = made.run, evaluate(classifier, data, repeats=1)
+    assert run.layer_0 == result.layer_0 == run.to_dict()["layer_0"]
+    assert run.layer_0 == 20
+    assert run.layer_0 + sum(run.histogram) == 40
+    assert made.score == pytest.approx(result.score), "layer 0's answers are scored, not the layers' behind them"
+    html = run_page(made)
+    words = checked(html).words
+    for word in ("before the first layer", "texts at layer 0", "the first of them layer 0", "without layer 0"):
+        assert word in words
+    assert "after layer 0" not in html
+    assert '<th scope="row"><bdi>0</bdi></th><td class="n">20</td>' in html
+    early = next(text for group in groups(run) for text in group["texts"] if text["where"] == "before the first layer")
+    assert (early["place"], len(early["marks"])) == (0, 1 + run.layers)
+    assert "at the exit, before the first layer" in dict(early["facts"])
+    late = next(text for group in groups(run) for text in group["texts"] if text["where"].startswith("after"))
+    assert late["where"] == f"after layer {late['place']} of {run.layers}"
+
+
+def test_where_all_texts_leave_at_layer_0_no_layer_is_run(worded: Build, dataset: Data) -> None:
+    classifier = worded()
+    classifier.policy = make("full", words=0.1)
+    made = report_of(classifier, dataset(), title="", lead="")
+    words = checked(run_page(made)).words
+    assert (made.run.mean_exit_layer, made.run.layer_speedup) == (0.0, None)
+    assert "no layers run" in words
+    assert "40" in words
 
 
 def test_whatever_comes_from_data_is_escaped(build: Build, dataset: Data) -> None:

@@ -118,6 +118,69 @@ def test_a_cut_text_shows_what_was_not_read(build: Build) -> None:
     assert "was cut off" in page.words
 
 
+def test_a_text_that_layer_0_answers_left_before_the_first_layer(traced: Traced) -> None:
+    html = text_page(traced(ROWS, make("max_prob", threshold=0.9, words=0.8), words=[0.03, 0.97]), 1)
+    page = checked(html)
+    assert "good (probability 0.970), before the first layer, by layer 0, its words alone." in page.words
+    assert "after layer" not in page.words
+    for word in ("exit 0", "threshold 0.8", "Overthinking mitigated", "not run", "Layer 0 says “good”"):
+        assert word in page.words
+    data = data_of(html)
+    assert (data["first"], data["exit"]) == (0, 0)
+    assert data["spoken"][:2] == ["layer 0, the words alone: the exit", "layer 1 of 4: not run, shown for comparison"]
+    assert data["notes"][0].startswith("leaves: “good”, probability 0.97")
+    assert all(note.startswith("would ") for note in data["notes"][1:])
+    assert (data["values"][0], data["attention"][0]) == (["0.970", "0.030"], [0, 0, 0])
+    assert html.count('data-layer="') == len(data["widths"]) == 5
+    assert html.index('<tr data-layer="0" class="out">') < html.index('<tr data-layer="1" class="beyond">')
+    assert 'min="0" max="4" step="1" value="0"' in html
+    assert '<ol class="top" id="top" aria-label="Words most attended to"></ol>' in html, "nothing was attended to"
+
+
+def test_a_text_that_goes_on_shows_what_layer_0_said_of_it(traced: Traced) -> None:
+    html = text_page(traced(ROWS, make("max_prob", threshold=0.9, words=0.8), words=[0.4, 0.6]))
+    words = checked(html).words
+    assert "after layer 3 of 4" in words
+    assert "goes on: “good”, probability 0.6, threshold 0.8" in words
+    assert "part of every exit" not in words
+
+
+def test_what_layer_0_adds_to_every_exit_is_told(traced: Traced) -> None:
+    words = checked(text_page(traced(ROWS, words=[0.4, 0.6], at_exits=1.234))).words
+    assert "Layer 0 is part of every exit. 1.23 times what its words say" in words
+    assert "the probabilities shown contain it" in words
+    assert "after layer 3 of 4" in words
+
+
+@pytest.mark.parametrize("reach", [0, 1024, 200])
+def test_a_long_text_says_who_read_how_much_of_it(worded: Build, reach: int) -> None:
+    trace = worded(reach=reach).trace("cold " * 300 + "THE END", policy=make("full", words=0.9))
+    html = text_page(trace)
+    words = checked(html).words
+    assert f"longer than the {len(trace.tokens)} tokens that the encoder reads" in words
+    beyond, cut = (re.findall(f'<span class="{name}">(.*?)</span>', html, re.DOTALL) for name in ("words-only", "cut"))
+    if reach == 0:
+        assert "layer 0 reads no more of it" in words
+        assert (beyond, cut[0].strip()[:4]) == ([], "cold")
+    elif reach == 200:
+        assert "layer 0, the bag of words, reads 200" in words
+        assert beyond[0].count("cold") == 200 - len(trace.tokens)
+        assert cut[0].strip().startswith("cold")
+    else:
+        assert "layer 0 read the text to its end" in words
+        assert "cut off" not in words
+        assert (beyond[0].endswith("THE END"), cut) == (True, [])
+
+
+def test_where_the_beginning_is_cut_off_that_is_said(build: Build) -> None:
+    classifier = build()
+    classifier._tokenizer.truncation_side = "left"
+    html = text_page(classifier.trace("THE START " + "cold " * 3000 + "warm"))
+    words = checked(html).words
+    assert "The beginning was not read" in words
+    assert re.search(r'<span class="w" data-word="\d+"[^>]*>warm</span>', html), "what was read is what is shaded"
+
+
 def test_a_text_without_words_has_a_page(build: Build) -> None:
     checked(text_page(build().trace("")))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def test_a_trace_is_the_librarys(client: Any, offline: Classifier) -> None:
     refused = client.post("/trace", json={"inputs": ["a", "b"]})
     assert refused.status_code == 422
     assert client.post("/trace", json={"inputs": "a", "parameters": {"policy": "none"}}).status_code == 422
+
+
+def test_a_trace_answers_as_predict_does_also_by_layer_0(start: Start, good_words: Callable[[], Classifier]) -> None:
+    with start({"tiny": good_words}) as running:
+        for text, layer in (("a good film", 0), ("so so", 4)):
+            trace = running.client.post("/trace", json={"inputs": text}).json()
+            [[first]] = running.client.post("/predict", json={"inputs": [text], "parameters": {"top_k": 1}}).json()
+            assert (trace["label"], trace["exit_layer"]) == (first["label"], first["exit_layer"])
+            assert trace["exit_layer"] == layer
+            assert trace["score"] == pytest.approx(first["score"], abs=1e-5)
 
 
 def test_the_level_steps_up_as_the_queue_grows_down_when_it_is_gone_and_never_past_the_fastest() -> None:

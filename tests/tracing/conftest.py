@@ -1,5 +1,5 @@
 """The fixtures that traces and the pages made of them share."""
 
-from tests.reports.conftest import KINDS, build, dataset, traced
+from tests.reports.conftest import KINDS, build, dataset, traced, worded
 
-__all__ = ["KINDS", "build", "dataset", "traced"]
+__all__ = ["KINDS", "build", "dataset", "traced", "worded"]

@@ -39,7 +39,8 @@ def test_the_exit_is_the_first_layer_where_the_rule_fires_and_later_layers_are_t
     trace = traced([[0.5, 0.5], [0.05, 0.95], [0.4, 0.6], [0.02, 0.98]])
     assert (trace.exit_layer, trace.fired) == (2, (False, True, False, True))
     assert "leaves" in trace.reasons[1]
-    assert "goes on" in trace.reasons[2]
+    assert "would go on" in trace.reasons[2]
+    assert trace.reason == trace.reasons[1]
 
 
 def test_a_text_no_rule_lets_go_leaves_at_the_last_layer_and_the_trace_says_why(traced: Traced) -> None:

@@ -70,8 +70,9 @@ def test_a_policy_with_layer_0_answers_so_from_the_saved_folder(folder: Path, tm
     anew = Classifier.from_pretrained(tmp_path / "anew")
     assert anew.predict(test.texts) == again.predict(test.texts)
     trace = anew.trace(test.texts[0])
+    assert (trace.label, trace.exit_layer) == (anew.predict(test.texts[0]).label, 0)
     assert trace.layer_0 is not None
-    assert trace.layer_0.startswith("leaves before the first layer: ")
+    assert trace.reason.startswith("layer 0: leaves: ")
     assert anew.trace(test.texts[0], policy="full").layer_0 is None
 
 

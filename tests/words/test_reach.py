@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from elbert.engine.tokens import arrivals
-from elbert.words import read_by_words
+from elbert.words import end_of_words, read_by_words
 
 TEXT = "a warm and witty story told with great care , and poor music . "
 
@@ -53,6 +53,19 @@ def test_of_a_text_of_many_pages_it_is_what_it_would_be_of_the_whole(plain_token
     found = read(plain_tokenizer, text, 16, 300)
     assert found == [*whole[:15], whole[-1], *whole[15:299]][: len(found)]
     assert len(found) == min(300, len(whole))
+
+
+def test_where_its_reading_ends_is_told_in_characters(plain_tokenizer: Any) -> None:
+    text = TEXT * 8
+    encoding = plain_tokenizer([text], truncation=True, max_length=16, reach=60).encodings[0]
+    end = end_of_words(encoding, 60)
+    assert end is not None
+    whole = plain_tokenizer([text[:end]], truncation=False, max_length=0)["input_ids"][0]
+    found = read_by_words(encoding, 60)
+    assert whole == [*found[:15], *found[16:], found[15]]
+    for text, limit in (("a short one", 16), (TEXT * 8, 64), ((TEXT * 4, TEXT), 16)):
+        same = plain_tokenizer([text], truncation=True, max_length=limit, reach=60).encodings[0]
+        assert end_of_words(same, 60) is None, "it reads what the encoder reads"
 
 
 def test_an_arrival_has_them_beside_what_the_encoder_reads(plain_tokenizer: Any) -> None:

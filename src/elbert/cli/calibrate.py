@@ -174,5 +174,5 @@ def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json:
 def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
     scores = (f"{facts[name]:.4f}" for name in ("score", "full_depth_score"))
     speedup = facts["layer_speedup"]  # none where every text leaves at layer 0
-    depth = (f"{facts['mean_exit_layer']:.2f}", "–" if speedup is None else f"{speedup:.2f}x")
+    depth = (f"{facts['mean_exit_layer']:.2f}", "no layers" if speedup is None else f"{speedup:.2f}x")
     return (*scores, *depth, f"{facts['p_value']:.2g}", facts["note"])

@@ -245,7 +245,7 @@ class Story:
         for name, content in ((PAGE, run_page(page)), (NUMBERS, f"{line}\n")):
             write_whole(self.out / name, content)
         curve = depth_curve(self.result, page.scores, page.points)
-        write_whole(self.out / PICTURE, overview(curve, self.result.exit_histogram))
+        write_whole(self.out / PICTURE, overview(curve, self.result.exit_histogram, self.result.layer_0))
         show(facts(summary(self.result)), "", err=False)
         for words in _examples(page.run):
             typer.echo(words)
@@ -259,6 +259,8 @@ class Story:
 
 def _examples(run: Run) -> list[str]:
     """Return a line on each of a few texts of as many different exit layers as there are, the shallowest first."""
+    from elbert.reports.filters import where_left
+
     seen: Counter[int] = Counter()
     order = []  # (texts before it that left at the same layer, layer, row)
     for row, layer in enumerate(run.exit_layer.tolist()):
@@ -269,7 +271,7 @@ def _examples(run: Run) -> list[str]:
         text = run.texts[row]
         p, best = run.exit_probs[row].max(-1)
         verdict = "" if run.verdicts is None or run.verdicts.at_exit[row] else " (wrong)"
-        where = f"after layer {layer} of {run.layers}"
+        where = where_left(layer, run.layers)
         words = text if isinstance(text, str) else " ".join(text)
         lines.append(f"{run.names[int(best)]} ({float(p):.2f}){verdict}, {where}: {words[:60]}…")
     return lines

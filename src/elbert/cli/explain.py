@@ -119,7 +119,7 @@ def _of_text(
 
     gold = _gold(classifier, label)
     trace = classifier.trace(text)
-    answer = {**trace.to_dict(), "label": label, "pattern": pattern_of(trace, gold).name}
+    answer = {**trace.to_dict(), "gold": label, "pattern": pattern_of(trace, gold).name}
     return text_page(trace, gold, facts), answer
 
 

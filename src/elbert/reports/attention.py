@@ -18,15 +18,17 @@ from elbert.tracing.patterns import answers_by_layer
 TOP = 8
 _ROWS = 14
 
-# Words and gaps beyond which the text scrolls by itself, so that chart and slider stay near.
+# Words and gaps, and characters behind them, beyond which the text scrolls by itself: chart and slider stay near.
 _LONG = 240
+_LONG_BEYOND = 1000
 
 
 def cumulative(trace: Trace) -> Tensor:
-    """Return each word's share of all that [CLS] gave up to a layer, [M, words]; rows add up to 1."""
+    """Return each word's share of what [CLS] gave up to a layer, [stages, words]; rows add up to 1, layer 0's is 0."""
     depth = torch.arange(1, trace.layers + 1).unsqueeze(1)
     tokens = trace.attention.cumsum(0) / depth
-    return torch.stack([tokens[:, list(word.tokens)].sum(1) for word in trace.words], 1)
+    shares = torch.stack([tokens[:, list(word.tokens)].sum(1) for word in trace.words], 1)
+    return shares if trace.layer_0 is None else torch.cat([torch.zeros_like(shares[:1]), shares])
 
 
 def script_data(trace: Trace) -> dict[str, Any]:
@@ -41,11 +43,12 @@ def script_data(trace: Trace) -> dict[str, Any]:
 
 
 def reading(trace: Trace) -> list[dict[str, Any]]:
-    """Return each half of the text in pieces: between words, words with their shade at the exit, and what was cut off.
+    """Return each half of the text in pieces: between words, words with their shade at the exit, and what is behind.
 
-    A piece is (text, place of the word or None, shade from 0 to 1).
+    A piece is (text, place of the word or None, shade from 0 to 1). Behind the words
+    stands what layer 0 alone read, then what nobody did.
     """
-    shares = cumulative(trace)[trace.exit_layer - 1].tolist()
+    shares = _at_exit(trace)
     most = max((share for share, word in zip(shares, trace.words, strict=True) if word.half is not None), default=1.0)
     halves = (trace.text,) if isinstance(trace.text, str) else trace.text
     blocks = []
@@ -58,20 +61,46 @@ def reading(trace: Trace) -> list[dict[str, Any]]:
                 pieces.append((text[word.start : word.end], place, shares[place] / (most or 1.0)))
                 done = max(done, word.end)
         title = ("Text", "Its pair")[half] if len(halves) == 2 else ""
-        rest = shortened(text[done:], 400)
-        blocks.append({"title": title, "pieces": pieces, "cut": rest.strip() and rest, "long": len(pieces) > _LONG})
+        ends = done if trace.layer_0 is None or trace.layer_0.end is None else trace.layer_0.end
+        beyond, rest = text[done:ends], shortened(text[ends:], 400)
+        long = len(pieces) > _LONG or len(beyond) > _LONG_BEYOND
+        blocks.append({"title": title, "pieces": pieces, "beyond": beyond, "cut": rest.strip() and rest, "long": long})
     return blocks
+
+
+def who_read(trace: Trace) -> tuple[str, str] | None:
+    """Return title and words on who read how much of a text that was longer than the encoder reads; else None."""
+    if not trace.truncated:
+        return None
+    first = next((word for word in trace.words if word.half == 0), None)
+    halves = (trace.text,) if isinstance(trace.text, str) else trace.text
+    cut = "beginning" if first is not None and halves[0][: first.start].strip() else "end"
+    encoder = f"The text is longer than the {len(trace.tokens):,} tokens that the encoder reads"
+    words = trace.layer_0
+    if words is None or words.end is None:
+        nobody = "" if words is None else ", and layer 0 reads no more of it"
+        return f"The {cut} was not read", f"{encoder}{nobody}. What stands in grey was cut off."
+    read = f"layer 0, the bag of words, reads {words.tokens:,}. What the encoder did not read is underlined"
+    if halves[0][words.end :].strip():
+        return "The end was not read", f"{encoder}; {read}, what nobody read stands in grey."
+    return "The encoder did not read the end", f"{encoder}; {read}: layer 0 read the text to its end."
 
 
 def top_words(trace: Trace) -> dict[str, Any]:
     """Return the words most looked at up to the exit, and the special tokens; the script follows the chosen layer."""
-    shares = cumulative(trace)[trace.exit_layer - 1].tolist()
+    shares = _at_exit(trace)
     special = [(word.text, share) for word, share in zip(trace.words, shares, strict=True) if word.half is None]
     return {
-        "words": [(trace.words[place].text, shares[place]) for place in _order(trace, shares)[:TOP]],
+        "words": [(trace.words[place].text, shares[place]) for place in _order(trace, shares)[:TOP] if shares[place]],
         "special": list(dict.fromkeys(name for name, _ in special)),
         "special_share": sum(share for _, share in special),
     }
+
+
+def _at_exit(trace: Trace) -> list[float]:
+    """Return each word's share up to the layer where the text leaves; 0 where that is before the first."""
+    shares: list[float] = cumulative(trace)[trace.stages.index(trace.exit_layer)].tolist()
+    return shares
 
 
 def _order(trace: Trace, shares: list[float]) -> list[int]:
@@ -81,8 +110,8 @@ def _order(trace: Trace, shares: list[float]) -> list[int]:
 
 def build_up(trace: Trace) -> dict[str, Any] | None:
     """Return the table of cumulative attention by depth, under the answer of every layer; None without a word."""
-    shares = cumulative(trace)
-    places = _order(trace, shares[trace.exit_layer - 1].tolist())[:_ROWS]
+    shares = cumulative(trace)[-trace.layers :]
+    places = _order(trace, shares[max(trace.exit_layer, 1) - 1].tolist())[:_ROWS]
     if not places:
         return None
     most = float(shares[:, places].max()) or 1.0

@@ -88,6 +88,7 @@ def _rows(each: Evidence) -> list[tuple[str, str]]:
         "score there": _pair(entry, "score", "full_depth_score", "at full depth"),
         "mean exit layer there": _number(entry.get("mean_exit_layer")),
         "layer speedup there": _number(entry.get("layer_speedup")),
+        "texts at layer 0 there": entry.get("layer_0"),
         "p-value": _number(entry.get("p_value")),
         "data": entry.get("source"),
         "sha256 of the data": entry.get("sha256"),

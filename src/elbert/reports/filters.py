@@ -45,6 +45,11 @@ def probability(p: float) -> str:
     return SINGLE_LABEL.number(p)
 
 
+def where_left(exit_layer: int, layers: int) -> str:
+    """Return where a text left, for the end of a sentence; 0 is layer 0."""
+    return f"after layer {exit_layer} of {layers}" if exit_layer else "before the first layer"
+
+
 def linked(citation: str) -> Markup:
     """Return a citation with its arXiv numbers turned into links."""
     return Markup(_ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', escaped(citation)))

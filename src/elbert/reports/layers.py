@@ -9,11 +9,10 @@ from typing import Any
 from markupsafe import Markup
 
 from elbert.reports import svg
-from elbert.reports.filters import shortened
-from elbert.reports.series import Series
+from elbert.reports.filters import shortened, where_left
+from elbert.reports.series import Series, stage_probs
 from elbert.results import Trace
 from elbert.tasks import task_of
-from elbert.tracing.patterns import answers_by_layer
 
 _LEFT, _WIDTH = 30, 306
 
@@ -22,22 +21,25 @@ def chart(trace: Trace, series: Sequence[Series]) -> Markup:
     """Return the chart: what every exit says, how unsure it is, where the text leaves, and what was never run."""
     task, doubted = task_of(trace.problem_type), bool(trace.normalised_entropy.isfinite().all())
     scale = task.span([value for each in series for value in each.values])
-    frame = svg.Frame(_LEFT, 44, _WIDTH, 150, (0.5, trace.layers + 0.5), scale)
+    frame = svg.Frame(_LEFT, 44, _WIDTH, 150, (trace.stages[0] - 0.5, trace.layers + 0.5), scale)
     entropies = svg.Frame(_LEFT, 232, _WIDTH, 52, frame.x, (0, 1))
     height, lowest = (322, entropies) if doubted else (236, frame)
     bottom = lowest.top + lowest.height
     parts = [_background(trace, frame, bottom), _exit(trace, frame, bottom)]  # names of axes stand before the line
-    parts.append(frame.axes("", task.measure) if doubted else frame.axes("layer", task.measure, trace.layers))
+    parts.append(frame.axes("", task.measure) if doubted else frame.axes("layer", task.measure, trace.stages))
     for each in reversed(series):
-        parts.append(svg.line(frame, enumerate(each.values, start=1), each.kind))
+        points = list(zip(trace.stages, each.values, strict=True))
+        parts.append(svg.line(frame, points[-trace.layers :], each.kind))  # layer 0 is no step of the encoder's
         parts += [
             svg.dot(frame, layer, value, each.kind, f"layer {layer}: {each.name} {value:.3f}", 2.2)
-            for layer, value in enumerate(each.values, start=1)
+            for layer, value in points
         ]
     parts.append(_letters(frame, series))
     if doubted:
         parts.append(_entropies(trace, entropies))
-    label = f"What the exits of {trace.layers} layers say. The text leaves after layer {trace.exit_layer}."
+    label = (
+        f"What the exits of {trace.layers} layers say. The text leaves {where_left(trace.exit_layer, trace.layers)}."
+    )
     return svg.chart(height, label, *parts)
 
 
@@ -57,12 +59,13 @@ def _background(trace: Trace, frame: svg.Frame, bottom: float) -> str:
         if edge - start > 64:
             lowest = min(frame.top + high - 6, frame.top + frame.height + 16)
             parts.append(svg.text((start + edge) / 2, lowest, "not run", "middle"))
-    left = frame.px(1) - step / 2
+    left = frame.px(trace.stages[0]) - step / 2
     parts.append(
         f'<rect id="cursor" class="cursor" x="{left:.1f}" y="{frame.top}" width="{step:.1f}" height="{high}"/>'
     )
     window = trace.policy.get("window")
     if isinstance(window, int) and window <= trace.layers:
+        left = frame.px(1) - step / 2
         parts.append(
             f'<path id="window" class="window" visibility="hidden" '
             f'd="M{left + 1:.1f} {frame.top + 6}v-5h{step * window - 2:.1f}v5"><title>the window</title></path>'
@@ -84,14 +87,14 @@ def _letters(frame: svg.Frame, series: Sequence[Series]) -> str:
 
 
 def _entropies(trace: Trace, frame: svg.Frame) -> str:
-    parts = [frame.axes("layer", "normalised entropy", trace.layers)]
+    parts = [frame.axes("layer", "normalised entropy", trace.stages)]
     threshold = trace.policy.get("threshold")
     if trace.policy["name"] in ("elbert", "entropy", "pcee", "epee") and trace.policy.get("normalized", True):
         y = frame.py(float(threshold or 0))
         parts.append(f'<path class="limit" d="M{frame.left} {y:g}h{frame.width}"/>')
         parts.append(svg.text(svg.WIDTH, y + 3.5, f"{threshold:g}", "end"))
-    values = list(enumerate(trace.normalised_entropy.tolist(), start=1))
-    parts.append(svg.line(frame, values, "s5"))
+    values = list(zip(trace.stages, entropies(trace), strict=True))
+    parts.append(svg.line(frame, values[-trace.layers :], "s5"))
     parts += [svg.dot(frame, layer, value, "s5", f"layer {layer}: {value:.4f}", 2) for layer, value in values]
     return "".join(parts)
 
@@ -107,15 +110,21 @@ def _exit(trace: Trace, frame: svg.Frame, bottom: float) -> str:
     )
 
 
+def entropies(trace: Trace) -> list[float]:
+    """Return the normalised entropy of each of `Trace.stages`."""
+    first = [] if trace.layer_0 is None else [trace.layer_0.normalised_entropy]
+    return [*first, *trace.normalised_entropy.tolist()]
+
+
 def shares(trace: Trace, series: Sequence[Series]) -> list[tuple[Series, float, str]]:
     """Return the bars of the exit's layer: series, length from 0 to 1, value; the script moves them."""
-    here = trace.exit_layer - 1
+    here = trace.stages.index(trace.exit_layer)
     lengths = widths(trace, series)[here]
     return [(each, width, _value(trace, each.values[here])) for each, width in zip(series, lengths, strict=True)]
 
 
 def widths(trace: Trace, series: Sequence[Series]) -> list[list[float]]:
-    """Return how long every bar is at every layer, 0 to 1."""
+    """Return how long every bar is at each of `Trace.stages`, 0 to 1."""
     low, high = task_of(trace.problem_type).span([value for each in series for value in each.values])
     columns = [[round((value - low) / (high - low), 4) for value in each.values] for each in series]
     return [list(row) for row in zip(*columns, strict=True)]
@@ -123,39 +132,31 @@ def widths(trace: Trace, series: Sequence[Series]) -> list[list[float]]:
 
 def script_data(trace: Trace, series: Sequence[Series]) -> dict[str, Any]:
     """Return what the script needs to show any layer."""
-    values = [[_value(trace, each.values[layer]) for each in series] for layer in range(trace.layers)]
+    values = [[_value(trace, value) for value in row] for row in zip(*(each.values for each in series), strict=True)]
     window = trace.policy.get("window")
     return {
         "layers": trace.layers,
         "exit": trace.exit_layer,
-        "step": round(_WIDTH / trace.layers, 3),
+        "first": trace.stages[0],
+        "step": round(_WIDTH / len(trace.stages), 3),
         "window": window if isinstance(window, int) else 0,
         "widths": widths(trace, series),
         "values": values,
-        "spoken": [_spoken(trace, layer) for layer in range(1, trace.layers + 1)],
-        "notes": [why(trace, layer) for layer in range(1, trace.layers + 1)],
+        "spoken": [_spoken(trace, layer) for layer in trace.stages],
+        "notes": [trace.found(layer) for layer in trace.stages],
     }
 
 
 def _spoken(trace: Trace, layer: int) -> str:
-    place = f"layer {layer} of {trace.layers}"
+    place = f"layer {layer} of {trace.layers}" if layer else "layer 0, the words alone"
     if layer == trace.exit_layer:
         return f"{place}: the exit"
     return place if layer < trace.exit_layer else f"{place}: not run, shown for comparison"
 
 
-def why(trace: Trace, layer: int) -> str:
-    """Return what the policy made of a layer, with its verdict in front."""
-    left, last = trace.fired[layer - 1], layer == trace.layers
-    leaves, goes_on = ("leaves", "goes on") if layer <= trace.exit_layer else ("would leave", "would go on")
-    verdict = leaves if left else f"{leaves} as no layer is left" if last else goes_on
-    return f"{verdict}: {trace.findings[layer - 1]}"
-
-
 def rule(trace: Trace) -> str:
     """Return what let the text leave, as a sentence."""
-    reason = trace.findings[trace.exit_layer - 1]
-    words = reason if trace.fired[trace.exit_layer - 1] else f"no layer was left: {reason}"
+    words = trace.found(trace.exit_layer).removeprefix("leaves: ").removeprefix("leaves as ")
     return f"{words[:1].upper()}{words[1:]}."
 
 
@@ -168,21 +169,23 @@ _WINDOW = {None: "–", True: "holds", False: "not steady"}
 
 def rows(trace: Trace, gold: str | None) -> list[dict[str, Any]]:
     """Return what the table says of every layer: answer, whether it is right, the numbers, what the rule made of it."""
-    said = answers_by_layer(trace)
     windowed = isinstance(trace.policy.get("window"), int)
+    steady = trace.steady if trace.layer_0 is None else (None, *trace.steady)
     listed = []
-    sure = task_of(trace.problem_type).confidence(trace.probs)
-    for layer, words in enumerate(said, start=1):
+    task = task_of(trace.problem_type)
+    for layer, entropy, held in zip(trace.stages, entropies(trace), steady, strict=True):
+        said = trace.said(layer)
+        words = task.words(said.tolist(), trace.labels)
         listed.append(
             {
                 "layer": layer,
                 "kind": kind(trace, layer),
                 "answer": words,
                 "right": None if gold is None or not trace.labels else words == gold,
-                "probability": finite(float(sure[layer - 1])),
-                "normalised_entropy": float(trace.normalised_entropy[layer - 1]),
-                "window": _WINDOW[trace.steady[layer - 1]] if windowed else None,
-                "why": why(trace, layer),
+                "probability": finite(float(task.confidence(said))),
+                "normalised_entropy": entropy,
+                "window": _WINDOW[held] if windowed else None,
+                "why": trace.found(layer),
             }
         )
     return listed
@@ -202,9 +205,9 @@ def classes(trace: Trace) -> dict[str, Any] | None:
     """Return the table of all classes' probabilities, most probable at the exit first; None for values."""
     if not trace.labels:
         return None
-    order = trace.probs[trace.exit_layer - 1].argsort(descending=True).tolist()
-    names = (f"#{layer}{' exit' if layer == trace.exit_layer else ''}" for layer in range(1, trace.layers + 1))
-    rows = [[shortened(trace.labels[index], 80), *map(_short, trace.probs[:, index].tolist())] for index in order]
+    order, probs = trace.exit_probs.argsort(descending=True).tolist(), stage_probs(trace)
+    names = (f"#{layer}{' exit' if layer == trace.exit_layer else ''}" for layer in trace.stages)
+    rows = [[shortened(trace.labels[index], 80), *map(_short, probs[:, index].tolist())] for index in order]
     return {"head": ["Class", *names], "rows": rows}
 
 

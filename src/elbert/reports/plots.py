@@ -84,12 +84,15 @@ class DepthCurve:
     others: Sequence[tuple[float, float]] = ()
 
 
-def overview(curve: DepthCurve, histogram: Sequence[int], *, picture: PictureFormat = "png") -> bytes:
+def overview(
+    curve: DepthCurve, histogram: Sequence[int], layer_0: int | None = None, *, picture: PictureFormat = "png"
+) -> bytes:
     """Draw, side by side, score by depth with the exits beside it, and which share of the texts left after each layer.
 
     Args:
         curve: what to draw on the left.
         histogram: [M] texts that left after layer 1 … M.
+        layer_0: texts that left before them; None where layer 0 is off.
         picture: "svg", "png" or "pdf".
 
     Raises:
@@ -99,7 +102,7 @@ def overview(curve: DepthCurve, histogram: Sequence[int], *, picture: PictureFor
         figure = new_figure(_SIZE)
         left, right = figure.subplots(1, 2)
         draw_depth(left, curve)
-        draw_exits(right, histogram)
+        draw_exits(right, histogram, layer_0)
         return rendered(figure, picture)
 
 
@@ -120,8 +123,9 @@ def draw_depth(axes: Any, curve: DepthCurve) -> None:
         mark(axes, *curve.exits, words, "exits", marker="D", ms=8, mec="white", label="these exits")
     axes.set_xlabel("layers run (mean)")
     axes.set_ylabel(curve.metric)
-    axes.set_xlim(0.5, layers + 0.5)
-    axes.set_xticks(layer_ticks(layers))
+    first = 0 if curve.exits is not None and curve.exits[0] < 1 else 1  # where most texts leave at layer 0
+    axes.set_xlim(first - 0.5, layers + 0.5)
+    axes.set_xticks(layer_ticks(layers, first))
     axes.grid(axis="y", lw=0.6)
     low, high = axes.get_ylim()
     spare = max(_LEAST_RANGE - (high - low), 0) / 2
@@ -135,17 +139,18 @@ def name_marks(axes: Any) -> None:
     axes.legend(**place, fontsize="small", columnspacing=1, handletextpad=0.4)
 
 
-def draw_exits(axes: Any, histogram: Sequence[int]) -> None:
-    """Draw the share of texts that left after each layer."""
-    total, layers = max(sum(histogram), 1), len(histogram)
-    shares = [100 * count / total for count in histogram]
-    bars = axes.bar(range(1, layers + 1), shares, color=COLOURS["exits"], width=0.8)
-    for layer, (bar, share, count) in enumerate(zip(bars, shares, histogram, strict=True), start=1):
+def draw_exits(axes: Any, histogram: Sequence[int], layer_0: int | None = None) -> None:
+    """Draw the share of texts that left after each layer, and before the first where layer 0 is on."""
+    counts = [*([] if layer_0 is None else [layer_0]), *histogram]
+    total, layers, first = max(sum(counts), 1), len(histogram), 1 if layer_0 is None else 0
+    shares = [100 * count / total for count in counts]
+    bars = axes.bar(range(first, layers + 1), shares, color=COLOURS["exits"], width=0.8)
+    for layer, (bar, share, count) in enumerate(zip(bars, shares, counts, strict=True), start=first):
         bar.set_gid(f"{TIP}layer {layer}: {count:,} texts, {share:.1f} %")
     axes.set_xlabel("exit layer")
     axes.set_ylabel("texts, %")
-    axes.set_xlim(0.4, layers + 0.6)
-    axes.set_xticks(layer_ticks(layers))
+    axes.set_xlim(first - 0.6, layers + 0.6)
+    axes.set_xticks(layer_ticks(layers, first))
     axes.grid(axis="y", lw=0.6)
     axes.set_axisbelow(True)
 
@@ -181,10 +186,10 @@ def mark(axes: Any, x: float, y: float, tip: str, colour: str, **style: Any) -> 
     axes.plot(x, y, ls="", color=COLOURS[colour], gid=f"{TIP}{tip}", **style)
 
 
-def layer_ticks(layers: int) -> list[int]:
-    """Return every layer, or every second, … so that at most a dozen are labelled; always the last."""
+def layer_ticks(layers: int, first: int = 1) -> list[int]:
+    """Return every layer from the first, or every second, … so that about a dozen are labelled; always the last."""
     step = -(-layers // 12)
-    return list(range(layers, 0, -step))[::-1]
+    return list(range(layers, first - 1, -step))[::-1]
 
 
 def rendered(figure: Figure, picture: PictureFormat) -> bytes:

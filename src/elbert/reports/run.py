@@ -59,7 +59,7 @@ class Run:
         gold: N right answers, encoded as in a `TextDataset`; None where nobody knows.
         names: class names; empty for regression.
         outputs: the recording.
-        exit_layer: [N] int64, from 1.
+        exit_layer: [N] int64, from 1; 0 for texts that left at layer 0.
         policy: who left where.
     """
 
@@ -122,9 +122,25 @@ class Run:
         return torch.bincount(self.exit_layer, minlength=self.layers + 1)[1:].tolist()
 
     @property
+    def layer_0(self) -> int | None:
+        """Texts that left at layer 0; None where that is off."""
+        asked = self.policy.words is not None and self.outputs.words is not None
+        return int((self.exit_layer == 0).sum()) if asked else None
+
+    @property
+    def stages(self) -> range:
+        """Every layer at which texts may leave: 1 to M, and 0 before them where layer 0 is on."""
+        return range(1 if self.layer_0 is None else 0, self.layers + 1)
+
+    @property
     def mean_exit_layer(self) -> float:
-        """Layers a text ran on average."""
+        """Layers a text ran on average, layer 0 not counted."""
         return float(self.exit_layer.double().mean())
+
+    @property
+    def layer_speedup(self) -> float | None:
+        """M over the layers that a text ran on average; None where every text left at layer 0."""
+        return self.layers / self.mean_exit_layer if self.mean_exit_layer else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers of the run as JSON."""
@@ -134,7 +150,8 @@ class Run:
             "n": len(self.texts),
             "layers": self.layers,
             "mean_exit_layer": self.mean_exit_layer,
-            "layer_speedup": self.layers / self.mean_exit_layer if self.mean_exit_layer else None,
+            "layer_speedup": self.layer_speedup,
+            **({} if self.layer_0 is None else {"layer_0": self.layer_0}),
             "exit_histogram": self.histogram,
             "changed": int(self.changed.sum()),
             "right": {name: None if verdicts is None else int(getattr(verdicts, name).sum()) for name in counted},

@@ -9,6 +9,7 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
+from elbert.reports.filters import where_left
 from elbert.reports.plots import (
     COLOURS,
     DepthCurve,
@@ -35,12 +36,13 @@ def score_by_depth(curve: DepthCurve) -> Markup:
     return _chart(label, lambda axes: draw_depth(axes, curve))
 
 
-def exit_layers(histogram: Sequence[int]) -> Markup:
-    """Return the share of texts that left after each layer."""
-    most = max(range(len(histogram)), key=histogram.__getitem__)
-    share = 100 * histogram[most] / max(sum(histogram), 1)
-    label = f"Texts by exit layer; most, {share:.0f} %, leave after layer {most + 1}."
-    return _chart(label, lambda axes: draw_exits(axes, histogram))
+def exit_layers(histogram: Sequence[int], layer_0: int | None = None) -> Markup:
+    """Return the share of texts that left after each layer, and before the first where layer 0 is on."""
+    counts = [layer_0 or 0, *histogram]
+    most = max(range(len(counts)), key=lambda layer: (counts[layer], layer > 0))
+    share = 100 * counts[most] / max(sum(counts), 1)
+    label = f"Texts by exit layer; most, {share:.0f} %, leave {where_left(most, len(histogram))}."
+    return _chart(label, lambda axes: draw_exits(axes, histogram, layer_0))
 
 
 def by_length(run: Run) -> Markup | None:
@@ -62,7 +64,7 @@ def by_length(run: Run) -> Markup | None:
             mark(axes, x, mean, tip, "depth", marker="o", ms=7, label="mean" if not x else None)
         axes.set_xticks(range(len(numbers)), [_range(lengths[place == number]) for number in numbers])
         axes.set_xlim(-0.5, len(numbers) - 0.5)
-        axes.set_ylim(0.8, max(run.layers, 2) + 0.2)
+        axes.set_ylim(run.stages[0] - 0.2, max(run.layers, 2) + 0.2)
         axes.set_xlabel("tokens")
         axes.set_ylabel("exit layer")
         name_marks(axes)
@@ -78,7 +80,7 @@ def by_confidence(run: Run) -> Markup | None:
 
     def draw(axes: Any) -> None:
         names = ["mean confidence", "share that is right"]  # the legend names each once
-        for layer in range(1, run.layers + 1):
+        for layer in run.stages:
             here = run.exit_layer == layer
             if not bool(here.any()):
                 continue
@@ -90,9 +92,9 @@ def by_confidence(run: Run) -> Markup | None:
                 mark(axes, layer, right, f"{tip}, right {right:.3f}", "depth", marker="o", ms=7, label=names[1])
             mark(axes, layer, sure, tip, "exits", marker="D", ms=7, mfc="white", mew=1.6, label=names[0])
             names = [None, None]  # type: ignore[list-item]
-        axes.set_xlim(0.4, run.layers + 0.6)
+        axes.set_xlim(run.stages[0] - 0.6, run.layers + 0.6)
         axes.set_ylim(0, 1.03)
-        axes.set_xticks(layer_ticks(run.layers))
+        axes.set_xticks(layer_ticks(run.layers, run.stages[0]))
         axes.set_xlabel("exit layer")
         axes.set_ylabel("share")
         name_marks(axes)

@@ -17,8 +17,7 @@ from elbert.reports.plots import DepthCurve
 from elbert.reports.run import Run, Verdicts
 from elbert.reports.story import curves_of
 from elbert.reports.summary import policy_words, summary
-from elbert.scoring.curves import operating_points
-from elbert.scoring.metrics import metric_name
+from elbert.scoring.metrics import metric_name, score
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
@@ -120,7 +119,8 @@ def _scored(
         return [], [], None, ""
     name = metric_name(run.problem_type, metric)
     scores, points = curves_of(run.outputs, dataset, run.policy, name)
-    return scores, points, operating_points(run.outputs, dataset.labels, [run.policy], name)[0].score, name
+    reached = score(run.problem_type, run.task.decisions(run.exit_probs).numpy(), dataset.labels, name)[1]
+    return scores, points, reached, name
 
 
 def run_page(report: Report) -> str:
@@ -142,7 +142,7 @@ def run_page(report: Report) -> str:
         run=run,
         tiles=_headlines(report),
         notes=report.notes,
-        depth=(curve, run_charts.exit_layers(run.histogram)),
+        depth=(curve, run_charts.exit_layers(run.histogram, run.layer_0)),
         changes=_changes(run),
         who=(run_charts.by_length(run), run_charts.by_confidence(run)),
         classes=_classes(run),
@@ -160,13 +160,13 @@ def _headlines(report: Report) -> list[tuple[str, str]]:
         tiles.append((f"{report.score:.3f}", f"{report.metric} with exits"))
         tiles.append((f"{report.scores[-1]:.3f}", f"{report.metric} at full depth"))
     tiles.append((f"{run.mean_exit_layer:.1f} of {run.layers}", "layers a text runs, on average"))
-    fewer = f"{run.layers / run.mean_exit_layer:.2f}×"
-    if report.evaluation is None:
-        tiles.append((fewer, "fewer layers"))
-    else:
-        tiles.append(
-            (f"{report.evaluation.speedup:.2f}×", f"the speed of full depth, on the clock ({fewer} fewer layers)")
-        )
+    if run.layer_0 is not None:
+        tiles.append((percent(run.layer_0 / len(run.texts)), "of the texts leave before the first layer, by layer 0"))
+    fewer = "no layers" if run.layer_speedup is None else f"{run.layer_speedup:.2f}× fewer layers"
+    if report.evaluation is not None:
+        tiles.append((f"{report.evaluation.speedup:.2f}×", f"the speed of full depth, on the clock ({fewer})"))
+    elif run.layer_speedup is not None:
+        tiles.append((f"{run.layer_speedup:.2f}×", "fewer layers"))
     return tiles
 
 
@@ -205,11 +205,11 @@ def _value_words(run: Run) -> str:
 def _by_exit(run: Run, verdicts: Verdicts) -> list[list[str]]:
     """Return the rows of a table of exit layers: texts, right there, right at full depth, corrected, hurt."""
     rows = []
-    for layer, count in enumerate(run.histogram, start=1):
-        if count:
-            here = run.exit_layer == layer
+    for layer in run.stages:
+        here = run.exit_layer == layer
+        if bool(here.any()):
             counts = [f"{int(mask[here].sum()):,}" for mask in (verdicts.corrected, verdicts.hurt)]
-            rows.append([str(layer), f"{count:,}", *_shares(verdicts, here), *counts])
+            rows.append([str(layer), f"{int(here.sum()):,}", *_shares(verdicts, here), *counts])
     return rows
 
 
@@ -243,10 +243,12 @@ def _numbers(report: Report) -> list[tuple[str, str]]:
     if report.score is not None:
         rows.append((f"{report.metric}, with exits", f"{report.score:.4f}"))
         rows.append((f"{report.metric}, full depth", f"{report.scores[-1]:.4f}"))
+    speedup = report.run.layer_speedup
     return [
         *rows,
         ("mean exit layer", f"{report.run.mean_exit_layer:.2f} of {report.run.layers}"),
-        ("layer speedup", f"{report.run.layers / report.run.mean_exit_layer:.2f}×"),
+        ("layer speedup", "no layers run" if speedup is None else f"{speedup:.2f}×"),
+        *([] if report.run.layer_0 is None else [("texts at layer 0", f"{report.run.layer_0:,}")]),
         ("policy", policy_words(report.run.policy.to_dict())),
         ("computed by", f"{report.backend}, {report.dtype}"),
     ]

@@ -45,7 +45,7 @@ class Frame:
         low, high = self.y
         return round(self.top + self.height * (1 - (value - low) / ((high - low) or 1)), 1)
 
-    def axes(self, x_label: str = "", y_label: str = "", layers: int = 0, digits: int | None = None) -> str:
+    def axes(self, x_label: str = "", y_label: str = "", layers: range = range(0), digits: int | None = None) -> str:
         """Draw horizontal rules with their values, layer numbers below, and both names."""
         parts = []
         step = tick_step(self.y, self.height / 34)
@@ -54,7 +54,7 @@ class Frame:
             y = self.py(value)
             parts.append(f'<path class="rule" d="M{self.left} {y}h{self.width}"/>')
             parts.append(text(self.left - 5, y + 3.5, f"{value:.{places}f}", "end"))
-        for layer in layer_ticks(layers) if layers else ():
+        for layer in layer_ticks(layers[-1], layers[0]) if layers else ():
             parts.append(text(self.px(layer), self.top + self.height + 14, str(layer), "middle"))
         if x_label:
             parts.append(text(self.left + self.width, self.top + self.height + 28, x_label, "end", "name"))

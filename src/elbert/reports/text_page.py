@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from elbert.exits import ExitPolicy
 from elbert.reports import attention, layers
-from elbert.reports.filters import shortened
+from elbert.reports.filters import shortened, where_left
 from elbert.reports.page import page
 from elbert.reports.series import series_of
 from elbert.reports.summary import policy_words
@@ -25,10 +25,9 @@ def text_page(trace: Trace, gold: object = None, facts: Sequence[tuple[str, str]
     """
     task, series = task_of(trace.problem_type), series_of(trace)
     right = None if gold is None else task.gold_words(gold, trace.labels)
-    row = trace.probs[trace.exit_layer - 1]
+    row = trace.exit_probs
     sure = task.confidence(row)
     known = [] if right is None else [("label", right)]
-    words = [] if trace.layer_0 is None else [("layer 0, its words", trace.layer_0)]
     return page(
         "text.html",
         {**layers.script_data(trace, series), **attention.script_data(trace)},
@@ -37,6 +36,7 @@ def text_page(trace: Trace, gold: object = None, facts: Sequence[tuple[str, str]
         pattern=pattern_of(trace, gold),
         said=task.words(row.tolist(), trace.labels),
         sure=layers.finite(float(sure)),
+        where=where_left(trace.exit_layer, trace.layers),
         rule=layers.rule(trace),
         series=series,
         marks={each.name: each for each in series if each.letter},
@@ -46,11 +46,18 @@ def text_page(trace: Trace, gold: object = None, facts: Sequence[tuple[str, str]
         rows=layers.rows(trace, right),
         classes=layers.classes(trace),
         reading=attention.reading(trace),
+        who_read=attention.who_read(trace),
         top=attention.top_words(trace),
         build_up=attention.build_up(trace),
-        facts=[*known, ("tokens read", str(len(trace.tokens))), ("policy", policy_words(trace.policy)), *words, *facts],
+        facts=[*known, *_tokens(trace), ("policy", policy_words(trace.policy)), *facts],
         citation=ExitPolicy.from_dict(trace.policy).citation,
     )
+
+
+def _tokens(trace: Trace) -> list[tuple[str, str]]:
+    """Return how many tokens were read, by the encoder and by layer 0 where that had a part."""
+    rows = [("tokens read", f"{len(trace.tokens):,}")]
+    return rows if trace.layer_0 is None else [*rows, ("tokens read by layer 0", f"{trace.layer_0.tokens:,}")]
 
 
 def _title(trace: Trace) -> str:

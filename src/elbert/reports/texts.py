@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elbert.reports.filters import probability, shortened
+from elbert.reports.filters import probability, shortened, where_left
 from elbert.reports.run import Run
 
 MOST = 20
@@ -119,23 +119,30 @@ def _text(run: Run, row: int) -> dict[str, Any]:
     text = run.texts[row]
     whole = text if isinstance(text, str) else " ⁄ ".join(text)
     exit_layer = int(run.exit_layer[row])
-    said = [run.task.words(probs, run.names) for probs in run.outputs.probs[row].tolist()]
+    said = [run.task.words(probs, run.names) for probs in _by_stage(run, row).tolist()]
     known = [] if run.gold is None else [("label", run.task.gold_words(run.gold[row], run.names))]
     answer = run.task.words(run.exit_probs[row].tolist(), run.names)  # at layer 0 that of the words
     return {
         "said": answer,
         "right": None if run.verdicts is None else bool(run.verdicts.at_exit[row]),
-        "exit_layer": exit_layer,
+        "place": run.stages.index(exit_layer),
+        "where": where_left(exit_layer, run.layers),
         "excerpt": shortened(" ".join(whole.split()), _EXCERPT),
         "whole": shortened(whole, _LONGEST),
         "facts": [
             *known,
-            (f"at the exit, layer {exit_layer}", _best(run, run.exit_probs[row])),
+            (f"at the exit, {where_left(exit_layer, run.layers)}", _best(run, run.exit_probs[row])),
             (f"at the last layer, {run.layers}", _best(run, run.outputs.probs[row, -1])),
             ("tokens", str(int(run.outputs.lengths[row]))),
         ],
         **_strip(run, said, answer),
     }
+
+
+def _by_stage(run: Run, row: int) -> Tensor:
+    """Return what each of `Run.stages` said of a text, [stages, C]."""
+    probs, words = run.outputs.probs[row], run.outputs.words
+    return probs if run.layer_0 is None or words is None else torch.cat([words[row, None], probs])
 
 
 def _best(run: Run, probs: Tensor, most: int = 3) -> str:

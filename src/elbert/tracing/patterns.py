@@ -32,7 +32,7 @@ def answers_by_layer(trace: Trace) -> list[str]:
 def pattern_of(trace: Trace, gold: object = None) -> Pattern:
     """Return the pattern of one trace.
 
-    - simple: it left in the first half of the layers, and no later exit says anything else.
+    - simple: it left in the first half of the layers, or before them, and no later exit says anything else.
     - mitigated: right at the exit, wrong at the last layer; differs, where nobody knows what is right.
     - hurt: wrong at the exit, right at the last layer.
     - late: it ran through all layers.
@@ -46,16 +46,18 @@ def pattern_of(trace: Trace, gold: object = None) -> Pattern:
     if not trace.labels:
         return _of_values(trace, gold)
     exit_layer, layers = trace.exit_layer, trace.layers
-    said = answers_by_layer(trace)
-    here, last = said[exit_layer - 1], said[-1]
+    here = task_of(trace.problem_type).words(trace.exit_probs.tolist(), trace.labels)
+    later = answers_by_layer(trace)[exit_layer:]
+    last = later[-1] if later else here
+    steady = set(later) <= {here}
     if exit_layer == layers:
         return Pattern("late", "Ran to full depth", f"No exit before layer {layers} let the text leave.")
     if here != last:
         return _changed(trace, here, last, gold)
-    if exit_layer <= layers // 2 and len(set(said[exit_layer - 1 :])) == 1:
+    if exit_layer <= layers // 2 and steady:
         rest = f"The {layers - exit_layer} layers it did not run would all have said “{here}” too."
         return Pattern("simple", "Simple input, simple exit", rest)
-    changes = "" if len(set(said[exit_layer - 1 :])) == 1 else " Some layer in between would have said something else."
+    changes = "" if steady else " Some layer in between would have said something else."
     words = f"The answer at the exit and at layer {layers} is the same, “{here}”.{changes}"
     return Pattern("plain", "Same answer, fewer layers", words)
 
@@ -77,7 +79,7 @@ def _changed(trace: Trace, here: str, last: str, gold: object) -> Pattern:
 
 def _of_values(trace: Trace, gold: object) -> Pattern:
     """Name a regression: values are near or far, never right or wrong."""
-    here, last = (trace.probs[layer].tolist() for layer in (trace.exit_layer - 1, -1))
+    here, last = trace.exit_probs.tolist(), trace.probs[-1].tolist()
     step = max(abs(a - b) for a, b in zip(here, last, strict=True))
     if trace.exit_layer == trace.layers:
         return Pattern("late", "Ran to full depth", f"No exit before layer {trace.layers} let the text leave.")

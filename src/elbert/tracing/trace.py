@@ -10,7 +10,7 @@ from torch import Tensor
 from elbert.arrays import to_numpy
 from elbert.exits import ExitPolicy, Found
 from elbert.exits.words import by_words
-from elbert.results import ExitOutput, LayerOutputs, Trace, Word
+from elbert.results import ExitOutput, LayerOutputs, Trace, Word, WordsTrace
 from elbert.tasks import reading
 
 
@@ -24,6 +24,7 @@ def trace_of(
     labels: Sequence[str],
     attention: Tensor,
     truncated: bool = False,
+    layer_0: WordsTrace | None = None,
 ) -> Trace:
     """Replay `policy` over the outputs of one text (N = 1) and note what it made of each layer, beyond the exit too.
 
@@ -35,12 +36,13 @@ def trace_of(
         words: the same as words.
         labels: class names; empty for regression.
         attention: [M, tokens] from `elbert.tracing.attention`.
-        truncated: whether the end of the text was cut off.
+        truncated: whether the encoder read a part of the text only.
+        layer_0: from `words_trace`.
     """
     probs, logits = to_numpy(outputs.probs), to_numpy(outputs.logits)
     pooled = None if outputs.pooled is None else to_numpy(outputs.pooled)
     layers = probs.shape[1]
-    state = policy.start(1, probs.shape[2])
+    task, state = reading(outputs), policy.start(1, probs.shape[2])
     fired, findings, steady = [], [], []
     for depth in range(layers):
         read = None if pooled is None else pooled[:, depth]
@@ -50,7 +52,12 @@ def trace_of(
         fired.append(bool(policy.leaves(found, layer)))
         findings += policy.explain(found, output, layer, labels)
         steady.append(_steady(found))
+    first = next((layer for layer, left in enumerate(fired, start=1) if left), layers)
+    exit_layer = 0 if layer_0 is not None and layer_0.leaves else first
+    [(label, score)] = task.answers(outputs.at([exit_layer]), labels)
     return Trace(
+        label=label,
+        score=score,
         text=text,
         tokens=tuple(tokens),
         words=tuple(words),
@@ -58,25 +65,38 @@ def trace_of(
         labels=tuple(labels),
         problem_type=outputs.problem_type,
         probs=outputs.probs[0],
-        normalised_entropy=reading(outputs).normalised_entropy(outputs.probs[0]).clip(max=1),
+        normalised_entropy=task.normalised_entropy(outputs.probs[0]).clip(max=1),
         attention=attention,
-        exit_layer=next((layer for layer, left in enumerate(fired, start=1) if left), layers),
+        exit_layer=exit_layer,
         fired=tuple(fired),
         steady=tuple(steady),
         findings=tuple(findings),
         policy=policy.to_dict(),
-        layer_0=_layer_0(outputs, policy, labels),
+        layer_0=layer_0,
     )
 
 
-def _layer_0(outputs: LayerOutputs, policy: ExitPolicy, labels: Sequence[str]) -> str | None:
-    """Return in words what layer 0 said, and whether the text leaves there."""
-    if outputs.words is None or policy.words is None:
+def words_trace(
+    outputs: LayerOutputs, policy: ExitPolicy, labels: Sequence[str], *, tokens: int, end: int | None, at_exits: float
+) -> WordsTrace | None:
+    """Return what layer 0 made of one text (N = 1); None where it neither lets texts leave nor is part of the exits.
+
+    Args:
+        outputs: of that text.
+        policy: who leaves where.
+        labels: class names.
+        tokens: how many it read.
+        end: where in the text they end, see `elbert.words.end_of_words`.
+        at_exits: how much of its logits the exits' contain.
+    """
+    if outputs.words is None or (policy.words is None and not at_exits):
         return None
-    task, words = reading(outputs), to_numpy(outputs.words)
-    verdict = "leaves before the first layer" if by_words(words, task, policy.words)[0] else "goes on"
-    said, sure = task.words(words[0].tolist(), labels), float(task.confidence(words)[0])
-    return f"{verdict}: {said}, probability {sure:.4g}, threshold {policy.words:g}"
+    task, probs = reading(outputs), outputs.words[0]
+    found = f"{task.quoted(probs.tolist(), labels)}, probability {float(task.confidence(probs)):.4g}"
+    leaves = policy.words is not None and bool(by_words(to_numpy(outputs.words), task, policy.words)[0])
+    limit = "no threshold, so no text leaves here" if policy.words is None else f"threshold {policy.words:g}"
+    entropy = float(task.normalised_entropy(probs).clip(max=1))
+    return WordsTrace(probs, entropy, policy.words, leaves, f"{found}, {limit}", tokens, end, at_exits)
 
 
 def _steady(found: Found) -> bool | None:

@@ -15,21 +15,25 @@ _COMPOUND = re.compile(r"[^\W_]+(?:['’‘\-][^\W_]+)+|\d+(?:[.,:/]\d+)+")
 _Unit = tuple[int | None, int | None, list[int], int, int]
 
 
-def words_of(text: str | tuple[str, str], encoding: Any) -> tuple[Word, ...]:
+def words_of(text: str | tuple[str, str], encoding: Any, read: str | tuple[str, str] | None = None) -> tuple[Word, ...]:
     """Return the words of `text` in reading order; every token of `encoding` belongs to one of them.
 
     Args:
-        text: what was tokenised, a string or a pair.
+        text: a string or a pair.
         encoding: of the tokenizers library, for that text.
+        read: the ends of `text` that were tokenised, where they were not all of it; None for the whole, or its
+            beginning.
     """
     halves = (text,) if isinstance(text, str) else text
+    parts = halves if read is None else (read,) if isinstance(read, str) else read
+    skipped = [len(half) - len(part) for half, part in zip(halves, parts, strict=True)]
     compounds = [[match.span() for match in _COMPOUND.finditer(half)] for half in halves]
     words: list[Word] = []
     for half, _, tokens, start, end in _units(encoding):
-        if half is None or not halves[half][start:end].strip():
+        if half is None or not parts[half][start:end].strip():
             words.append(Word("".join(encoding.tokens[token] for token in tokens), None, 0, 0, tuple(tokens)))
             continue
-        start, end = _stripped(halves[half], start, end)
+        start, end = _stripped(halves[half], start + skipped[half], end + skipped[half])
         before = words[-1] if words else None
         if before is not None and before.half == half and _one_word(before, start, end, compounds[half]):
             words[-1] = _joined(before, halves[half], end, tokens)

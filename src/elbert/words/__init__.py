@@ -2,6 +2,6 @@
 
 from elbert.words.grams import packed
 from elbert.words.model import WordModel
-from elbert.words.reach import read_by_words
+from elbert.words.reach import end_of_words, read_by_words
 
-__all__ = ["WordModel", "packed", "read_by_words"]
+__all__ = ["WordModel", "end_of_words", "packed", "read_by_words"]

@@ -13,13 +13,30 @@ def read_by_words(encoding: Any, reach: int) -> list[int]:
             the rest is read too, of a pair and of a text without its beginning only what the encoder reads.
         reach: tokens in all, special ones included; what the encoder reads is never cut.
     """
-    ids = list(encoding.ids)
-    if reach <= len(ids) or encoding.n_sequences != 1:
-        return ids
-    beyond, last = [], max(end for _, end in encoding.offsets)
+    return [*encoding.ids, *(token for token, _ in _beyond(encoding, reach))]
+
+
+def end_of_words(encoding: Any, reach: int) -> int | None:
+    """Return where in a text the reading of layer 0 ends, in characters; None where it reads what the encoder reads.
+
+    Args:
+        encoding: as in `read_by_words`.
+        reach: likewise.
+    """
+    beyond = _beyond(encoding, reach)
+    return beyond[-1][1] if beyond else None
+
+
+def _beyond(encoding: Any, reach: int) -> list[tuple[int, int]]:
+    """Return the tokens that layer 0 reads behind those that the encoder reads, each with its end in characters."""
+    room = reach - len(encoding.ids)
+    if room <= 0 or encoding.n_sequences != 1:
+        return []
+    beyond: list[tuple[int, int]] = []
+    last = max(end for _, end in encoding.offsets)
     for each in encoding.overflowing:
         tokens = zip(each.ids, each.offsets, each.special_tokens_mask, strict=True)
-        beyond += [token for token, (start, _), special in tokens if not special and start >= last]
-        if len(ids) + len(beyond) >= reach:
+        beyond += [(token, end) for token, (start, end), special in tokens if not special and start >= last]
+        if len(beyond) >= room:
             break
-    return ids + beyond[: reach - len(ids)]
+    return beyond[:room]

@@ -25,33 +25,34 @@ if (data && data.layers) {
 
   const show = (layer) => {
     slider.value = layer;
-    slider.setAttribute("aria-valuetext", data.spoken[layer - 1]);
-    document.getElementById("where").textContent = data.spoken[layer - 1];
-    document.getElementById("why").textContent = data.notes[layer - 1];
+    const at = layer - data.first;
+    slider.setAttribute("aria-valuetext", data.spoken[at]);
+    document.getElementById("where").textContent = data.spoken[at];
+    document.getElementById("why").textContent = data.notes[at];
     rows.forEach((row) => {
       const here = Number(row.dataset.layer) === layer;
       row.classList.toggle("here", here);
       row.querySelector("button").setAttribute("aria-pressed", String(here));
     });
     shares.forEach((row, place) => {
-      row.querySelector("i").style.setProperty("--p", data.widths[layer - 1][place]);
-      row.querySelector(".value").textContent = data.values[layer - 1][place];
+      row.querySelector("i").style.setProperty("--p", data.widths[at][place]);
+      row.querySelector(".value").textContent = data.values[at][place];
     });
-    cursor.setAttribute("transform", "translate(" + data.step * (layer - 1) + " 0)");
+    cursor.setAttribute("transform", "translate(" + data.step * at + " 0)");
     if (span) {
       const full = layer >= data.window;
       span.setAttribute("visibility", full ? "visible" : "hidden");
       if (full) span.setAttribute("transform", "translate(" + data.step * (layer - data.window) + " 0)");
     }
-    attend(layer);
+    attend(at);
   };
 
   // Word attention: whole numbers, in 1/10000 of what [CLS] gave away up to this layer.
-  const attend = (layer) => {
-    const given = data.attention[layer - 1];
+  const attend = (at) => {
+    const given = data.attention[at];
     const most = Math.max(1, ...words.map((word) => given[Number(word.dataset.word)]));
     words.forEach((word) => word.style.setProperty("--a", (given[Number(word.dataset.word)] / most).toFixed(3)));
-    const order = words.map((word) => Number(word.dataset.word)).sort((a, b) => given[b] - given[a] || a - b);
+    const order = words.map((word) => Number(word.dataset.word)).filter((word) => given[word]).sort((a, b) => given[b] - given[a] || a - b);
     top.replaceChildren(
       ...order.slice(0, data.top).map((index) => {
         const item = document.createElement("li");
@@ -63,7 +64,7 @@ if (data && data.layers) {
         return item;
       }),
     );
-    document.getElementById("special").textContent = percent(data.special[layer - 1] / 10000);
+    document.getElementById("special").textContent = percent(data.special[at] / 10000);
   };
 
   slider.addEventListener("input", () => show(Number(slider.value)));

@@ -32,24 +32,18 @@ export const said = (trace, probs) => {
   return { label: chosen.join(", ") || "none", score: probs[best], place: chosen.length ? best : TONES - 1 };
 };
 
-// What layer 0 said where that sufficed: {label, score}; null where the text went on.
-const byWords = (trace) => {
-  const found = /^leaves[^:]*: (.*), probability ([\d.]+),/.exec(trace.layer_0 ?? "");
-  return found && { label: found[1], score: Number(found[2]), place: trace.labels.indexOf(found[1]) };
-};
-
 export const verdict = (trace) => {
-  const words = byWords(trace);
-  const answer = words ?? said(trace, trace.probs[trace.exit_layer - 1]);
-  const where = words ? ", by its words alone, before the first layer" : `, after layer ${trace.exit_layer} of ${trace.layers}`;
+  const answer = said(trace, trace.exit_layer ? trace.probs[trace.exit_layer - 1] : trace.layer_0.probs);
+  const where = trace.exit_layer ? `, after layer ${trace.exit_layer} of ${trace.layers}` : ", by its words alone, before the first layer";
   $("verdict").className = "verdict " + tone(answer.place);
   $("verdict").replaceChildren(element("b", answer.label), (answer.score === null ? "" : ` (${percent(answer.score)})`) + where);
-  $("zero").hidden = !trace.layer_0;
-  $("zero").textContent = "Layer 0, the words alone: " + trace.layer_0;
+  const words = trace.layer_0;
+  $("zero").hidden = !words;
+  $("zero").textContent = words ? `Words alone, ${words.reason}.` + (words.at_exits ? " Every layer's answer contains them." : "") : "";
 };
 
 export const strip = (trace) => {
-  const exit = byWords(trace) ? 0 : trace.exit_layer;
+  const exit = trace.exit_layer;
   $("strip").setAttribute("aria-label", `Leaves at layer ${exit} of ${trace.layers}`);
   $("strip").replaceChildren(...trace.probs.map((probs, at) => {
     const answer = said(trace, probs);
@@ -63,9 +57,10 @@ export const strip = (trace) => {
   $("reasons").replaceChildren(...trace.reasons.map((line, at) => element("li", line, at + 1 === exit ? "out" : "")));
 };
 
-// The text as it was typed, each word shaded by its share of the attention in the layer where the text leaves.
+// The text as it was typed, each word shaded by its share of the attention in the layer where the text leaves, none of
+// them before the first layer; grey is what nobody read.
 export const reading = (trace) => {
-  const given = trace.attention[trace.exit_layer - 1];
+  const given = trace.attention[trace.exit_layer - 1] ?? trace.tokens.map(() => 0);
   const words = trace.words.filter((word) => word.half !== null)
     .map((word) => [word.text, word.tokens.reduce((sum, token) => sum + given[token], 0)]);
   const most = Math.max(...words.map(([, share]) => share), 1e-9);
@@ -76,7 +71,8 @@ export const reading = (trace) => {
     read = start < 0 ? read : start + text.length;
     return [between, element("span", text, "", { "--a": share / most })];
   });
-  $("reading").replaceChildren(...pieces, element("span", trace.text.slice(read), "cut"));
+  const end = Math.max(read, [...trace.text].slice(0, trace.layer_0?.end ?? 0).join("").length); // counted in characters
+  $("reading").replaceChildren(...pieces, trace.text.slice(read, end), element("span", trace.text.slice(end), "cut"));
 };
 
 // The lines below the curve: each text with its label and how deep it went.
