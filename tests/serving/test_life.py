@@ -20,7 +20,9 @@ import pytest
 import torch
 
 from elbert.classifier import Classifier
-from elbert.errors import ModelError
+from elbert.errors import ModelError, UsageError
+from elbert.serving.server import serve
+from elbert.serving.settings import ServeSettings
 from tests.serving.conftest import Start
 
 GOOD = {"inputs": "good"}
@@ -187,6 +189,19 @@ def test_the_command_serves_reloads_on_sighup_and_drains_on_sigterm(process: Any
         assert client.post("/predict", json=GOOD).status_code == 200
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0
+
+
+def test_a_reload_while_the_models_are_loaded_ends_nothing() -> None:
+    def load() -> Classifier:
+        signal.raise_signal(signal.SIGHUP)
+        raise UsageError("it was loaded")
+
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(UsageError, match="it was loaded"):
+            serve({"tiny": load}, ServeSettings(port=0))
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _reload(running: Any) -> None:

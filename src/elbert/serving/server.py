@@ -87,6 +87,7 @@ def serve(loaders: Mapping[str, Callable[[], Classifier | Cascade]], settings: S
     Raises:
         ElbertError: a model cannot be loaded, or the address cannot be listened on.
     """
+    _ignore_hangup()
     server = make_server(loaders, settings)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal once more when all is done
         try:
@@ -98,9 +99,19 @@ def serve(loaders: Mapping[str, Callable[[], Classifier | Cascade]], settings: S
             ) from None
 
 
+def _hears_hangup() -> bool:
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP")
+
+
+def _ignore_hangup() -> None:
+    """Let a reload be none while the models are being loaded anyway; unheard of, the signal would end the process."""
+    if _hears_hangup():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def _reload_on_hangup(loop: asyncio.AbstractEventLoop, models: Models) -> None:
     """Load the models anew whenever SIGHUP comes; only a process' main thread hears of signals."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGHUP"):
+    if not _hears_hangup():
         return
     running: set[asyncio.Task[None]] = set()
 
