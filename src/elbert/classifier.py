@@ -40,6 +40,7 @@ from elbert.modeling.files.sources import find_folder
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tasks import task_of
 from elbert.tracing.attention import cls_attention
+from elbert.tracing.grams import telling_grams
 from elbert.tracing.trace import trace_of, words_trace
 from elbert.tracing.words import words_of
 from elbert.words import WordModel, end_of_words
@@ -389,8 +390,18 @@ class Classifier(PolicyFinder):
         encoded = self._tokenizer([text], truncation=True, max_length=self.max_length, reach=reach)
         [encoding], labels = encoded.encodings, self.labels.names
         outputs = self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs, tokens=chosen.tokens)
-        tokens, end = len(arrival.read_by_words), end_of_words(encoding, reach)
-        at_exits = 0.0 if self.words is None else self.words.at_exits
+        layer_0 = None
+        if self.words is not None:
+            ids = arrival.read_by_words
+            layer_0 = words_trace(
+                outputs,
+                chosen,
+                labels,
+                tokens=len(ids),
+                end=end_of_words(encoding, reach),
+                at_exits=self.words.at_exits,
+                grams=telling_grams(self.words, ids, self.task, self._tokenizer.decode),
+            )
         return trace_of(
             outputs,
             chosen,
@@ -400,7 +411,7 @@ class Classifier(PolicyFinder):
             labels=labels,
             attention=cls_attention(self.engine.layers(), arrival),
             truncated=truncated[0],
-            layer_0=words_trace(outputs, chosen, labels, tokens=tokens, end=end, at_exits=at_exits),
+            layer_0=layer_0,
         )
 
     def save_pretrained(self, folder: str | Path) -> None:

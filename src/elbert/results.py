@@ -154,6 +154,7 @@ class WordsTrace:
         tokens: how many tokens it read, special ones included.
         end: where in the text its reading ends, in characters; None where it read the tokens that the encoder read.
         at_exits: how much of its logits is part of every exit's; 0 for nothing.
+        grams: the runs of tokens that weighed most in what it said, see `elbert.tracing.grams`.
     """
 
     probs: Tensor
@@ -164,6 +165,7 @@ class WordsTrace:
     tokens: int
     end: int | None
     at_exits: float
+    grams: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +284,7 @@ class Trace:
             "tokens": words.tokens,
             "end": words.end,
             "at_exits": words.at_exits,
+            "grams": [[text, round(weight, 6)] for text, weight in words.grams],
         }
 
 

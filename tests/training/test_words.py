@@ -73,6 +73,10 @@ def test_a_policy_with_layer_0_answers_so_from_the_saved_folder(folder: Path, tm
     assert (trace.label, trace.exit_layer) == (anew.predict(test.texts[0]).label, 0)
     assert trace.layer_0 is not None
     assert trace.reason.startswith("layer 0: leaves: ")
+    run, weight = trace.layer_0.grams[0]
+    assert weight > 0, "what weighs most speaks for the answer"
+    assert run in WORDS[str(trace.label)] or "number" in run
+    assert trace.to_dict()["layer_0"]["grams"][0] == [run, pytest.approx(weight, abs=1e-6)]
     assert anew.trace(test.texts[0], policy="full").layer_0 is None
 
 

@@ -136,6 +136,22 @@ def test_as_much_is_added_to_the_exits_as_makes_texts_held_out_likeliest() -> No
     assert 0.2 < each < 1.5, "every label by itself"
 
 
+@given(ids=st.lists(st.integers(0, 40), min_size=1, max_size=12))
+def test_what_each_gram_adds_makes_up_the_logits(learnt: WordModel, ids: list[int]) -> None:
+    first, size, added = learnt.weighed(ids)
+    np.testing.assert_allclose(learnt.bias + added.sum(0), learnt.logits(*packed([ids]))[0], atol=1e-5)
+    grams = [tuple(ids[start : start + count]) for start, count in zip(first.tolist(), size.tolist(), strict=True)]
+    assert len(set(grams)) == len(grams)
+    assert all(ids.index(gram[0]) <= start for gram, start in zip(grams, first.tolist(), strict=True))
+
+
+def test_the_word_of_a_class_adds_most_to_it(learnt: WordModel) -> None:
+    for label in range(4):
+        first, size, added = learnt.weighed([1, 9, 4 + label, 17, 2])
+        most = int(added[:, label].argmax())
+        assert 2 in range(first[most], first[most] + size[most])
+
+
 @pytest.mark.parametrize("share", [0.0, 0.4])
 def test_what_is_added_to_the_exits_is_part_of_the_file(learnt: WordModel, share: float) -> None:
     model = replace(learnt, at_exits=share)

@@ -77,7 +77,14 @@ def trace_of(
 
 
 def words_trace(
-    outputs: LayerOutputs, policy: ExitPolicy, labels: Sequence[str], *, tokens: int, end: int | None, at_exits: float
+    outputs: LayerOutputs,
+    policy: ExitPolicy,
+    labels: Sequence[str],
+    *,
+    tokens: int,
+    end: int | None,
+    at_exits: float,
+    grams: tuple[tuple[str, float], ...] = (),
 ) -> WordsTrace | None:
     """Return what layer 0 made of one text (N = 1); None where it neither lets texts leave nor is part of the exits.
 
@@ -88,6 +95,7 @@ def words_trace(
         tokens: how many it read.
         end: where in the text they end, see `elbert.words.end_of_words`.
         at_exits: how much of its logits the exits' contain.
+        grams: from `elbert.tracing.grams`.
     """
     if outputs.words is None or (policy.words is None and not at_exits):
         return None
@@ -96,7 +104,7 @@ def words_trace(
     leaves = policy.words is not None and bool(by_words(to_numpy(outputs.words), task, policy.words)[0])
     limit = "no threshold, so no text leaves here" if policy.words is None else f"threshold {policy.words:g}"
     entropy = float(task.normalised_entropy(probs).clip(max=1))
-    return WordsTrace(probs, entropy, policy.words, leaves, f"{found}, {limit}", tokens, end, at_exits)
+    return WordsTrace(probs, entropy, policy.words, leaves, f"{found}, {limit}", tokens, end, at_exits, grams)
 
 
 def _steady(found: Found) -> bool | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.errors import ModelError
-from elbert.words.grams import BUCKETS, Integers, grams_of, packed
+from elbert.words.grams import BUCKETS, Integers, gram_buckets, grams_of, packed
 
 Floats = NDArray[np.float32]
 
@@ -88,6 +88,26 @@ class WordModel:
         summed = np.add.reduceat(value[:, None] * self._weight[place], starts, axis=0)
         logits[text[starts]] += summed / length[:, None]
         return logits
+
+    def weighed(self, ids: Sequence[int]) -> tuple[Integers, Integers, Floats]:
+        """Return what each known gram of one text adds to the logits; with `bias` they add up to them.
+
+        A gram that stands there several times is told once, where it stands first.
+
+        Args:
+            ids: [T] token ids, special tokens included.
+
+        Returns:
+            (first token [G], tokens [G], added [G, C]).
+        """
+        _, first, bucket = gram_buckets(*packed([ids]))
+        size = 1 + np.cumsum(np.diff(first, prepend=-1) <= 0)  # grams of one token come first, then those of two
+        bucket, where, count = np.unique(bucket, return_index=True, return_counts=True)
+        place = self._place[bucket]
+        known = place < len(self.buckets)
+        value = (1 + np.log(count[known], dtype=np.float32)) * self._idf[place[known]]
+        length = np.sqrt((value * value).sum()) or 1.0
+        return first[where[known]], size[where[known]], (value / length)[:, None] * self._weight[place[known]]
 
     def added(self, texts: Sequence[Sequence[int]]) -> Floats | None:
         """Return what is added to every exit's logits of tokenised texts, [N, C]; None for nothing.

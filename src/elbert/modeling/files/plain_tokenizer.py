@@ -129,6 +129,10 @@ class PlainTokenizer:
             name_inputs(self._own, token_types=self.token_types)
         return self._own
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens, special ones included."""
+        return str(self.backend.decode(list(ids), skip_special_tokens=False))
+
     def smallest(self, *, paired: bool) -> int:
         """Return the least `max_length` that leaves a token of every text, special tokens included."""
         return int(self.backend.num_special_tokens_to_add(paired)) + (2 if paired else 1)

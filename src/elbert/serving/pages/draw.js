@@ -32,6 +32,10 @@ export const said = (trace, probs) => {
   return { label: chosen.join(", ") || "none", score: probs[best], place: chosen.length ? best : TONES - 1 };
 };
 
+// The runs of words that weighed most in what they said, with their weights.
+const runs = (words) =>
+  words.grams.length ? " Most weight: " + words.grams.slice(0, 5).map(([run, weight]) => `“${run}” ${weight.toFixed(2)}`).join(", ") + "." : "";
+
 export const verdict = (trace) => {
   const answer = said(trace, trace.exit_layer ? trace.probs[trace.exit_layer - 1] : trace.layer_0.probs);
   const where = trace.exit_layer ? `, after layer ${trace.exit_layer} of ${trace.layers}` : ", by its words alone, before the first layer";
@@ -39,7 +43,7 @@ export const verdict = (trace) => {
   $("verdict").replaceChildren(element("b", answer.label), (answer.score === null ? "" : ` (${percent(answer.score)})`) + where);
   const words = trace.layer_0;
   $("zero").hidden = !words;
-  $("zero").textContent = words ? `Words alone, ${words.reason}.` + (words.at_exits ? " Every layer's answer contains them." : "") : "";
+  $("zero").textContent = words ? `Words alone, ${words.reason}.` + (words.at_exits ? " Every layer's answer contains them." : "") + runs(words) : "";
 };
 
 export const strip = (trace) => {
