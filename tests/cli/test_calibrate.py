@@ -155,7 +155,7 @@ def test_what_cannot_be_written_is_told_without_flags_of_other_verbs(
     for verb, more in (("calibrate", ("--max-drop", "0.3")), ("sweep", ("--timed", "0", "--bootstrap", "100"))):
         line = refused(verb, own, held_out, "--out", tmp_path / "file" / "in", *more, status=1)
         assert "cannot write the" in line
-        assert line.rstrip().endswith("name another folder")
+        assert line.rstrip().endswith("name a place where files can be made")
 
 
 def test_a_card_in_another_encoding_is_left_as_it_is(run: Run, own: Path, held_out: Path) -> None:

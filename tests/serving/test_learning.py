@@ -130,7 +130,7 @@ def test_a_full_disk_is_told_and_ends_nothing(
 
 def test_a_folder_that_cannot_be_made_is_told_at_the_start(model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(ElbertError, match="of what policies learn.*name another folder"):
+    with pytest.raises(ElbertError, match="of what policies learn.*name a place where files can be made"):
         learner(model_folder, policy_state=str(tmp_path / "taken"))
 
 

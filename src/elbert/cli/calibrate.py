@@ -106,7 +106,7 @@ def calibrate(
     loaded = options.load_classifier(model, loading=loading, full_depth=True)
     dataset = columns.load_texts(data, split) if agreement else columns.load(data, split, loaded.labels)
     if words is not None:
-        loaded.fit_words(columns.load(words, "train", loaded.labels))
+        loaded.fit_words(columns.load(words, None, loaded.labels, usual="train"))
     asked: dict[str, Any] = {
         "max_drop": max_drop,
         "confidence": confidence,

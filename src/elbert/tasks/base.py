@@ -100,6 +100,13 @@ class Task(ABC):
         For multi-label the least of a label's two logits ± z/2; for regression minus infinite.
         """
 
+    def for_class(self, logits: Array, place: int) -> Array:
+        """Return how much parts [..., C] of logits speak for the class at `place`, [...]: what they add to its own.
+
+        For single label, what they add above the mean of the others.
+        """
+        return logits[..., place]
+
     @abstractmethod
     def same(self, previous: Array, current: Array, tolerance: float) -> Array:
         """Return where two outputs [..., C] say the same, [...]: label, set of labels, or |difference| < tolerance."""

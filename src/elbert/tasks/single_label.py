@@ -32,6 +32,10 @@ class _SingleLabel(Task):
         xp, most = namespace(logits), amax(logits, -1)
         return most + xp.log(xp.exp(logits - most[:, None]).sum(-1))
 
+    def for_class(self, logits: Array, place: int) -> Array:
+        own, others = logits[..., place], max(logits.shape[-1] - 1, 1)
+        return own - (logits.sum(-1) - own) / others
+
     def same(self, previous: Array, current: Array, tolerance: float) -> Array:
         del tolerance
         return previous.argmax(-1) == current.argmax(-1)

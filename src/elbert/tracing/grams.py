@@ -23,13 +23,11 @@ def telling_grams(
         decode: gives the text of tokens, special ones included.
 
     Returns:
-        (run, weight) pairs: what the run adds to the logit of the class that layer 0 finds most probable, where exactly
-        one class is right above what it adds to the others in the mean; below 0 it speaks against that class.
+        (run, weight) pairs: how much the run speaks for the class that layer 0 finds most probable, see
+        `Task.for_class`; below 0 it speaks against it.
     """
     first, size, added = words.weighed(ids)
     said = int((words.bias + added.sum(0)).argmax())
-    weight = added[:, said]
-    if task.exclusive:
-        weight = weight - (added.sum(1) - weight) / max(words.num_labels - 1, 1)
+    weight = task.for_class(added, said)
     order = (-abs(weight)).argsort(kind="stable")[:_MOST].tolist()
     return tuple((decode(ids[first[at] : first[at] + size[at]]), float(weight[at])) for at in order)
