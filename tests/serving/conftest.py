@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,13 @@ from elbert.words import WordModel  # noqa: E402 - only where the extra is insta
 from elbert.words.grams import grams_of  # noqa: E402 - only where the extra is installed
 
 TEXTS = ["a good film", "a bad film", "a very good film", "a very bad film", "good", "bad", "so so", "a film"]
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """A server in this process keeps its lines from pytest, which the test after it hears again."""
+    yield
+    logging.getLogger("elbert.serving").propagate = True
 
 
 @pytest.fixture(scope="session")

@@ -206,7 +206,9 @@ def fit_at_exits(exits: Floats, words: Floats, targets: NDArray[Any]) -> float:
     """Return how much of layer 0's logits to add to every exit's: with it texts held out are likeliest, over all exits.
 
     The sum has a temperature of its own while it is fitted: fine-tuned exits are too sure of themselves, and beside
-    them layer 0, whose probabilities are calibrated, would count too little.
+    them layer 0, whose probabilities are calibrated, would count too little. Both sides have a factor, which is the
+    same and convex, and every target is doubted a little, as for a temperature: so there is one best pair, wherever the
+    search begins.
 
     Args:
         exits: [N, M, C] logits of every exit.
@@ -218,12 +220,14 @@ def fit_at_exits(exits: Floats, words: Floats, targets: NDArray[Any]) -> float:
     texts, layers, classes = exits.shape
     each = np.repeat(targets, layers, 0)
 
-    def loss(found: Floats) -> float:
-        summed = (exits + found[0] * words[:, None]) / np.exp(found[1])
-        return _unlikelihood(summed.reshape(texts * layers, classes), each, 0.0)
+    def loss(factors: Floats) -> float:
+        summed = factors[0] * exits + factors[1] * words[:, None]
+        return _unlikelihood(summed.reshape(texts * layers, classes), each, 1 / (texts + 2))
 
-    found = minimize(loss, (0.5, 0.0), method="L-BFGS-B", bounds=((0.0, _MOST_AT_EXITS), _TEMPERATURES))
-    return float(found.x[0])
+    coldest, hottest = np.exp(_TEMPERATURES)
+    bounds = ((1 / hottest, 1 / coldest), (0.0, _MOST_AT_EXITS / coldest))
+    of_exits, of_words = minimize(loss, (1.0, 0.5), method="L-BFGS-B", bounds=bounds).x
+    return float(min(of_words / of_exits, _MOST_AT_EXITS))
 
 
 def _unlikelihood(logits: Floats, targets: NDArray[Any], doubt: float) -> float:
