@@ -38,7 +38,8 @@ from elbert.serving.settings import ServeSettings
 from elbert.tasks import task_of
 
 POLICIES = (
-    "elbert,entropy,max_prob,patience,pcee,f_pabee,epee,beem,energy,saturation,certainty,prototype,predicted_depth"
+    "elbert,entropy,max_prob,patience,pcee,f_pabee,epee,beem,energy,cap,saturation,certainty,right_tool,past_future,"
+    "prototype,predicted_depth,budget"
 )
 
 # What a setting, and a ceiling on top of it, may give up, in shares of the texts.
