@@ -50,6 +50,7 @@ def test_a_git_annex_pointer_is_told(write):
         (lzma.compress(CSV.encode()), r"is xz: unpack it, or pack it as \.gz"),
         (b"PAR1....PAR1", r"is Parquet: call it a\.parquet"),
     ],
+    ids=["gzip", "zip", "bzip2", "xz", "parquet"],  # not their bytes: a zip holds the time it was made
 )
 def test_a_packed_file_under_a_plain_name_is_told_by_its_own(write, content, remedy):
     with pytest.raises(DataError, match=remedy):
