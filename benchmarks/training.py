@@ -66,7 +66,7 @@ def measure(system: str, name: str, rows: TextDataset, settings: TrainSettings, 
     model, tokenizer = start_model(name, rows, settings)
     settings = settings.resolved(model.config)
     set_dropout(model, settings.dropout, settings.classifier_dropout)
-    encoded, clock = encode(rows, tokenizer, settings.max_length, progress=False), Clock()
+    encoded, clock = encode(rows, model.reader(tokenizer), settings.max_length, progress=False), Clock()
     with tempfile.TemporaryDirectory() as folder, quiet_transformers():
         if system == OURS:
             scheme = schemes.make(settings.scheme, model.num_layers)

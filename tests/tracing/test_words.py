@@ -87,3 +87,12 @@ def test_pieces_of_one_word_are_joined(tiny_texts: list[str]) -> None:
     words = words_of("warmth film", encoding)
     assert [word.text for word in words] == ["[CLS]", "warmth", "film", "[SEP]"]
     assert len(words[1].tokens) > 1
+
+
+def test_a_text_that_is_one_long_word_is_looked_at_once() -> None:
+    """Of 200,000 characters: begun anew at each of them, the search for words with hyphens took minutes."""
+    tokenizer = wordpiece([TEXT])
+    for text in ("w" * 200_000, "7" * 200_000, "a-" * 100_000):
+        tokenizer.enable_truncation(8)
+        words = words_of(text, tokenizer.encode(text))
+        assert {place for word in words for place in word.tokens} == set(range(len(tokenizer.encode(text).ids)))

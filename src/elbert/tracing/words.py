@@ -9,7 +9,8 @@ from typing import Any
 from elbert.results import Word
 
 # What a reader takes for one word although tokenizers cut it: don't, well-made, 3.5, 10:30.
-_COMPOUND = re.compile(r"[^\W_]+(?:['’‘\-][^\W_]+)+|\d+(?:[.,:/]\d+)+")
+# Each begins where a run begins, and gives nothing back: a text that is one long word is looked at once.
+_COMPOUND = re.compile(r"(?<![^\W_])[^\W_]++(?:['’‘\-][^\W_]++)++|(?<!\d)\d++(?:[.,:/]\d++)++")
 
 # One unit of a tokenizer: (half or None for a special token, its own word number, token places, start, end).
 _Unit = tuple[int | None, int | None, list[int], int, int]
