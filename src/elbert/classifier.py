@@ -391,7 +391,7 @@ class Classifier(PolicyFinder):
         [encoding], labels = encoded.encodings, self.labels.names
         outputs = self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs, tokens=chosen.tokens)
         layer_0 = None
-        if self.words is not None:
+        if self.words is not None and self.words.asked(chosen.words):
             ids = arrival.read_by_words
             layer_0 = words_trace(
                 outputs,

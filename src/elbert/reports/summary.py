@@ -23,11 +23,7 @@ def summary(result: Evaluation) -> list[tuple[str, str]]:
         ("engine efficiency", f"{result.engine_efficiency:.2f}"),
         (f"seconds, {early}", _seconds(result.seconds, result.n)),
         (f"seconds, {full}", _seconds(result.full_depth_seconds, result.n)),
-        *(
-            []
-            if result.layer_0 is None
-            else [("texts at layer 0", _layer_0(result.layer_0, result.layer_0_cost or 0.0))]
-        ),
+        *_layer_0(result.layer_0, result.layer_0_cost),
         (left, " ".join(map(str, result.exit_histogram))),
         ("policy", policy_words(result.policy)),
         ("computed by", f"{result.backend}, {result.dtype}, {result.device}, {result.threads} threads"),
@@ -41,8 +37,11 @@ def policy_words(policy: Mapping[str, object]) -> str:
     return f"{policy['name']}: {parameters}" if parameters else str(policy["name"])
 
 
-def _layer_0(left: int, cost: float) -> str:
-    return f"{left:,}; it costs every text as much as {cost:.3f} layers"
+def _layer_0(left: int | None, cost: float | None) -> list[tuple[str, str]]:
+    """Return the row on layer 0, or none where it is off."""
+    if left is None or cost is None:
+        return []
+    return [("texts at layer 0", f"{left:,}; it costs every text as much as {cost:.3f} layers")]
 
 
 def _seconds(seconds: float, texts: int) -> str:
