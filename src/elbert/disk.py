@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -56,6 +56,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for the block, and those above it; what of them nothing was written into goes again behind it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for each in missing:
+            with suppress(OSError):  # it holds something by now, or was never made
+                each.rmdir()
+
+
+@contextmanager
 def whole_folder(folder: Path, kept: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Give a fresh folder to write into, which takes the place of `folder` by rename once the block is through.
 
@@ -78,17 +95,17 @@ def whole_folder(folder: Path, kept: Callable[[Path], bool] | None = None) -> It
         old.rename(folder)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        for path in _carried(folder, fresh, kept):
-            _link(path, fresh / path.name)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
+    with new_folder(fresh):
+        try:
+            yield fresh
+            for path in _carried(folder, fresh, kept):
+                _link(path, fresh / path.name)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -88,6 +88,7 @@ def test_an_unknown_model_is_refused(run: Run, tmp_path: Path) -> None:
     assert status == 2
     assert "no-such-model" in err
     assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_demo_ends_with_130(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,34 @@ def test_a_folder_of_something_else_is_left_alone(
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "words", "status"),
+    [
+        ("nonsense\n", [], 1),
+        ("", [], 1),
+        ('{"text": "a film"}\n', ["--text-column", "txt"], 2),
+        ('{"text": "a film"}\n', ["--workers", "2", "--pair"], 1),
+    ],
+)
+def test_a_run_that_fails_before_its_first_part_leaves_nothing(
+    run: Run, refused: Callable[..., str], model_folder: Path, tmp_path: Path, rows: str, words: list[str], status: int
+) -> None:
+    path, out = tmp_path / "texts.jsonl", tmp_path / "new" / "answers"
+    path.write_text(rows)
+    asked = ("predict", model_folder, "--input", path, "--output", out, "--part-rows", 2)
+    refused(*asked, *words, status=status)
+    assert not out.parent.exists()
+    out.mkdir(parents=True)
+    refused(*asked, *words, status=status)
+    assert list(out.iterdir()) == []  # the user's own folder stays
+    path.write_text('{"text": "a film"}\n')
+    assert run(*asked)[0] == 0
+    before = content(out)
+    path.write_text(rows)
+    refused(*asked, *words, "--policy", "fixed", "--set", "layer=2", "--overwrite", status=status)
+    assert content(out) == before  # they are replaced by answers, not by none
+
+
 class Puppet:
     """Answers with the text's own length, and dies at a text that says so."""
 

@@ -95,6 +95,15 @@ def test_whole_folder_keeps_the_old_one_where_the_new_one_fails(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
+def test_whole_folder_that_fails_leaves_none_of_the_folders_made_for_it(tmp_path):
+    with pytest.raises(RuntimeError, match="broken"):
+        write_and_break(tmp_path / "new" / "newer" / "f")
+    assert list(tmp_path.iterdir()) == []
+    with whole_folder(tmp_path / "new" / "f") as fresh:
+        (fresh / "a").write_text("new")
+    assert (tmp_path / "new" / "f" / "a").read_text() == "new"
+
+
 def test_whole_folder_replaces_and_clears_what_a_kill_left(tmp_path):
     for leftover in (".f.new", ".f.old", "f"):
         (tmp_path / leftover).mkdir()

@@ -14,7 +14,7 @@ import typer
 
 from elbert.cli import options
 from elbert.cli.console import facts, json_line, progress_bar, show
-from elbert.disk import write_whole
+from elbert.disk import new_folder, write_whole
 from elbert.errors import MissingExtraError, UsageError
 from elbert.seeds import check_seed
 
@@ -83,12 +83,13 @@ def demo(
     """
     _check_installed()
     _check_folder(out)
-    story = Story(out, seed, progress)
-    story.load()
-    story.train(model, epochs, learning_rate, max_length)
-    story.choose(max_drop)
-    story.evaluate()
-    story.report()
+    with new_folder(out):
+        story = Story(out, seed, progress)
+        story.load()
+        story.train(model, epochs, learning_rate, max_length)
+        story.choose(max_drop)
+        story.evaluate()
+        story.report()
 
 
 def _check_installed() -> None:
@@ -103,7 +104,7 @@ def _check_installed() -> None:
 
 
 def _check_folder(out: Path) -> None:
-    """Make the folder, unless something lies there that no demo wrote.
+    """Refuse a folder in which something lies that no demo wrote.
 
     Raises:
         UsageError: `out` is no folder, or holds something else.
@@ -113,7 +114,6 @@ def _check_folder(out: Path) -> None:
     foreign = sorted(path.name for path in out.iterdir() if path.name not in _OWN) if out.is_dir() else []
     if foreign:
         raise UsageError(f"{str(out)!r} holds {foreign[0]!r}, which no demo wrote; name another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
 
 
 class Story:

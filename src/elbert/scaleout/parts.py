@@ -15,12 +15,12 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from elbert.disk import ANOTHER_FOLDER, write_errors, write_whole
+from elbert.disk import ANOTHER_FOLDER, new_folder, write_errors, write_whole
 from elbert.errors import DataError, ElbertError, UsageError
 
 if TYPE_CHECKING:
@@ -119,10 +119,16 @@ class Parts:
     """
 
     def __init__(
-        self, folder: Path, suffix: str, request: Mapping[str, Any], content: Mapping[str, Any] | None
+        self,
+        folder: Path,
+        suffix: str,
+        request: Mapping[str, Any],
+        content: Mapping[str, Any] | None,
+        replaced: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.suffix = folder, suffix
         self._request = dict(request)
+        self._replaced = replaced
         self.made = {part["number"]: Part(**part) for part in ([] if content is None else content["parts"])}
         self.finished = bool(content and content["finished"])
 
@@ -154,6 +160,9 @@ class Parts:
 
     def add(self, number: int, block: Block, answers: Answers) -> Part:
         """Write a part, whole or not at all, and note that it is."""
+        if self._replaced is not None:  # now, and not when the folder is opened: the input may turn out to be none
+            _clear(self.folder, self._replaced)
+            self._replaced = None
         stem = f"part-{number:05}"
         if block.rejected:
             rejects = [
@@ -209,32 +218,33 @@ def open_parts(folder: Path, suffix: str, request: Mapping[str, Any], *, overwri
     with _alone(folder):
         for draft in folder.glob(".*.part"):
             draft.unlink()  # of a run that was killed
-        content = _read(folder)
+        content, replaced = _read(folder), None
         if content is None:
             _check_empty(folder)
         elif overwrite:
-            _clear(folder, content)
-            content = None
+            content, replaced = None, content
         elif differing := _differing(content["request"], request):
             raise UsageError(
                 f"{str(folder)!r} holds the answers to another request ({differing}); name another folder, give the "
                 "same request to complete it, or --overwrite to start again"
             )
-        yield Parts(folder, suffix, request, content)
+        yield Parts(folder, suffix, request, content, replaced)
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Make the folder where it is missing, and hold it for this run; the system lets go where the run is killed.
 
+    A folder that was made here and into which nothing was written is dropped again.
+
     Raises:
         ElbertError: it cannot be made, or nothing in it.
         UsageError: another run holds it.
     """
-    with write_errors(repr(str(folder)), ANOTHER_FOLDER):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("a")
-    with lock:
+    with ExitStack() as stack:
+        with write_errors(repr(str(folder)), ANOTHER_FOLDER):
+            stack.enter_context(new_folder(folder))
+            lock = stack.enter_context((folder / _LOCK).open("a"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
