@@ -85,6 +85,12 @@ class DataWarning(UserWarning):
 _LONGEST = 100
 
 
+def closest(name: object, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for an unknown `name` that is like one of `known`, else nothing."""
+    close = difflib.get_close_matches(str(name)[:_LONGEST], list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'? Allowed: a, b, x"` for an unknown `name`, to end an error line with.
 
@@ -93,6 +99,5 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
         known: every allowed value; one that comes twice is said once.
     """
     allowed = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(str(name)[:_LONGEST], allowed, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = closest(name, allowed)
     return f"{hint} Allowed: {', '.join(allowed)}" if hint else f"; allowed: {', '.join(allowed)}"

@@ -89,8 +89,90 @@ def test_a_missing_argument_is_one_line(refused: Callable[..., str]) -> None:
     assert "MODEL" in refused("predict")
 
 
-def test_an_option_value_of_the_wrong_type_is_one_line(refused: Callable[..., str]) -> None:
-    assert "--threshold" in refused("predict", "model", "text", "--threshold", "high")
+@pytest.mark.parametrize("name", list(app.VERBS))
+def test_a_value_that_is_no_number_is_repeated_with_what_is_allowed(name: str, refused: Callable[..., str]) -> None:
+    numbers = {int: "a whole number", float: "a number"}
+    flags = {
+        parameter.opts[0]: numbers[parameter.type_descriptor.annotation]
+        for parameter in app.build_command(name, app.VERBS[name]).params
+        if parameter.type_descriptor.annotation in numbers
+    }
+    assert flags or name in ("policies", "schemes")
+    for flag, allowed in flags.items():
+        said = refused(name, flag, "abc")
+        assert said.startswith(f"elbert: {flag} is 'abc'; allowed: {allowed}")
+        assert said.endswith(f"; see 'elbert {name} --help'\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["predict", "model", "text", "--batch-size", "0"],
+            "--batch-size is '0'; allowed: a whole number of 1 or more",
+        ),
+        (["check", "model", "data", "--fail-below", "3"], "--fail-below is '3'; allowed: a number from 0 to 1"),
+    ],
+)
+def test_a_number_out_of_range_is_repeated_with_the_range(
+    words: list[str], said: str, refused: Callable[..., str]
+) -> None:
+    assert said in refused(*words)
+
+
+def test_a_variable_that_is_no_number_is_named(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "abc")
+    assert "--port (by the variable PORT) is 'abc'; allowed: a whole number" in refused("serve")
+
+
+def test_a_truth_value_in_a_variable_is_repeated(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTO_TRUNCATE", "perhaps")
+    assert "(by the variable AUTO_TRUNCATE) is 'perhaps'; allowed: true or false" in refused("serve")
+
+
+# Every way in which a verb takes a model, with NAME for it.
+MODELS = [
+    "predict NAME text",
+    "evaluate NAME DATA",
+    "calibrate NAME DATA",
+    "calibrate NAME DATA --out OUT",
+    "check NAME DATA",
+    "sweep NAME DATA --out OUT",
+    "sweep MODEL DATA --also NAME --out OUT",
+    "bench NAME DATA --against none",
+    "explain NAME text --json",
+    "export NAME --out OUT",
+    "serve NAME --port 0",
+    "serve mood=NAME --port 0",
+    "cascade MODEL NAME --data DATA --out OUT",
+    "train DATA --model NAME --out OUT",
+    "train DATA --teacher NAME --out OUT",
+    "pretrain CORPUS --teacher NAME --out OUT",
+    "pretrain CORPUS --start NAME --out OUT",
+]
+
+
+@pytest.mark.parametrize("words", MODELS)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mini-sentimnet", "there is no model 'mini-sentimnet' here: "),
+        ("./no/model", "there is no model folder './no/model'; bundled checkpoints: "),
+    ],
+)
+def test_a_model_that_is_not_there_is_told_as_that(
+    words: str, name: str, said: str, run: Callable[..., Any], model_folder: Path, reviews: Path, tmp_path: Path
+) -> None:
+    corpus, out = tmp_path / "corpus.txt", tmp_path / "out"
+    corpus.write_text("a good film\n\na bad film\n" * 50)
+    places = {"MODEL": model_folder, "DATA": reviews, "OUT": out, "CORPUS": corpus}
+    given = [places.get(word, word.replace("NAME", name)) for word in words.split()]
+    status, stdout, err = run(*given)
+    assert (status, stdout) == (2, "")
+    line = err.splitlines()[-1]
+    assert line.startswith(f"elbert: {said}")
+    assert ("did you mean 'mini-sentiment'? Bundled checkpoints: mini" in line) == (name == "mini-sentimnet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.txt", "reviews.csv"]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,10 @@ _CODE_SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:")
 _MAY_BE_EMPTY = {"texts", "text", "text_pair", "label", "text_column", "text_pair_column", "label_column"}
 
 
+# What flags that are no words take.
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
     """One line of `elbert --help`.
@@ -71,7 +75,7 @@ class VerbCommand(TyperCommand):
         """Read the words behind the verb.
 
         Raises:
-            UsageError: one of them is empty where a name or a path is wanted.
+            UsageError: one of them is empty where a name or a path is wanted, or no value of its flag.
         """
         given, *_ = self.make_parser(ctx).parse_args(args=list(args))  # still words: as a path, "" would be "."
         for parameter in self.params:
@@ -80,7 +84,26 @@ class VerbCommand(TyperCommand):
             if "" in words and parameter.name not in _MAY_BE_EMPTY:
                 what = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
                 raise UsageError(f"{what} is empty (a shell variable that is not set?); give it a value")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            told = _wrong_value(error.param, given, ctx)
+            if told is None:
+                raise
+            raise UsageError(f"{told}; see '{ctx.command_path} --help'") from None
+
+
+def _wrong_value(parameter: Any, given: dict[str, Any], ctx: Any) -> str | None:
+    """Return what was given to a flag that wants a number or a truth value, and what is allowed; None of any other."""
+    kind = None if parameter is None else _KINDS.get(parameter.type_descriptor.annotation)
+    if kind is None:
+        return None
+    low, high = parameter.min, parameter.max
+    limits = "" if low is None else f" of {low} or more" if high is None else f" from {low} to {high}"
+    name, value = parameter.opts[0], given.get(parameter.name)
+    if value is None:
+        name, value = f"{name} (by the variable {parameter.envvar})", parameter.value_from_envvar(ctx)
+    return f"{name} is {value!r}; allowed: {kind}{limits}"
 
 
 class LazyGroup(TyperGroup):

@@ -131,12 +131,15 @@ def _target(model: str, out: Path | None, *, overwrite: bool) -> Path:
     Raises:
         UsageError: it isn't the user's own, can't be written, or something lies at `out`.
     """
+    from elbert.modeling.files.sources import find_folder
+
     if out is None:
         folder = Path(model).expanduser()
         if not folder.is_dir():
+            find_folder(model)  # a name of nothing is no matter of where to write
             raise UsageError(
-                f"there is no model folder {model!r} to write into; "
-                "with a hub id or a bundled checkpoint, name a folder for a copy with --out"
+                f"{model!r} is a hub id or a bundled checkpoint, into which nothing is written; "
+                "name a folder for a copy with --out"
             )
         if not os.access(folder, os.W_OK):
             raise UsageError(f"model folder {model!r} is not writable; name a folder for a copy with --out")

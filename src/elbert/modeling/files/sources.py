@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from elbert.errors import UsageError
+from elbert.errors import UsageError, closest
 from elbert.modeling.configs import RANDOM_CONFIGS
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
@@ -69,7 +69,7 @@ def find_folder(name: str | Path) -> Path:
     if str(name) in bundled_names():
         return CHECKPOINTS / str(name)
     if isinstance(name, Path) or not _HUB_ID.fullmatch(name):
-        raise UsageError(f"there is no model folder {str(name)!r}; {_known()}")
+        raise UsageError(f"there is no model folder {str(name)!r}{_known(name)}")
     return _download(name)
 
 
@@ -98,9 +98,14 @@ def _download(name: str) -> Path:
         reason = "it is no valid hub id either"
     except HfHubHTTPError as error:
         reason = f"the hub refused it ({str(error).splitlines()[0]})"
-    raise UsageError(f"there is no model {name!r} here: {reason}; {_known()}")
+    raise UsageError(f"there is no model {name!r} here: {reason}{_known(name)}")
 
 
-def _known() -> str:
-    bundled = ", ".join(bundled_names()) or "none in this build"
-    return f"bundled checkpoints: {bundled}; random weights: {', '.join(RANDOM_CONFIGS)}"
+def _known(name: str | Path) -> str:
+    """Return what there is without the hub, to end an error line with; before it the name that is closest."""
+    bundled = bundled_names()
+    hint = closest(name, [*bundled, *RANDOM_CONFIGS]) if name not in RANDOM_CONFIGS else ""  # no shape has weights
+    return (
+        f"{hint or ';'} {'B' if hint else 'b'}undled checkpoints: {', '.join(bundled) or 'none in this build'}; "
+        f"random weights: {', '.join(RANDOM_CONFIGS)}"
+    )
