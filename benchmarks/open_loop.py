@@ -7,6 +7,7 @@ hide a wait. Speaks HTTP/1.1 to the loopback alone, over connections it keeps, a
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections import deque
 from collections.abc import Sequence
@@ -195,6 +196,10 @@ def send(load: Load, requests: Sequence[bytes], port: int, connections: int = 25
     """Send a load over so many connections, and return it with what became of it."""
     import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Client(load, requests).run(port, connections))
+    gc.disable()  # a full collection of what a benchmark has imported would be a wait in every latency
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_Client(load, requests).run(port, connections))
+    finally:
+        gc.enable()
     return load

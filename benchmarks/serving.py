@@ -300,6 +300,7 @@ def deadlines(texts: Texts, options: Any) -> dict[str, Any]:
         "answered_p99_ms": _percentile(waits[answered]),
         "late": float((waits[answered] > SLACK * options.max_latency).mean()) if answered.any() else float("nan"),
         "refused": float(refused.mean()),
+        "refused_p50_ms": float(np.median(waits[refused])) if refused.any() else float("nan"),
         "refused_p99_ms": _percentile(waits[refused]),
         "hurried": float(hurried.mean()),
         "score_hurried": _score_of(texts, load, hurried),

@@ -162,10 +162,18 @@ def test_a_text_that_fails_fails_alone_in_its_place(start: Start, offline: Class
         assert running.client.get("/health").status_code == 200
 
 
+# `python -m elbert`, which tells at its end how many objects no collection looks at.
+_COUNTED = """
+import atexit, gc, runpy, sys
+atexit.register(lambda: print("let lie", gc.get_freeze_count(), file=sys.stderr))
+runpy.run_module("elbert", run_name="__main__")
+"""
+
+
 @pytest.fixture(scope="module")
 def process(model_folder: Path) -> Iterator[Any]:
     """`elbert serve` as a process of its own, and where it listens."""
-    words = [sys.executable, "-m", "elbert", "serve", f"mood={model_folder}", "--port", "0"]
+    words = [sys.executable, "-c", _COUNTED, "serve", f"mood={model_folder}", "--port", "0"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "MAX_CLIENT_BATCH_SIZE": "3"}
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as running:
         assert running.stderr is not None
@@ -189,6 +197,8 @@ def test_the_command_serves_reloads_on_sighup_and_drains_on_sigterm(process: Any
         assert client.post("/predict", json=GOOD).status_code == 200
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0
+        # The two loads' objects, or else a full collection would stop all requests for a tenth of a second.
+        assert int(running.stderr.read().rpartition("let lie ")[2]) > 100_000
 
 
 def test_a_reload_while_the_models_are_loaded_ends_nothing() -> None:

@@ -36,7 +36,7 @@ class LayerZero:
         self._policy = policy
         self._task = task_of(problem_type)
         self._fresh: list[Arrival] = []
-        self._leaving: dict[int, Floats] = {}  # logits by index
+        self._leaving: dict[int, tuple[Floats, Floats]] = {}  # logits and probabilities by index
 
     @property
     def fresh(self) -> int:
@@ -62,9 +62,10 @@ class LayerZero:
             return texts
         logits = self._words.logits(*bag(texts))
         thresholds = np.array([self._threshold(text) for text in texts])
-        sure = by_words(self._task.probabilities(logits), self._task, thresholds)
+        probs = self._task.probabilities(logits)
+        sure = by_words(probs, self._task, thresholds)
         for place in np.flatnonzero(sure).tolist():
-            self._leaving[texts[place].index] = logits[place]
+            self._leaving[texts[place].index] = logits[place], probs[place]
         return [text for text, leaves in zip(texts, sure.tolist(), strict=True) if not leaves]
 
     def remove(self, index: int) -> bool:
@@ -73,8 +74,8 @@ class LayerZero:
 
     def answers(self) -> tuple[NDArray[np.int64], Floats, Floats]:
         """Return (index [n], logits [n, C], probs [n, C]) of the texts that leave; they stay until `clear`."""
-        logits = np.stack(list(self._leaving.values()))
-        return np.array(list(self._leaving)), logits, self._task.probabilities(logits)
+        logits, probs = zip(*self._leaving.values(), strict=True)
+        return np.array(list(self._leaving)), np.stack(logits), np.stack(probs)
 
     def clear(self) -> None:
         """Forget the texts that leave: they were told."""

@@ -50,6 +50,12 @@ class Books:
     ) -> None:
         self._name, self._classifier, self._ladder = name, classifier, ladder
         self._places, self._metrics = settings.max_batch_requests, metrics
+        # What is counted of every text is found by its labels once.
+        self._rows_in_flight = metrics.rows_in_flight.labels(name)
+        self._queue_tokens = metrics.queue_tokens.labels(name)
+        self._stages = {stage: metrics.stage_seconds.labels(name, stage) for stage in ("tokenise", "queue", "compute")}
+        self._exit_layer = metrics.exit_layer.labels(name)
+        self._layers_run, self._layers_saved = metrics.layers_run.labels(name), metrics.layers_saved.labels(name)
         self._most_tokens = settings.max_queue_tokens
         self.rows = self.tokens = 0
         self.row_seconds = 0.0
@@ -60,8 +66,8 @@ class Books:
         """Note that so many texts came, or left where the numbers are negative."""
         self.rows += rows
         self.tokens += tokens
-        self._metrics.rows_in_flight.labels(self._name).set(self.rows)
-        self._metrics.queue_tokens.labels(self._name).set(self.tokens)
+        self._rows_in_flight.set(self.rows)
+        self._queue_tokens.set(self.tokens)
 
     def check_room(self, tokens: int) -> None:
         """Raise Refusal where so many tokens more find no room among those that wait or run."""
@@ -71,7 +77,7 @@ class Books:
 
     def tokenised(self, seconds: float) -> None:
         """Note how long a request's texts took to become tokens."""
-        self._metrics.stage_seconds.labels(self._name, "tokenise").observe(seconds)
+        self._stages["tokenise"].observe(seconds)
 
     def left(self, row: Row) -> None:
         """Note what became of a text."""
@@ -88,9 +94,9 @@ class Books:
         expected = None if row.level is None else self._ladder.mean_exit_layers[row.level]
         self.budgets.left(row.key, answer.exit_layer, answer.cause, expected)
         self.row_seconds += _NEWEST * (answer.computed / self._places - self.row_seconds)
-        metrics.stage_seconds.labels(self._name, "queue").observe(answer.queued)
-        metrics.stage_seconds.labels(self._name, "compute").observe(answer.computed)
+        self._stages["queue"].observe(answer.queued)
+        self._stages["compute"].observe(answer.computed)
         metrics.texts.labels(self._name, row.policy_name, answer.cause).inc()
-        metrics.exit_layer.labels(self._name).observe(answer.exit_layer)
-        metrics.layers_run.labels(self._name).inc(answer.exit_layer)
-        metrics.layers_saved.labels(self._name).inc(self._classifier.num_layers - answer.exit_layer)
+        self._exit_layer.observe(answer.exit_layer)
+        self._layers_run.inc(answer.exit_layer)
+        self._layers_saved.inc(self._classifier.num_layers - answer.exit_layer)

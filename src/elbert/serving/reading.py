@@ -74,8 +74,11 @@ def _check(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise Refusal(415, "Validation", f"content-encoding {encoding[:60]!r} is not read; send the body as it is")
+    given = request.headers.get("content-type", "")
+    if ";" not in given:  # no parameters: nothing to be read as an email's header is
+        return
     header = Message()
-    header["content-type"] = request.headers.get("content-type", "")
+    header["content-type"] = given
     charset = header.get_content_charset()
     if charset is not None and not charset.startswith(_CHARSETS):
         raise Refusal(415, "Validation", f"charset {charset[:60]!r} is not read; send the JSON as UTF-8")

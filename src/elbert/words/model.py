@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.errors import ModelError
-from elbert.words.grams import BUCKETS, Integers, gram_buckets, grams_of, packed
+from elbert.words.grams import BUCKETS, Integers, bounds_of, gram_buckets, grams_of, packed
 
 Floats = NDArray[np.float32]
 
@@ -80,10 +80,11 @@ class WordModel:
         known = np.flatnonzero(place < len(self.buckets))
         place, text = place[known], grams.text[known]
         value = (1 + np.log(grams.count[known], dtype=np.float32)) * self._idf[place]
-        logits = np.tile(self.bias, (len(lengths), 1))
+        logits = np.empty((len(lengths), len(self.bias)), np.float32)
+        logits[:] = self.bias
         if not len(known):
             return logits
-        starts = np.flatnonzero(np.diff(text, prepend=-1))
+        starts = bounds_of(text)[:-1]
         length = np.sqrt(np.add.reduceat(value * value, starts))
         summed = np.add.reduceat(value[:, None] * self._weight[place], starts, axis=0)
         logits[text[starts]] += summed / length[:, None]

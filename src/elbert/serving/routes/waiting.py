@@ -47,6 +47,8 @@ async def answered(request: Request, served: Served, texts: list[Text], wishes: 
 
 async def while_there(request: Request, answer: asyncio.Future[Any]) -> None:
     """Wait for an answer, but no longer than the client of its request does."""
+    if answer.done():  # by layer 0
+        return
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
