@@ -8,7 +8,8 @@ model then answers once, at full depth and at every exit, on the tenth of the tr
 the texts to report on. All else is replay: policies that learn are fitted on the tenth; every setting of every policy
 is chosen on one half of the texts to report on and scored on the other, both ways, over twenty ways to halve them.
 A constant depth goes through the same. Bands are over texts and, where there are several, seeds. Static rivals, models
-with fewer layers for every text, are trained on the same texts and stand beside the policies at as many layers.
+with fewer or thinner layers for every text, are trained on the same texts and stand beside the policies at as many
+layers.
 
 The folder --out holds a folder per run and is taken up where it was left: trained models are not trained again, nor
 recorded ones recorded, and what was broken off goes on. Every call writes report.md, figures and results.json from the
@@ -35,7 +36,7 @@ from safetensors.torch import load_file, save_file
 from checkpoints import HELD_OUT, limited
 from compare_judge import Answers, Judged, judge
 from compare_report import Key, plain, write
-from compare_rivals import WHOLE, Rival, RivalRun, Standing, standing
+from compare_rivals import WHOLE, Rival, RivalRun, Standing, speedup, standing
 from elbert import Classifier, TrainSettings, load_data, train
 from elbert.data import TextDataset, split
 from elbert.disk import whole_folder
@@ -82,7 +83,7 @@ class Study:
         seeds: of the division of the training texts, and of training.
         settings: of training, for all.
         dtype: what answers are recorded in.
-        rivals: models with fewer layers for every text.
+        rivals: models with fewer layers, or thinner ones, for every text.
     """
 
     start: str
@@ -203,21 +204,32 @@ def judged_runs(there: Iterable[tuple[Run, Path]], only: Sequence[str] | None, b
 
 
 def standings(
-    there: Iterable[tuple[RivalRun, Path]], judged: Mapping[Key, Judged], bootstrap: int
+    there: Iterable[tuple[RivalRun, Path]], judged: Mapping[Key, Judged], options: argparse.Namespace
 ) -> dict[str, list[Standing]]:
-    """Return how the rivals of every corpus do beside its first kind of training, over as many seeds."""
+    """Return how each corpus's rivals do beside its first kind of training, over as many seeds; timed where asked."""
     runs: dict[tuple[str, str, int], list[tuple[RivalRun, Path]]] = {}
     for each, folder in there:
         runs.setdefault((each.run.ground.name, each.rival.name, each.layers), []).append((each, folder))
     found: dict[str, list[Standing]] = {}
-    for (corpus, rival, _), own in runs.items():
+    for (corpus, _, _), own in runs.items():
         scheme = next(scheme for name, scheme in judged if name == corpus)
         beside = judged[corpus, scheme]
         if beside.sweep.models == len(own):
             seeds = [read(folder) for _, folder in own]
-            row = standing(rival, seeds, scheme, beside, own[0][0].run.ground.metric, bootstrap)
+            row = standing(own, seeds, scheme, beside, options.bootstrap)
+            if options.timed:
+                row = replace(row, speedup=rival_speedup(*own[0], scheme, options))
             found.setdefault(corpus, []).append(row)
     return found
+
+
+def rival_speedup(each: RivalRun, folder: Path, scheme: str, options: argparse.Namespace) -> float:
+    """Return how many times faster a rival is than the model of a kind of training is at full depth."""
+    whole = Classifier.from_pretrained(
+        options.out / replace(each.run, scheme=scheme).name / MODEL, dtype=each.run.study.dtype
+    )
+    test = load_data(options.data / each.run.ground.name, split=each.run.ground.test, labels=whole.labels)
+    return speedup(whole, each.classifier(folder, MODEL), limited(test, each.run.ground.test_rows).texts[:1000])
 
 
 def timed(
@@ -319,7 +331,7 @@ def main() -> None:
     judged = judged_runs(there, options.policies, options.bootstrap)
     if options.timed:
         judged = timed(judged, {(run.ground.name, run.scheme): (run, at) for run, at in reversed(there)}, options)
-    result = write(judged, options.out, about, standings(rivals, judged, options.bootstrap))
+    result = write(judged, options.out, about, standings(rivals, judged, options))
     print((options.out / "report.md").read_text())
     print(json.dumps({**about, "machine": machine(), "versions": versions(), **result}))
 

@@ -2,22 +2,31 @@
 
 `first` keeps the first k layers of the start and fine-tunes them; `distilled` does that with a teacher, the model that
 another kind of training became on the same texts; `layer_drop` trains all M layers with some left out at random, and
-keeps every other one of what comes of it (LayerDrop, Fan et al., ICLR 2020). The first two are trained for M / k times
-as many epochs, so that each has cost as many layer passes as the model with exits; a teacher's own come on top.
+keeps every other one of what comes of it (LayerDrop, Fan et al., ICLR 2020). `early_bert` keeps all layers and makes
+them thinner, see `early_bert.py`; it stands at the layers that its multiply-adds are worth. The first two are trained
+for M / k times as many epochs, so that each has cost as many layer passes as the model with exits, and `early_bert` by
+the same measure; a teacher's own come on top.
 """
 
 from __future__ import annotations
 
+import json
+import statistics
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compare_judge import Answers, Judged
-from elbert import TrainSettings, train
+from early_bert import RATE, Kept, Work, draw, share_of_products, without, zero
+from early_bert import cut as cut_out
+from elbert import Classifier, TrainSettings, train
 from elbert.disk import whole_folder
+from elbert.engine import Engine
+from elbert.engine.placement import DTYPES
 from elbert.errors import ElbertError
 from elbert.evaluation.sweep import grids, sample
 from elbert.modeling.files.load import load_model
@@ -28,11 +37,15 @@ from first_layers import cut, keep_layers
 
 if TYPE_CHECKING:
     from compare import Run
+    from elbert.data import Text, TextDataset
+    from elbert.modeling import MultiExitModel
 
-# What a model is called until it is cut.
-WHOLE = "whole"
+# What a model is called until it is cut; what is left of one with thinner layers, and its work beside the whole one's.
+WHOLE, KEPT, WORK = "whole", "kept.safetensors", "work.json"
 
-KINDS = ("first", "distilled", "layer_drop")
+# What can be kept of a model, and why a kind that has no choice of layers has none.
+KINDS = ("first", "distilled", "layer_drop", "early_bert")
+NO_CHOICE = {"layer_drop": "every other one is kept", "early_bert": "all are kept, and made thinner"}
 
 # Policies that a rival is held against, as far as they were replayed.
 AGAINST = ("fixed", "elbert", "entropy", "max_prob")
@@ -45,7 +58,7 @@ class Rival:
     Attributes:
         name: its own.
         kind: one of `KINDS`.
-        layers: how many are kept, a model for each; `layer_drop` keeps every other one, so it has no choice.
+        layers: how many are kept, a model for each; none for the kinds of `NO_CHOICE`.
         teacher: of `distilled`: the kind of training whose model teaches.
         settings: of training, where they differ from the study's.
     """
@@ -62,8 +75,8 @@ class Rival:
         found = cls(name, **{**content, "layers": tuple(content.get("layers", ()))})
         if found.kind not in KINDS:
             raise SystemExit(f"compare.py: rival {name!r} is of kind {found.kind!r}; allowed: {', '.join(KINDS)}")
-        if bool(found.layers) == (found.kind == "layer_drop"):
-            wanted = "none, for every other one is kept" if found.layers else "a list of numbers"
+        if bool(found.layers) == (found.kind in NO_CHOICE):
+            wanted = f"none, for {NO_CHOICE[found.kind]}" if found.layers else "a list of numbers"
             raise SystemExit(f"compare.py: rival {name!r} has layers {list(found.layers)}; allowed: {wanted}")
         if (found.teacher in schemes) != (found.kind == "distilled"):
             wanted = f"one of {', '.join(schemes)}" if found.kind == "distilled" else "none"
@@ -78,7 +91,7 @@ class RivalRun:
     Attributes:
         run: whose corpus, seed and settings it has.
         rival: which one.
-        layers: it keeps; 0 for every other one.
+        layers: it keeps; 0 for a kind that has no choice.
     """
 
     run: Run
@@ -99,7 +112,13 @@ class RivalRun:
         # One exit, which needs no head of its own; and no layer 0, which every rival could have as well.
         alone = {"heads": "shared", "words": False, "seed": self.run.seed}
         found = TrainSettings.from_dict({**study.settings, **own, **alone})
-        return replace(found, epochs=round(found.epochs * depth / (self.layers or depth)))
+        share = share_of_products() if self.thinner else (self.layers or depth) / depth
+        return replace(found, epochs=round(found.epochs / share))
+
+    @property
+    def thinner(self) -> bool:
+        """Whether it keeps all layers, without some heads and neurons."""
+        return self.rival.kind == "early_bert"
 
     def train(self, data: Path, start: str, folder: Path, model: str) -> None:
         """Train into `folder`/`model` if need be, going on with what was broken off.
@@ -125,6 +144,8 @@ class RivalRun:
         whole = out if self.layers else out.with_name(WHOLE)
         if not whole.exists():
             network, tokenizer = start_model(begun, learn, settings)
+            if self.thinner:
+                settings = self._make_thinner(network, start, learn, settings, folder)
             resume, named = whole.with_name(f"{whole.name}.partial").exists(), self.run.study.start
             train(
                 network,
@@ -140,9 +161,58 @@ class RivalRun:
             )
         if whole != out:
             network, tokenizer, elbert = load_model(str(whole))
-            keep_layers(network, range(1, depth + 1, 2))
+            if self.thinner:
+                zero(network, Kept.read(folder / KEPT))
+            else:
+                keep_layers(network, range(1, depth + 1, 2))
             with whole_folder(out) as fresh:
                 network.save_pretrained(fresh, tokenizer=tokenizer, elbert=elbert)
+
+    def _make_thinner(
+        self, network: MultiExitModel, start: str, learn: TextDataset, settings: TrainSettings, folder: Path
+    ) -> TrainSettings:
+        """Draw what is to stay, if need be, leave the rest out of `network`, and return what it is trained by."""
+        if not (folder / KEPT).exists():
+            draw(*start_model(start, learn, settings), learn, settings).save(folder / KEPT)
+        kept, weights = Kept.read(folder / KEPT), network.weights()
+        works = {"whole": Work.of(weights), "left": Work.of(cut_out(weights, kept))}
+        (folder / WORK).write_text(json.dumps({name: asdict(work) for name, work in works.items()}))
+        without(network, kept)
+        rate = settings.resolved(network.config).learning_rate
+        return replace(settings, learning_rate=RATE * rate)
+
+    def cost(self, folder: Path, answers: Answers) -> tuple[float, float | None]:
+        """Return the layers that every text runs, and the share of the layers' weights that is left where it was cut.
+
+        A thinner model's layers are those of the whole one that its multiply-adds on the texts to report on are worth.
+        """
+        layers = answers.test.probs.shape[1]
+        if not self.thinner:
+            return layers, None
+        whole, left = (Work(**each) for each in json.loads((folder / WORK).read_text()).values())
+        lengths = answers.test.lengths
+        return layers * left.on(lengths) / whole.on(lengths), left.weights / whole.weights
+
+    def classifier(self, folder: Path, model: str) -> Classifier:
+        """Return the model as it is to be timed: what is thinner runs as such."""
+        found = Classifier.from_pretrained(folder / model, dtype=self.run.study.dtype)
+        if self.thinner:
+            weights = cut_out(found.model.weights(), Kept.read(folder / KEPT))
+            found.engine = Engine(weights, dtype=DTYPES[found.dtype], device=found.device)
+        return found
+
+
+def speedup(whole: Classifier, rival: Classifier, texts: Sequence[Text], rounds: int = 3) -> float:
+    """Return how many times faster a rival answers than the whole model at full depth: medians of rounds in turns."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number in range(-1, rounds):  # the first warms up
+        for place in (0, 1) if number % 2 else (1, 0):
+            start = time.perf_counter()
+            (whole, rival)[place].predict(texts, policy="full")
+            if number >= 0:
+                seconds[place].append(time.perf_counter() - start)
+    full, own = map(statistics.median, seconds)
+    return full / max(own, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -151,7 +221,9 @@ class Standing:
 
     Attributes:
         rival: its name.
-        layers: that every text runs.
+        layers: that every text runs, the mean over the seeds.
+        weights: share of the layers' weights that is left; None where whole layers went.
+        speedup: measured on the whole model at full depth; None where nothing was timed.
         models: one a seed.
         score: of the texts to report on.
         scheme: the kind of training it is held against.
@@ -161,29 +233,37 @@ class Standing:
     """
 
     rival: str
-    layers: int
+    layers: float
+    weights: float | None
     models: int
     score: float
     scheme: str
     policies: dict[str, tuple[float, float, tuple[float, float]]]
     trained: list[dict[str, Any]]
+    speedup: float | None = None
 
 
 def standing(
-    rival: str, seeds: Sequence[Answers], scheme: str, judged: Judged, metric: str | None, bootstrap: int
+    runs: Sequence[tuple[RivalRun, Path]],
+    seeds: Sequence[Answers],
+    scheme: str,
+    judged: Judged,
+    bootstrap: int,
 ) -> Standing:
     """Hold a rival against policies at as many layers.
 
     Args:
-        rival: its name.
+        runs: of the rival, with their folders, in the order of the seeds.
         seeds: what its models answered, in the order of the seeds.
         scheme: the kind of training it is held against.
         judged: that, over as many seeds.
-        metric: what scores are.
         bootstrap: resamples, as many as were judged with.
     """
-    _, layers, classes = seeds[0].test.probs.shape
-    replays = [replay_all(grids([], layers, classes), answers.test) for answers in seeds]
+    _, depth, classes = seeds[0].test.probs.shape
+    costs = [run.cost(folder, answers) for (run, folder), answers in zip(runs, seeds, strict=True)]
+    layers, weights = float(np.mean([each for each, _ in costs])), [each for _, each in costs if each is not None]
+    metric = runs[0][0].run.ground.metric
+    replays = [replay_all(grids([], depth, classes), answers.test) for answers in seeds]
     drawn = sample(replays, seeds[0].test_labels, metric=metric, bootstrap=bootstrap)
     own, own_drawn = float(drawn.mean.score[0, drawn.full]), drawn.drawn.score[:, drawn.full]
     held, found = judged.held_out, {}
@@ -191,4 +271,13 @@ def standing(
         value = float(np.interp(layers, held.at, held.lines[name]))
         values = np.array([np.interp(layers, held.at, line) for line in held.drawn[name]])
         found[name] = (value, own - value, band(own_drawn - values))
-    return Standing(rival, layers, len(seeds), own, scheme, found, [answers.trained for answers in seeds])
+    return Standing(
+        rival=runs[0][0].rival.name,
+        layers=layers,
+        weights=float(np.mean(weights)) if weights else None,
+        models=len(seeds),
+        score=own,
+        scheme=scheme,
+        policies=found,
+        trained=[answers.trained for answers in seeds],
+    )
