@@ -35,7 +35,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_parts_together_are_what_one_file_would_be(run: Run, model_folder: Path, lines: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers"
-    assert run("predict", model_folder, "--input", lines, "--output", out, "--part-rows", 10)[0] == 0
+    words = ("predict", model_folder, "--input", lines, "--output", out, "--part-rows", 10)
+    status, printed, told = run(*words)
+    assert (status, printed) == (0, "")
     assert [path.name for path in sorted(out.iterdir())] == [
         "manifest.json",
         *(f"part-0000{n}.jsonl" for n in range(3)),
@@ -52,6 +54,9 @@ def test_parts_together_are_what_one_file_would_be(run: Run, model_folder: Path,
     )
     layers = [json.loads(line)["exit_layer"] for line in joined]
     assert manifest["mean_exit_layer"] == pytest.approx(sum(layers) / 25)
+    mean = f"mean exit layer {manifest['mean_exit_layer']:.2f}"
+    assert told == f"rows answered: 25, parts: 3, {mean}: {out}\n"
+    assert run(*words)[2] == f"rows answered: 25, parts: 3 (3 by an earlier run), {mean}: {out}\n"
 
 
 def test_a_finished_folder_is_left_alone_and_another_request_refused(
@@ -78,6 +83,7 @@ def test_rows_that_cannot_be_read_stand_beside_their_part_with_the_reason(
     words = ("predict", model_folder, "--input", path, "--output", tmp_path / "out", "--part-rows", 2)
     status, _, err = run(*words, "--skip-broken-rows")
     assert status == 0, err
+    assert "rows answered: 3, parts: 2, rows left out: 2 (*.rejects.jsonl say why), mean exit layer" in err
     rejects = {
         name: [json.loads(line) for line in text.decode().splitlines()]
         for name, text in content(tmp_path / "out").items()
@@ -121,7 +127,8 @@ def test_a_whole_folder_answers_no_other_input(
     assert run(*words)[0] == 0
     before = content(tmp_path / "out")
     for changed, said in [
-        ("one\ntwo\nthree\nfive\n", "the rows of part-00001.jsonl are others than those it answers, or more of them"),
+        ("one\ntwo\nthree\nfive\n", "the rows of part-00001.jsonl are others than those it answers"),
+        ("one\ntwo\nthree\n", "the input is shorter than it was (rows of part-00001.jsonl: 2 then, 1 now)"),
         ("one\ntwo\n", "the input ends before the rows that part-00001.jsonl answers"),
     ]:
         path.write_text(changed)
@@ -132,7 +139,8 @@ def test_a_whole_folder_answers_no_other_input(
     assert content(tmp_path / "out") == before
     assert run(*words, "--overwrite")[0] == 0
     path.write_text("one\ntwo\nthree\nfour\nfive\nsix\n")  # its last part is not full
-    assert "part-00002.jsonl are others than those it answers, or more of them" in refused(*words, status=1)
+    longer = "the input is longer than it was (rows of part-00002.jsonl: 1 then, 2 now)"
+    assert longer in refused(*words, status=1)
 
 
 @pytest.mark.parametrize(("kind", "matters"), [("jsonl", False), ("csv", True)])

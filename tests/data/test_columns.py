@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from elbert.data import load_data
+from elbert.data.columns import LABEL_COLUMNS, TEXT_COLUMNS
 from elbert.errors import DataError, UsageError
 
 
@@ -68,6 +71,22 @@ def test_a_named_pair_finds_its_text():
 def test_a_named_column_that_is_missing_lists_the_ones_there_are(options, message):
     with pytest.raises(UsageError, match=message):
         load({"text": "a", "label": "x"}, **options)
+
+
+@pytest.mark.parametrize(
+    ("row", "names"), [({"foo": "a", "label": "x"}, TEXT_COLUMNS), ({"text": "a", "klass": "x"}, LABEL_COLUMNS)]
+)
+def test_a_column_that_is_not_found_is_told_every_name_that_is_read_and_so_are_the_docs(row, names):
+    with pytest.raises(UsageError) as caught:
+        load_data([row])
+    told = str(caught.value).partition("or call it one of ")[2]
+    assert told == ", ".join(map(repr, names))
+    for name in names:
+        found = {name if key in ("foo", "klass") else key: value for key, value in row.items()}
+        data = load(found)
+        assert (data.texts, data.label_space.names) == (["a"], ("x",))
+    page = " ".join((Path(__file__).parents[2] / "docs" / "data.md").read_text().split())
+    assert ", ".join(f"`{name}`" for name in names) in page
 
 
 def test_no_text_column_lists_what_was_found():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, progress_bar
+from elbert.cli.console import check_output, progress_bar, show
 from elbert.cli.writers import FORMATS, Writer, format_of
 from elbert.disk import whole_file
 from elbert.errors import DataError, DataWarning, UsageError
@@ -283,7 +283,10 @@ def _request(classifier: Classifier | Cascade, part_rows: int, batch_size: int, 
 
 
 def _in_parts(parts: Parts, blocks: Iterator[Block], answering: Answering, progress: bool) -> None:
-    """Answer what is missing, with a bar that tells the mean exit layer; what is whole is held against the input."""
+    """Answer what is missing, with a bar that tells the mean exit layer; what is whole is held against the input.
+
+    What all the parts hold is said in a line at the end.
+    """
     with progress_bar(None, "texts", forced=progress) as bar:
         answered = layers = 0
 
@@ -293,7 +296,13 @@ def _in_parts(parts: Parts, blocks: Iterator[Block], answering: Answering, progr
             bar.set_postfix_str(f"mean exit layer {layers / max(answered, 1):.2f}", refresh=False)
             bar.update(part.rows)
 
+        before = len(parts.made)
         complete(parts, blocks, answering, tell)
+    left_out = sum(part.rejected for part in parts.made.values())
+    made = f"{len(parts.made):,}" + (f" ({before:,} by an earlier run)" if before else "")
+    why = f", rows left out: {left_out:,} (*.rejects.jsonl say why)" if left_out else ""
+    mean = f"mean exit layer {layers / max(answered, 1):.2f}"
+    show(f"rows answered: {answered:,}, parts: {made}{why}, {mean}: {parts.folder}", err=True)
 
 
 def _classify(classifier: Classifier | Cascade, rows: Rows, writer: Writer, batch_size: int, progress: bool) -> None:

@@ -89,7 +89,7 @@ def find_columns(
     if not found and require_labels:
         raise UsageError(
             f"{table.name}: no label column among {quote_names(table.columns)}; name it with --label-column, "
-            f"or call it one of {quote_names(LABEL_COLUMNS[:3])}{_header_hint(table.columns)}"
+            f"or call it {_one_of(LABEL_COLUMNS)}{_header_hint(table.columns)}"
         )
     if len(found) > 1 and (_fold(found[0]) not in LABEL_COLUMNS[:2] or _fold(found[0]) == _fold(found[1])):
         raise UsageError(
@@ -154,7 +154,7 @@ def _find_texts(table: Table, text_column: str | None, text_pair_column: str | N
     if not found:
         raise UsageError(
             f"{table.name}: no text column among {quote_names(table.columns)}; name it with --text-column, "
-            f"or call it one of {quote_names(TEXT_COLUMNS[:4])}{_header_hint(table.columns)}"
+            f"or call it {_one_of(TEXT_COLUMNS)}{_header_hint(table.columns)}"
         )
     _tell_others(table, "the text", found, "--text-column")
     return found[0], pair
@@ -179,6 +179,10 @@ def _named(table: Table, column: str, option: str) -> str:
 def _check_apart(table: Table, column: str, *others: str | None) -> None:
     if column in others:
         raise UsageError(f"{table.name}: column {column!r} was named for two things; name one for each")
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return f"one of {quote_names(names, len(names))}"
 
 
 def _header_hint(columns: Sequence[str]) -> str:

@@ -149,14 +149,9 @@ class Parts:
             if part is None:
                 yield number, block
             elif part.read != block.digest():
-                others = f"the rows of {part.name} are others than those it answers{self._more(part)}"
-                raise DataError(f"{self.folder}: {others}; {_AGAIN}")
+                raise DataError(f"{self.folder}: {_changed(part, block)}; {_AGAIN}")
         if left := [part.name for at, part in sorted(self.made.items()) if at > number]:
             raise DataError(f"{self.folder}: the input ends before the rows that {left[0]} answers; {_AGAIN}")
-
-    def _more(self, part: Part) -> str:
-        """Say of a finished input's last rows how else they may have come to differ."""
-        return ", or more of them" if self.finished and part.number == max(self.made) else ""
 
     def add(self, number: int, block: Block, answers: Answers) -> Part:
         """Write a part, whole or not at all, and note that it is."""
@@ -255,6 +250,15 @@ def _alone(folder: Path) -> Iterator[None]:
             yield
         finally:
             (folder / _LOCK).unlink(missing_ok=True)
+
+
+def _changed(part: Part, block: Block) -> str:
+    """Say how rows differ from those that a part answers: the last of an input may also be fewer, or more."""
+    then, now = part.rows + part.rejected, len(block.texts) + len(block.rejected)
+    if now == then:
+        return f"the rows of {part.name} are others than those it answers"
+    length = "shorter" if now < then else "longer"
+    return f"the input is {length} than it was (rows of {part.name}: {then:,} then, {now:,} now)"
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
