@@ -41,6 +41,7 @@ from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tasks import task_of
 from elbert.tracing.attention import cls_attention
 from elbert.tracing.grams import telling_grams
+from elbert.tracing.reading import Reading
 from elbert.tracing.trace import trace_of, words_trace
 from elbert.tracing.words import words_of
 from elbert.words import WordModel, end_of_words
@@ -381,13 +382,24 @@ class Classifier(PolicyFinder):
 
     def trace(self, text: Text, *, policy: PolicyLike = None) -> Trace:
         """Show, layer by layer, what the exits said of one text, what the policy made of it, what [CLS] attended to."""
-        chosen = self.exit_policy(policy)
+        return self.traced(self.reading(text), self.exit_policy(policy))
+
+    def reading(self, text: Text) -> Reading:
+        """Tokenise a text that is to be `traced`: a server does it elsewhere than where layers run.
+
+        Raises:
+            UsageError: it is no text, or the model cannot be traced.
+        """
         if isinstance(self._model, ExportedModel):
             self._model.refuse("traced")  # attention is worked out from the weights
         truncated: dict[int, bool] = {}
         arrival = next(self.arrivals([text], truncated))
-        reach = 0 if self.words is None else self.words.reach
-        encoded = self._tokenizer([text], truncation=True, max_length=self.max_length, reach=reach)
+        encoded = self._tokenizer([text], truncation=True, max_length=self.max_length, reach=self._reach)
+        return Reading(text, arrival, encoded, truncated[0])
+
+    def traced(self, reading: Reading, chosen: ExitPolicy) -> Trace:
+        """Return the trace of a text that `reading` has tokenised, under a policy."""
+        arrival, encoded, text = reading.arrival, reading.encoded, reading.text
         [encoding], labels = encoded.encodings, self.labels.names
         outputs = self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs, tokens=chosen.tokens)
         layer_0 = None
@@ -398,7 +410,7 @@ class Classifier(PolicyFinder):
                 chosen,
                 labels,
                 tokens=len(ids),
-                end=end_of_words(encoding, reach),
+                end=end_of_words(encoding, self._reach),
                 at_exits=self.words.at_exits,
                 grams=telling_grams(self.words, ids, self.task, self._tokenizer.decode),
             )
@@ -410,7 +422,7 @@ class Classifier(PolicyFinder):
             words=words_of(text, encoding, encoded.texts[0] if self._tokenizer.truncation_side == "left" else None),
             labels=labels,
             attention=cls_attention(self.engine.layers(), arrival),
-            truncated=truncated[0],
+            truncated=reading.truncated,
             layer_0=layer_0,
         )
 
@@ -475,5 +487,9 @@ class Classifier(PolicyFinder):
         Raises:
             UsageError: something given is no text.
         """
-        reach = 0 if self.words is None else self.words.reach
-        return arrivals(texts, self._tokenizer, self.max_length, truncated, reach=reach)
+        return arrivals(texts, self._tokenizer, self.max_length, truncated, reach=self._reach)
+
+    @property
+    def _reach(self) -> int:
+        """Tokens that layer 0 reads of a text, where those may be more than the encoder reads."""
+        return 0 if self.words is None else self.words.reach

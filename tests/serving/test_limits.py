@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -84,13 +85,22 @@ def test_keys(start: Start) -> None:
         for wrong in (None, "first-key", "Basic first-key", "Bearer first-ke", "Bearer first-key2", "Bearer"):
             assert ask(wrong) == 401
         assert ask(None, "/metrics") == 401
-        assert ask(None, "/health") == 200
+        assert ask(None, "/health") == ask(None, "/docs") == 200
         refused = running.client.post("/v1/classify", json={"input": "good"}, headers={"authorization": "Bearer no"})
         assert refused.headers["www-authenticate"] == "Bearer"
         assert refused.json()["error"]["code"] == 401
 
 
 NESTED = '{"name": "any", "policies": [' * 150 + '{"name": "full"}' + ', {"name": "full"}]}' * 150
+
+
+def test_a_policy_that_a_request_brings_warns_nobody(client: Any) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for patience in (98, 99):  # ever other words, which would be kept for ever
+            asked = {"inputs": "good", "parameters": {"policy": {"name": "patience", "patience": patience}}}
+            assert client.post("/predict", json=asked).status_code == 200
+    assert not caught
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -82,6 +83,29 @@ def test_a_trace_answers_as_predict_does_also_by_layer_0(start: Start, good_word
             assert (trace["label"], trace["exit_layer"]) == (first["label"], first["exit_layer"])
             assert trace["exit_layer"] == layer
             assert trace["score"] == pytest.approx(first["score"], abs=1e-5)
+
+
+def test_a_text_that_takes_long_to_be_tokenised_for_a_trace_holds_nobody_up(start: Start, model_folder: Path) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def load() -> Classifier:
+        classifier = Classifier.from_pretrained(model_folder)
+        reading = classifier.reading
+
+        def slow(text: Any) -> Any:
+            begun.set()
+            assert ended.wait(30)
+            return reading(text)
+
+        classifier.reading = slow  # type: ignore[method-assign]
+        return classifier
+
+    with start({"tiny": load}) as running, ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(running.client.post, "/trace", json={"inputs": "good " * 1000})
+        assert begun.wait(30)
+        assert running.client.post("/predict", json={"inputs": "good"}).status_code == 200
+        ended.set()
+        assert under_way.result().json()["truncated"]
 
 
 def test_the_level_steps_up_as_the_queue_grows_down_when_it_is_gone_and_never_past_the_fastest() -> None:

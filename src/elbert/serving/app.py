@@ -71,7 +71,7 @@ def make_app(
     app.add_middleware(
         Bodies, limit=settings.payload_limit, timeout=settings.body_timeout, streamed=frozenset({stream.PATH})
     )
-    app.add_middleware(Keys, keys=settings.api_keys, everybodys=frozenset({"/health", *page.FILES}))
+    app.add_middleware(Keys, keys=settings.api_keys, everybodys=frozenset({"/health", docs.PATH, *page.FILES}))
     app.add_middleware(Headers, metrics=metrics)
     return app
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from elbert.cascade import Cascade
 from elbert.classifier import Classifier
-from elbert.errors import UsageError
+from elbert.errors import PolicyWarning, UsageError
 from elbert.exits import ExitPolicy
 from elbert.serving.ladder import Ladder
 
@@ -64,7 +65,9 @@ class Choices:
         policy = self._policies.get(key)
         if policy is None:
             given = wishes.policy if isinstance(wishes.policy, str) else dict(wishes.policy)
-            policy = self._classifier.exit_policy(given)
+            with warnings.catch_warnings():  # what a request asks for is no concern of the operator's
+                warnings.simplefilter("ignore", PolicyWarning)
+                policy = self._classifier.exit_policy(given)
             if len(self._policies) >= _MOST_POLICIES:
                 self._policies.clear()
             self._policies[key] = policy

@@ -219,9 +219,10 @@ class ServedModel:
         budget = self.books.budgets.of(key)
         budget.check()
         policy, _, _ = self._chosen(wishes)
+        reading = await self._tokeniser.read_for_trace(text)
         budget.spend(self.classifier.num_layers)
         async with self._tracing:
-            run = partial(self.classifier.trace, text, policy=policy)
+            run = partial(self.classifier.traced, reading, policy)
             return cast(Trace, await asyncio.wrap_future(self._worker.call(run)))
 
     async def close(self) -> None:

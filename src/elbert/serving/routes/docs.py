@@ -13,10 +13,12 @@ from jinja2 import Environment, FileSystemLoader
 
 PAGES = Path(__file__).parents[1] / "pages"
 
+PATH = "/docs"
+
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/docs")
+@router.get(PATH)
 async def docs(request: Request) -> Response:
     """Show every route with the fields of its body."""
     page = _environment().get_template("docs.html.jinja")
