@@ -62,6 +62,11 @@ def test_a_progress_bar_goes_to_stderr_only_when_forced_or_on_a_terminal(
     run: Run, model_folder: Path, reviews: Path
 ) -> None:
     assert run("evaluate", model_folder, reviews, "--repeats", 1)[2] == ""
+    with reviews.open("a") as stream:
+        stream.write("8,,neg\n")
+    status, _, err = run("evaluate", model_folder, reviews, "--repeats", 1)
+    assert status == 0
+    assert "the text is empty or blank in row 9; it is read as a text all the same" in err
 
 
 @pytest.mark.parametrize(

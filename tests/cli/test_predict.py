@@ -49,6 +49,26 @@ def test_standard_input_is_read_line_by_line(run: Run, model_folder: Path, stdin
     assert answers(run, model_folder, "--input", "-", "--input-format", "jsonl") == from_stdin[:1]
 
 
+@pytest.mark.parametrize("words", [[], ["--part-rows", "1", "--output", "parts"]])
+def test_empty_texts_are_answered_and_told_once(
+    run: Run, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("texts.csv").write_text('id,text\n1,good\n2,\n3," \t"\n4,bad\n')
+    status, out, err = run("predict", model_folder, "--input", "texts.csv", *words)
+    assert status == 0
+    answered = out or "".join(path.read_text() for path in Path("parts").glob("part-*"))
+    assert answered.count('"label"') == 4
+    told = "elbert: warning: texts.csv: the text is empty or blank in 2 rows, the first of them row 2; "
+    assert err.startswith(told)
+    assert err.count("warning") == 1
+
+
+def test_of_a_pair_one_half_may_be_empty(run: Run, model_folder: Path) -> None:
+    assert run("predict", model_folder, "--pair", "good", "")[2] == ""
+    assert "empty or blank in row 1;" in run("predict", model_folder, "--pair", "", " ")[2]
+
+
 def test_the_policy_and_its_parameters_decide_the_exit_layer(run: Run, model_folder: Path) -> None:
     def layer(*words: Any) -> int:
         return answers(run, model_folder, "a good film", *words)[0]["exit_layer"]

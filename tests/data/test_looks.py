@@ -98,7 +98,7 @@ def test_nothing_is_nothing_in_every_guise(missing):
         load_data([{"text": "a", "label": "x"}, {"text": "b", "label": missing}])
 
 
-@QUIET
+@pytest.mark.filterwarnings("error::elbert.errors.DataWarning", "ignore:.*the text is empty or blank in row 2")
 def test_parquet_of_bytes_and_decimals_is_text_and_classes(tmp_path):
     texts = pa.array(["schön".encode(), b""], pa.binary())
     labels = pa.array([Decimal(1), Decimal(0)], pa.decimal128(10, 0))

@@ -174,11 +174,11 @@ class Rows:
         """
         from elbert.data.columns import find_texts, read_text
         from elbert.data.readers import choose_split, open_table
-        from elbert.data.table import BrokenRows
+        from elbert.data.table import BrokenRows, EmptyTexts
 
         named = isinstance(self._source, str)
         split = choose_split(self._source, self._split, "test") if named else "test"
-        broken = BrokenRows(skip=self._flags.skip_broken_rows)
+        broken, empty = BrokenRows(skip=self._flags.skip_broken_rows), EmptyTexts()
         with open_table(self._source, split, self._flags.input_format) as table:
             self._tell_part(table.name)
             columns, number = None, 0
@@ -193,12 +193,14 @@ class Rows:
                     continue
                 if self._pair and isinstance(text, str):
                     text = _halves(text, table.columns, f"{table.name}: row {row.number}")
+                empty.see(text, number)
                 self.columns = table.columns if self._keeps_cells else ()
                 self._waiting.append(row.cells if self._keeps_cells else {})
                 yield text
             if columns is None:
                 raise DataError(f"{table.name}: no texts; give at least one")
             broken.tell(table.name, number)
+            empty.tell(table.name)
 
     def blocks(self, size: int) -> Iterator[Block]:
         """Yield the rows in blocks of `size` that could be read, with those between them that could not.

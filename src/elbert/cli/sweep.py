@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import answer, check_folder, facts, progress_bar
+from elbert.cli.console import answer, check_folder, facts, progress_bar, show
 from elbert.errors import UsageError
 from elbert.seeds import check_seed
 
@@ -70,13 +70,16 @@ def sweep(
     check_installed()
     chosen = _names(policies)
     first, dataset, replays = _record(
-        [model, *(also or [])], data, split, chosen, loading, columns, batch_size, progress=progress
+        [model, *(also or [])], data, split, chosen, metric, loading, columns, batch_size, progress=progress
     )
     from elbert.evaluation.sweep import sample, swept
     from elbert.evaluation.sweep_time import with_times
 
+    show(f"scoring: {len(replays[0].policies):,} settings, {bootstrap:,} resamples of the texts", err=True)
     scores = sample(replays, dataset.labels or [], metric=metric, bootstrap=bootstrap, seed=seed)
     result = swept(scores, metric=metric, seed=seed)
+    if timed:
+        show(f"timing: {timed} settings a policy, one after another", err=True)
     with progress_bar(None, "texts timed", forced=progress) as bar:
         result = with_times(result, first, dataset.texts, timed, batch_size=batch_size, on_text=bar.update)
     sources = {"models": [model, *(also or [])], "data": dataset.name}
@@ -101,6 +104,7 @@ def _record(
     data: str,
     split: str | None,
     names: list[str] | None,
+    metric: str | None,
     loading: options.LoadFlags,
     columns: options.ColumnFlags,
     batch_size: int,
@@ -110,9 +114,14 @@ def _record(
     """Load one model after another, record the texts and keep what a sweep needs; return the first model too."""
     from elbert.classifier import Classifier
     from elbert.evaluation.sweep import grids
+    from elbert.modeling.files.sources import find_folder
     from elbert.scoring.curves import replay_all
+    from elbert.scoring.metrics import metric_name
 
+    for name in models:
+        find_folder(name)  # all of them, before the first is run
     first = Classifier.from_pretrained(models[0], **asdict(loading))
+    metric_name(first.problem_type, metric)
     dataset = columns.load(data, split, first.labels)
     replays = []
     for name in models:
@@ -122,6 +131,10 @@ def _record(
         settings = grids(names, first.num_layers, first.labels.num_labels, classifier.fitted)
         names = names or list(dict.fromkeys(policy.name for policy in settings))  # of the first, for the others too
         pooled = any("pooled" in policy.needs for policy in settings)
+        show(
+            f"recording: {len(dataset):,} texts through all layers of {name}, {len(settings):,} settings replayed",
+            err=True,
+        )
         with progress_bar(len(dataset), "texts recorded", forced=progress) as bar:
             replays.append(replay_all(settings, _parts(classifier, dataset, batch_size, bar, pooled=pooled)))
     return first, dataset, replays

@@ -17,7 +17,7 @@ from elbert.data.infer import Guess, check_shapes, describe, guess_problem, mark
 from elbert.data.label_sets import read_lists, refuse_vectors
 from elbert.data.labels import Labels
 from elbert.data.readers import open_table
-from elbert.data.table import BrokenRows, Table, Where, quote_names
+from elbert.data.table import BrokenRows, EmptyTexts, Table, Where, quote_names
 from elbert.data.values import check_present, is_missing, is_null, plain, split_set
 from elbert.errors import DataError, DataWarning, UsageError
 from elbert.tasks import MULTI_LABEL, task_of
@@ -78,8 +78,8 @@ def load_data(
         MissingExtraError: reading this needs a package that is not installed.
 
     Warns:
-        DataWarning: something may be meant otherwise than it was read, rows were skipped, one text has two labels, or
-            two classes hardly differ.
+        DataWarning: something may be meant otherwise than it was read, rows were skipped, texts are empty, one text
+            has two labels, or two classes hardly differ.
     """
     _check_problem(problem_type, labels)
     broken = BrokenRows(skip=skip_broken_rows)
@@ -153,7 +153,7 @@ def read_texts(
     Yields:
         `(row number from 1, text or pair)`, in order.
     """
-    broken, number = BrokenRows(skip=skip_broken_rows), 0
+    broken, empty, number = BrokenRows(skip=skip_broken_rows), EmptyTexts(), 0
     with open_table(source, split, input_format) as table:
         if not table.columns:
             return
@@ -165,8 +165,10 @@ def read_texts(
             except DataError as error:
                 broken.meet(error)
                 continue
+            empty.see(text, number)
             yield number, text
     broken.tell(table.name, number)
+    empty.tell(table.name)
 
 
 def _check_problem(problem_type: str | None, labels: Labels | None) -> None:
@@ -186,7 +188,7 @@ def _not_empty(table: Table) -> Table:
 
 def _read_rows(table: Table, columns: Columns, broken: BrokenRows) -> _Rows:
     """Return every row's text, label value and place; those that can't be read are skipped where that was asked for."""
-    rows = _Rows([], [], [])
+    rows, empty = _Rows([], [], []), EmptyTexts()
     for row in table.rows:
         place = Where(table.name, row.number, row.line)
         try:
@@ -195,12 +197,14 @@ def _read_rows(table: Table, columns: Columns, broken: BrokenRows) -> _Rows:
         except DataError as error:
             broken.meet(error)
             continue
+        empty.see(text, row.number)
         rows.texts.append(text)
         rows.values.append(value)
         rows.places.append(place)
     if not rows.texts:
         broken.tell(table.name, broken.count)
         raise DataError(f"{table.name}: no rows under the header; give at least one")
+    empty.tell(table.name, level=4)
     return rows
 
 

@@ -138,6 +138,34 @@ class BrokenRows:
         warnings.warn(told, DataWarning, stacklevel=3)
 
 
+class EmptyTexts:
+    """Counts the texts without a word, which are read like any other but seldom meant."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = 0
+
+    def see(self, text: str | tuple[str, str], row: int) -> None:
+        """Take note of a text, or of a pair, which has no word where neither half has one."""
+        halves = (text,) if isinstance(text, str) else text
+        if all(not half or half.isspace() for half in halves):
+            self._count += 1
+            self._first = self._first or row
+
+    def tell(self, source: str, level: int = 3) -> None:
+        """Warn of them once, if there were any.
+
+        Args:
+            source: as errors name it.
+            level: of the stack, where the reader was asked.
+        """
+        if self._count:
+            first = f"row {self._first}"
+            where = first if self._count == 1 else f"{self._count:,} rows, the first of them {first}"
+            told = f"{source}: the text is empty or blank in {where}; it is read as a text all the same"
+            warnings.warn(told, DataWarning, stacklevel=level)
+
+
 def check_columns(source: str, columns: Sequence[str]) -> None:
     """Refuse two columns of one name, because nobody could say which is meant.
 
