@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -27,6 +29,22 @@ def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_its_length(s
         assert chunked.status_code == 413
         assert "300 bytes" in chunked.json()["error"]
         assert running.client.post("/predict", json={"inputs": "good"}).status_code == 200
+
+
+def test_bodies_of_slow_clients_fill_no_memory_and_room_is_there_again_when_they_are_gone(start: Start) -> None:
+    with start(payload_limit=300) as running, ExitStack() as clients:
+        head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 300\r\n\r\n"
+        slow = [clients.enter_context(socket.create_connection(("127.0.0.1", running.port))) for _ in range(65)]
+        for each in slow:
+            each.sendall(head + b"x" * 299)
+        [refused], _, _ = select.select(slow, [], [], 30)  # one of them was one too many
+        assert refused.recv(1000).startswith(b"HTTP/1.1 429")
+        good = {"inputs": "good " * 20}
+        said = running.client.post("/predict", json=good)
+        assert (said.status_code, said.headers["retry-after"]) == (429, "1")
+        assert "19200 at once" in said.json()["error"]
+        clients.close()
+        running.until(lambda: running.client.post("/predict", json=good).status_code == 200)
 
 
 def test_more_texts_than_allowed_are_refused(start: Start) -> None:

@@ -94,8 +94,15 @@ class Concurrency:
             self._now -= 1
 
 
+# Bodies of the greatest size that may be in memory at once, or as many bytes of smaller ones.
+_BODIES = 64
+
+
 class Bodies:
     """Reads a body whole before anything else is done for its request, so that a slow client holds no place.
+
+    All bodies together, until their requests are answered, are bounded too: else many slow clients, each within the
+    limit, would fill the memory.
 
     Args:
         app: what comes next.
@@ -106,19 +113,23 @@ class Bodies:
 
     def __init__(self, app: ASGIApp, limit: int, timeout: float, streamed: frozenset[str] = frozenset()) -> None:
         self._app, self._limit, self._timeout, self._streamed = app, limit, timeout, streamed
+        self._most, self._held = _BODIES * limit, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http" or scope["path"] in self._streamed or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
+        parts: list[bytes] = []
         try:
-            body = await self._read(scope, receive)
-        except Refusal as refusal:
+            if await self._read(scope, receive, parts):
+                await self._pass_on(b"".join(parts), scope, receive, send)
+        except Refusal as refusal:  # of the body; what comes next answers its own
             await refused_response(scope["path"], refusal)(scope, receive, send)
-            return
-        if body is None:
-            return
+        finally:
+            self._held -= sum(map(len, parts))
+
+    async def _pass_on(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         told = False
 
         async def replay() -> Message:
@@ -130,24 +141,27 @@ class Bodies:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """Return the body; None where the client has gone."""
+    async def _read(self, scope: Scope, receive: Receive, parts: list[bytes]) -> bool:
+        """Read the body into `parts`; False where the client has gone."""
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         if declared.isdigit() and int(declared) > self._limit:
             raise self._too_large()
         try:
             async with asyncio.timeout(self._timeout):
-                parts, size = [], 0
+                size = 0
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        return None
+                        return False
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
+                    self._held += len(parts[-1])
                     if size > self._limit:
                         raise self._too_large()
+                    if self._held > self._most:
+                        raise overloaded(f"bodies of {self._held} bytes are here; allowed: {self._most} at once", 1)
                     if not message.get("more_body", False):
-                        return b"".join(parts)
+                        return True
         except TimeoutError:
             line = f"the body took more than {self._timeout:g} seconds to come; send it faster, or less of it"
             raise Refusal(408, "Timeout", line) from None
