@@ -28,6 +28,7 @@ from elbert.engine.requests import Arrival
 from elbert.engine.tokens import arrivals
 from elbert.errors import DataError, ModelError, UsageError
 from elbert.exits import ExitPolicy, make
+from elbert.exits.gates import SkipGates
 from elbert.exits.tokens import TokenSchedule
 from elbert.metadata import DataRecord, Metadata
 from elbert.modeling.digest import weights_digest
@@ -42,7 +43,7 @@ from elbert.tasks import task_of
 from elbert.tracing.attention import cls_attention
 from elbert.tracing.grams import telling_grams
 from elbert.tracing.reading import Reading
-from elbert.tracing.trace import trace_of, words_trace
+from elbert.tracing.trace import skipped_in, trace_of, words_trace
 from elbert.tracing.words import words_of
 from elbert.words import WordModel, end_of_words
 
@@ -304,6 +305,7 @@ class Classifier(PolicyFinder):
         batch_size: int = 32,
         pooled: bool = False,
         tokens: TokenSchedule | None = None,
+        gates: SkipGates | None = None,
         on_texts: Callable[[int], object] | None = None,
     ) -> LayerOutputs:
         """Run every text to full depth and return what every exit said, for replay, sweeps and calibration.
@@ -313,6 +315,7 @@ class Classifier(PolicyFinder):
             batch_size: texts in flight together, >= 1.
             pooled: keep the pooled states too, for learned policies.
             tokens: how many tokens a text keeps behind each layer; None for all.
+            gates: which layers a text skips; None for none.
             on_texts: called with a count of texts whenever so many more are through, for a progress bar.
 
         Raises:
@@ -320,9 +323,10 @@ class Classifier(PolicyFinder):
                 dropped here.
         """
         arrived = list(self.arrivals(texts, {}))
-        tokens = self.equip(make("full", tokens=tokens)).tokens
+        whole = self.equip(make("full", tokens=tokens, gates=gates))
+        parts: dict[str, Any] = {"tokens": whole.tokens, "gates": whole.gates}
         told = on_texts or (lambda _: None)
-        return self.engine.record(arrived, batch_size=batch_size, pooled=pooled, tokens=tokens, on_texts=told)
+        return self.engine.record(arrived, batch_size=batch_size, pooled=pooled, on_texts=told, **parts)
 
     @property
     def words(self) -> WordModel | None:
@@ -401,7 +405,8 @@ class Classifier(PolicyFinder):
         """Return the trace of a text that `reading` has tokenised, under a policy."""
         arrival, encoded, text = reading.arrival, reading.encoded, reading.text
         [encoding], labels = encoded.encodings, self.labels.names
-        outputs = self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs, tokens=chosen.tokens)
+        parts: dict[str, Any] = {"tokens": chosen.tokens, "gates": chosen.gates}
+        outputs = self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs, **parts)
         layer_0 = None
         if self.words is not None and self.words.asked(chosen.words):
             ids = arrival.read_by_words
@@ -421,7 +426,7 @@ class Classifier(PolicyFinder):
             tokens=encoding.tokens,
             words=words_of(text, encoding, encoded.texts[0] if self._tokenizer.truncation_side == "left" else None),
             labels=labels,
-            attention=cls_attention(self.engine.layers(), arrival),
+            attention=cls_attention(self.engine.layers(), arrival, skipped_in(outputs)),
             truncated=reading.truncated,
             layer_0=layer_0,
         )

@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from elbert.exits.gates import SkipGates
     from elbert.exits.tokens import TokenSchedule
 
 # A numpy.ndarray or a torch.Tensor.
@@ -33,7 +34,7 @@ class Prediction:
         label: the class name; for multi-label a tuple of the names with probability >= `LABEL_CUT`; for regression
             the value.
         score: probability of `label`; for multi-label a tuple beside `label`; for regression None.
-        exit_layer: 1-based count of layers this text ran; 0 where its words sufficed.
+        exit_layer: 1-based count of layers this text ran, without those it skipped; 0 where its words sufficed.
         layers: layers of the model.
         truncated: True where the text was longer than the model reads and its end was cut off.
         member: which model of a cascade answered, 1 the first; None where there is but one.
@@ -83,6 +84,9 @@ class ExitOutput:
 class LayerOutputs:
     """Every exit's output for every text of one full-depth pass, on the CPU in fp32.
 
+    With skip gates a text has fewer: what stands at place k is what was said after it had run k layers, so that an
+    exit layer counts layers run there too, and the last of a text is repeated up to M.
+
     Attributes:
         logits: [N, M, C].
         probs: [N, M, C] softmax (single label), sigmoid (multi-label), or the raw value (regression).
@@ -91,6 +95,8 @@ class LayerOutputs:
         problem_type: how to read `probs`.
         words: [N, C] what layer 0 says, as `probs`; None where the model has none.
         tokens: how many tokens a text kept behind each layer meanwhile; None for all.
+        gates: which layers a text skipped meanwhile; None for none.
+        depth: [N, M] int64, which layer said what stands at each place, where there are gates; M where repeated.
     """
 
     logits: Tensor
@@ -100,12 +106,15 @@ class LayerOutputs:
     problem_type: ProblemType = "single_label_classification"
     words: Tensor | None = None
     tokens: TokenSchedule | None = None
+    gates: SkipGates | None = None
+    depth: Tensor | None = None
 
     def select(self, rows: Any) -> LayerOutputs:
         """Return the recording of these texts only: [n] positions, or a slice."""
         pooled = None if self.pooled is None else self.pooled[rows]
         words = None if self.words is None else self.words[rows]
-        rest = (self.problem_type, words, self.tokens)
+        depth = None if self.depth is None else self.depth[rows]
+        rest = (self.problem_type, words, self.tokens, self.gates, depth)
         return LayerOutputs(self.logits[rows], self.probs[rows], self.lengths[rows], pooled, *rest)
 
     def at(self, exit_layer: Any) -> Tensor:
@@ -190,6 +199,7 @@ class Trace:
         findings: M phrases, what the policy found at each layer, with the numbers.
         policy: the policy as JSON.
         layer_0: what its words said before the first layer; None where layer 0 has no part in the answer.
+        skipped: layers, 1-based, that its gates let it skip, beyond the exit too; there the layer before is repeated.
     """
 
     label: str | float | tuple[str, ...]
@@ -209,6 +219,12 @@ class Trace:
     findings: tuple[str, ...]
     policy: dict[str, Any]
     layer_0: WordsTrace | None = None
+    skipped: tuple[int, ...] = ()
+
+    @property
+    def ran(self) -> int:
+        """Layers that the text has run where it leaves, as `Prediction.exit_layer` counts them."""
+        return self.exit_layer - sum(layer <= self.exit_layer for layer in self.skipped)
 
     @property
     def layers(self) -> int:
@@ -243,6 +259,8 @@ class Trace:
         """Return what the policy made of a layer, with its verdict in front; 0 is layer 0, where there is one."""
         if layer == 0 and self.layer_0 is not None:
             return f"{'leaves' if self.layer_0.leaves else 'goes on'}: {self.layer_0.finding}"
+        if layer in self.skipped:
+            return self.findings[layer - 1]
         leaves, goes_on = ("leaves", "goes on") if layer <= self.exit_layer else ("would leave", "would go on")
         last = f"{leaves} as no layer is left" if layer == self.layers else goes_on
         return f"{leaves if self.fired[layer - 1] else last}: {self.findings[layer - 1]}"
@@ -263,6 +281,7 @@ class Trace:
             "problem_type": self.problem_type,
             "layers": self.layers,
             "exit_layer": self.exit_layer,
+            **({"ran": self.ran, "skipped": list(self.skipped)} if "gates" in self.policy else {}),
             "reason": self.reason,
             "policy": self.policy,
             "probs": _rounded(self.probs),

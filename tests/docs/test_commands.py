@@ -23,8 +23,8 @@ FOREIGN = {".", "awk", "cat", "curl", "gzip", "jq", "mail", "ray"}
 # Flags of other programs that prose may name.
 FOREIGN_FLAGS = {"--hypothesis-profile"}
 
-# A policy may also be a level that calibrating saved with the model.
-SAVED = {"exact", "drop-0.5", "drop-1", "drop-2"}
+# A policy may also be a level that calibrating, or gates that training, saved with the model.
+SAVED = {"exact", "drop-0.5", "drop-1", "drop-2", "gated"}
 
 
 def commands(code: str) -> Iterator[list[str]]:

@@ -91,7 +91,7 @@ def test_what_is_no_list_of_rules_is_refused(policies: Any, message: str) -> Non
         ExitPolicy.from_dict({"name": "any", "policies": policies})
 
 
-@pytest.mark.parametrize("setting", [{"words": 0.9}, {"tokens": {"1": 0.5}}])
+@pytest.mark.parametrize("setting", [{"words": 0.9}, {"tokens": {"1": 0.5}}, {"gates": 0.5}])
 @pytest.mark.parametrize("name", ["any", "all"])
 def test_what_only_the_whole_can_do_is_refused_of_a_rule_in_it(name: str, setting: dict[str, Any]) -> None:
     rules = [{"name": "entropy", **setting}, {"name": "patience"}]

@@ -22,6 +22,7 @@ from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError
 from elbert.exits import get, replay
+from elbert.exits.gates import SkipGates
 from elbert.exits.tokens import TokenSchedule
 from elbert.results import LayerOutputs, ProblemType
 
@@ -45,6 +46,7 @@ class PolicyFinder(PolicyKeeper):
         batch_size: int = 32,
         pooled: bool = False,
         tokens: TokenSchedule | None = None,
+        gates: SkipGates | None = None,
         on_texts: Callable[[int], object] | None = None,
     ) -> LayerOutputs:
         """Run every text to full depth and return what every exit said."""
@@ -162,6 +164,6 @@ class PolicyFinder(PolicyKeeper):
         chosen = self.exit_policy(name)
         pooled = "pooled" in chosen.needs
         told: dict[str, Any] = {"batch_size": batch_size, "on_texts": on_texts}
-        outputs = self.record(texts, pooled=pooled, tokens=chosen.tokens, **told)
+        outputs = self.record(texts, pooled=pooled, tokens=chosen.tokens, gates=chosen.gates, **told)
         exit_layer = replay(chosen, outputs).cpu().numpy()
         return check(name, self.calibration[name], exit_layer, exit_confidence(outputs, exit_layer))

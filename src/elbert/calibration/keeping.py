@@ -13,6 +13,7 @@ from typing import Any
 from elbert.calibration.doubts import misfit
 from elbert.errors import CalibrationWarning, PolicyWarning, UsageError, did_you_mean
 from elbert.exits import ExitPolicy, make, names
+from elbert.exits.gates import SkipGates
 from elbert.exits.learned import Learned
 from elbert.exits.tokens import TokenSchedule
 from elbert.metadata import Metadata
@@ -92,6 +93,8 @@ class PolicyKeeper(ABC):
             UsageError: the model has none for it, or they are for a model of another size; or it drops tokens behind a
                 layer that the model has not.
         """
+        if policy.gates is not None:
+            policy = replace(policy, gates=self._trained(policy.gates))
         if policy.tokens is not None:
             policy = replace(policy, tokens=self._scored(policy.tokens))
         if not isinstance(policy, Learned):
@@ -127,6 +130,18 @@ class PolicyKeeper(ABC):
                 f"[{self.num_layers - 1}, {self._hidden_size}]: fit it again"
             )
         return tokens.with_weights(weights)
+
+    def _trained(self, gates: SkipGates) -> SkipGates:
+        """Return gates that fit the model; those without weights take the ones that are kept.
+
+        Raises:
+            UsageError: the model has none, or they do not fit.
+        """
+        kept = [each.gates for each in (self.policy, *self.policies.values()) if each.gates is not None]
+        weights = next((each.weights for each in (gates, *kept) if each.weights is not None), None)
+        found = gates if weights is None else gates.with_weights(weights)
+        found.check_fits(self.num_layers, self._hidden_size)
+        return found
 
     def exit_policy(self, policy: PolicyLike) -> ExitPolicy:
         """Return the policy that a caller names as in `from_pretrained`.

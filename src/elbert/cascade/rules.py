@@ -21,12 +21,13 @@ def check_rule(policy: ExitPolicy) -> None:
     course; only whether they say the same, which is `patience`.
 
     Raises:
-        UsageError: it reads a state, weights, words or tokens, or it remembers.
+        UsageError: it reads a state, weights, words, tokens or gates, or it remembers.
     """
-    if policy.learned or policy.needs or policy.words is not None or policy.tokens is not None:
+    own = any(part is not None for part in (policy.words, policy.tokens, policy.gates))
+    if policy.learned or policy.needs or own:
         raise UsageError(
-            f"exit policy {policy.name!r} reads a model's states, weights, words or tokens, which a cascade's models "
-            f"have not in common; {_TAKE}"
+            f"exit policy {policy.name!r} reads a model's states, weights, words, tokens or gates, which a cascade's "
+            f"models have not in common; {_TAKE}"
         )
     if isinstance(policy, (AnyOf, AllOf)):
         for rule in policy.policies:

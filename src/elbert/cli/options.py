@@ -112,6 +112,10 @@ class PolicyFlags:
             "repeatable.",
         ),
     ] = None
+    gates: Annotated[
+        float | None,
+        typer.Option(help="Skip a layer when its trained gate says so with at least this, such as 0.5."),
+    ] = None
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Of the policy: any other parameter; repeatable."),
@@ -123,7 +127,7 @@ class PolicyFlags:
         Raises:
             UsageError: one was given twice, or a --set is not NAME=VALUE.
         """
-        flags = ("threshold", "window", "criterion", "tolerance", "patience")
+        flags = ("threshold", "window", "criterion", "tolerance", "patience", "gates")
         named = {name: getattr(self, name) for name in flags if getattr(self, name) is not None}
         if self.tokens:
             named["tokens"] = parse_settings(self.tokens, "--tokens", "3=0.5")
@@ -194,8 +198,8 @@ def _load(
     with warnings_last():
         loaded = kind.from_pretrained(model, **asdict(loading), policy=chosen)
         if overrides:
-            # A parameter names a rule, `usual` where the model has none of its own: full depth has but tokens to set.
-            kept = named is not None or loaded.policy != make("full") or overrides.keys() == {"tokens"}
+            # A parameter names a rule, `usual` where the model has none of its own: full depth has but these to set.
+            kept = named is not None or loaded.policy != make("full") or overrides.keys() <= {"tokens", "gates"}
             base = loaded.policy if kept else make(usual)
             loaded.policy = loaded.exit_policy(ExitPolicy.from_dict({**base.to_dict(), **overrides}))
     return loaded

@@ -23,6 +23,7 @@ from elbert.engine.scheduler import Scheduler
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.exits.full import Full
+from elbert.exits.gates import SkipGates
 from elbert.exits.tokens import TokenSchedule
 from elbert.modeling.files.exported import Graphs
 from elbert.modeling.weights import EncoderWeights
@@ -108,9 +109,9 @@ class Engine:
         loops = self.device_loops
         window = SORTING_WINDOW * batch_size
         options: dict[str, Any] = {"batch_size": batch_size, "max_tokens": max_tokens, "recorder": recorder}
-        # What words say, instead of an exit or beside it, needs the host; so do rows that grow shorter.
+        # What words say, instead of an exit or beside it, needs the host; so do rows that grow shorter or skip layers.
         by_words = self.words is not None and self.words.asked(policy.words)
-        on_host = by_words or policy.tokens is not None
+        on_host = by_words or policy.tokens is not None or policy.gates is not None
         loop = None if loops is None or on_host else loops.borrow(policy, window=window, **options)
         if loops is None or loop is None:
             yield from self._scheduled(arrivals, policy, **options)
@@ -145,6 +146,7 @@ class Engine:
         max_tokens: int | None = None,
         pooled: bool = False,
         tokens: TokenSchedule | None = None,
+        gates: SkipGates | None = None,
         on_texts: Callable[[int], object] = lambda _: None,
     ) -> LayerOutputs:
         """Run every text to full depth and keep what every exit said.
@@ -155,12 +157,17 @@ class Engine:
             max_tokens: tokens stepped together, as in `run`.
             pooled: keep the pooled hidden states too, for learned policies.
             tokens: how many tokens a text keeps behind each layer; None for all.
+            gates: which layers a text skips; None for none.
             on_texts: called with a count of texts whenever so many more are through.
         """
         recorder = Recorder(len(texts), self.weights, pooled=pooled)
         options: dict[str, Any] = {"batch_size": batch_size, "max_tokens": max_tokens, "recorder": recorder}
-        for through in self.run(texts, Full(tokens=tokens), **options):
+        ran = torch.zeros(len(texts), dtype=torch.int64)
+        for through in self.run(texts, Full(tokens=tokens, gates=gates), **options):
+            ran[through.index] = through.exit_layer
             on_texts(len(through.index))
+        if gates is not None:
+            recorder.repeat_last(ran)
         return LayerOutputs(
             logits=recorder.logits,
             probs=torch.from_numpy(task_of(self.weights.problem_type).probabilities(recorder.logits.numpy())),
@@ -169,6 +176,8 @@ class Engine:
             problem_type=self.weights.problem_type,
             words=self._said_by_words(sorted(texts, key=_index)),
             tokens=tokens,
+            gates=gates,
+            depth=None if gates is None else recorder.depth,
         )
 
     def _said_by_words(self, texts: list[Arrival]) -> Tensor | None:

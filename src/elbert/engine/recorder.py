@@ -19,16 +19,31 @@ class Watcher(Protocol):
 
 
 class Recorder:
-    """Keeps every exit's logits of `rows` texts: `logits` [rows, M, C] fp32, `pooled` [rows, M, H] if asked for."""
+    """Keeps what every exit said, by the layers a text had run.
+
+    Attributes:
+        logits: [rows, M, C] fp32.
+        pooled: [rows, M, H] if asked for.
+        depth: [rows, M] int64, the layer behind which the exit is; M where no exit was asked.
+    """
 
     def __init__(self, rows: int, weights: EncoderWeights, *, pooled: bool) -> None:
         shape = (rows, weights.num_layers)
         self.logits = torch.empty(*shape, weights.num_labels)
         self.pooled = torch.empty(*shape, weights.hidden_size) if pooled else None
+        self.depth = torch.full(shape, weights.num_layers)
 
     def write(self, rows: Rows, logits: Tensor, pooled: Tensor) -> None:
         """Store what the exits just said of `rows`."""
-        index, depth = torch.from_numpy(rows.index), torch.from_numpy(rows.depth) - 1
-        self.logits[index, depth] = logits.cpu()
+        index, place = torch.from_numpy(rows.index), torch.from_numpy(rows.ran) - 1
+        self.logits[index, place] = logits.cpu()
+        self.depth[index, place] = torch.from_numpy(rows.depth)
         if self.pooled is not None:
-            self.pooled[index, depth] = pooled.cpu()
+            self.pooled[index, place] = pooled.cpu()
+
+    def repeat_last(self, ran: Tensor) -> None:
+        """Repeat what was said last of texts that have run `ran` [rows] layers at the places behind."""
+        places = torch.arange(self.logits.shape[1]).minimum(ran[:, None] - 1)[..., None]  # [rows, M, 1]
+        self.logits = self.logits.take_along_dim(places, 1)
+        if self.pooled is not None:
+            self.pooled = self.pooled.take_along_dim(places, 1)

@@ -76,7 +76,7 @@ class Departures:
 
     Attributes:
         index: [rows] the caller's numbers.
-        exit_layer: [rows] layers each row ran, 1-based; 0 where its words sufficed.
+        exit_layer: [rows] layers each row ran, 1-based, without those it skipped; 0 where its words sufficed.
         logits: [rows, C] fp32.
         probs: [rows, C] fp32 softmax, sigmoid or raw value.
         cause: why each of them left, see `Cause`.
@@ -120,6 +120,7 @@ class Door:
         self._types = None if table is None else table.shape[0]
         self._most = weights.max_length
         self._layers = weights.num_layers
+        self._hidden_size = weights.hidden_size
         self._all_stay = all_stay
 
     def check(self, arrival: Arrival) -> None:
@@ -153,8 +154,11 @@ class Door:
         """Let a policy in.
 
         Raises:
-            UsageError: it drops tokens behind a layer that the model has not, or where that can't be done.
+            UsageError: it drops tokens behind a layer that the model has not, or where that can't be done; or its gates
+                have no weights, or those of another model.
         """
+        if policy.gates is not None:
+            policy.gates.check_fits(self._layers, self._hidden_size)
         if policy.tokens is None:
             return
         policy.tokens.check_fits(self._layers)

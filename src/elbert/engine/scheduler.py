@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elbert.engine import dropping
+from elbert.engine import dropping, skipping
 from elbert.engine.asking import Exits
 from elbert.engine.backends.backend import Backend
 from elbert.engine.deciding import Bools, Said, decide, failure
@@ -185,30 +185,34 @@ class Scheduler:
     def _run(self, rows: Rows, depth: int) -> list[_Piece]:
         """Run layer `depth` on rows, bring those that go on to their next pools, and return the others."""
         pieces = []
-        for stepped, hurried, said in self._stepped(rows, depth):
+        for stepped, ahead, hurried, said in self._stepped(rows, depth):
             if said is None:
-                self._pools.put(stepped)
+                self._pools.put(stepped.at(ahead))
                 continue
             verdict = decide(stepped, said, self._weights.num_layers, hurried)
             self._failed += verdict.failed
             if len(verdict.stays):
-                self._pools.put(stepped.going_on(verdict.stays, verdict.memory))
+                stay = stepped.going_on(verdict.stays, verdict.memory)
+                self._pools.put(stay.at(None if ahead is None else ahead[verdict.stays]))
             if len(verdict.gone):
                 gone, at, output = verdict.gone, said.places(verdict.gone), said.output
                 answers = (output.logits[at], output.probs[at])
                 pieces.append((stepped.index[gone], stepped.ran[gone], *answers, verdict.cause))
         return pieces
 
-    def _stepped(self, rows: Rows, depth: int) -> list[tuple[Rows, Bools | None, Said | None]]:
-        """Return rows after a layer, who of them is in a hurry, and what their exits said.
+    def _stepped(self, rows: Rows, depth: int) -> list[tuple[Rows, Integers | None, Bools | None, Said | None]]:
+        """Return rows after a layer, where they go on, who of them is in a hurry, and what their exits said.
 
         Where the backend raises, halves are tried, down to the rows that it raises for: those are told as failed.
         """
         try:
             hidden, layout = dropping.step(self._backend, rows, depth)
             stepped = rows.stepped(hidden, layout)
+            ahead = skipping.going_on_at(stepped)
+            if ahead is not None:
+                stepped = skipping.leaving_in_time(stepped, ahead, self._weights.num_layers)
             hurried = np.isin(rows.index, list(self._hurried)) if self._hurried else None
-            return [(stepped, hurried, self._exits.ask(stepped, hurried))]
+            return [(stepped, ahead, hurried, self._exits.ask(stepped, hurried))]
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the other rows
             if rows.count == 1:
                 index = int(rows.index[0])

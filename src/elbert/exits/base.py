@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from elbert.arrays import Array, namespace
 from elbert.errors import NotFiniteError, UsageError, did_you_mean
 from elbert.exits import parameters
+from elbert.exits.gates import SkipGates, gates
 from elbert.exits.parameters import count, number
 from elbert.exits.tokens import TokenSchedule, schedule
 from elbert.results import ExitOutput, LayerOutputs
@@ -49,6 +50,7 @@ class ExitPolicy(ABC):
         max_layer: every text leaves at this layer; None leaves it to the rule.
         words: threshold of layer 0; None switches it off.
         tokens: how many of its tokens a text keeps behind each layer; None keeps all.
+        gates: which layers a text skips; None runs all up to its exit.
     """
 
     name: ClassVar[str]
@@ -62,6 +64,7 @@ class ExitPolicy(ABC):
     max_layer: int | None = count(None, "every text leaves at this layer", may_be_off=True)
     words: float | None = number(None, "layer 0: leave when a class is more probable than this by the words", high=1.0)
     tokens: TokenSchedule | None = schedule("tokens kept behind layers, as shares or counts")  # noqa: RUF009 - a field
+    gates: SkipGates | None = gates("skip a layer when its trained gate says so with at least this")  # noqa: RUF009
 
     def __post_init__(self) -> None:
         """Check every described parameter; raises UsageError."""
@@ -70,6 +73,9 @@ class ExitPolicy(ABC):
             raise UsageError(
                 f"exit policy {self.name!r} learns, and so would its score of tokens; allowed: score attention"
             )
+        if self.gates is not None and (self.learned or self.tokens is not None):
+            other = "learns from every layer's exit" if self.learned else "drops tokens"
+            raise UsageError(f"exit policy {self.name!r} {other}, and skips layers by gates; allowed: one of the two")
         if self.max_layer is not None and self.max_layer < self.min_layer:
             raise UsageError(
                 f"exit policy {self.name!r}: max_layer is {self.max_layer}; allowed: min_layer ({self.min_layer}) or "
@@ -145,7 +151,8 @@ class ExitPolicy(ABC):
         Args:
             state: of these rows, from `start` or the last `update`.
             output: what the exit says, [rows, C].
-            layer: [rows] int64, the 1-based layer each row has just run, one more than at its last update.
+            layer: [rows] int64, the 1-based layer each row has just run: one more than at its last update, or with
+                gates any later one.
 
         Returns:
             (leave [rows] bool, new state of the same rows), arrays of the kind that was given.
@@ -242,7 +249,8 @@ class ExitPolicy(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object saved with a model: the name, the rule's parameters, and the common ones that are set.
 
-        What every policy takes (`min_layer`, `max_layer`, `words`, `tokens`) is left out where it has its default.
+        What every policy takes (`min_layer`, `max_layer`, `words`, `tokens`, `gates`) is left out where it has its
+        default.
         """
         common = [field for field in dataclasses.fields(ExitPolicy) if getattr(self, field.name) != field.default]
         values = {field.name: getattr(self, field.name) for field in (*own_fields(self), *common)}
@@ -251,10 +259,10 @@ class ExitPolicy(ABC):
     def tensors(self) -> dict[str, Array]:
         """Return the learned weights by name, as numpy arrays; none for a rule that learns nothing.
 
-        Those of a learned score of tokens are called `tokens`.
+        Those of a learned score of tokens are called `tokens`, those of skip gates `gates`.
         """
-        weights = None if self.tokens is None else self.tokens.weights
-        return {} if weights is None else {"tokens": weights}
+        parts = {"tokens": self.tokens, "gates": self.gates}
+        return {name: part.weights for name, part in parts.items() if part is not None and part.weights is not None}
 
     def with_tensors(self, tensors: Mapping[str, ArrayLike]) -> ExitPolicy:
         """Return the policy with these weights.
@@ -264,6 +272,8 @@ class ExitPolicy(ABC):
         """
         if self.tokens is not None and set(tensors) == {"tokens"}:
             return dataclasses.replace(self, tokens=self.tokens.with_weights(tensors["tokens"]))
+        if self.gates is not None and set(tensors) == {"gates"}:
+            return dataclasses.replace(self, gates=self.gates.with_weights(tensors["gates"]))
         if tensors:
             raise UsageError(f"exit policy {self.name!r} has no weights; given: {', '.join(sorted(tensors))}")
         return self
@@ -302,7 +312,7 @@ class ExitPolicy(ABC):
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, TokenSchedule):
+    if isinstance(value, TokenSchedule | SkipGates):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
 

@@ -18,6 +18,8 @@ from elbert.tasks import reading, task_of
 def replay(policy: ExitPolicy, outputs: LayerOutputs | Array, problem_type: ProblemType | None = None) -> Array:
     """Return the exit layer of every text, [N] int64 from 1 to M, 0 where the words sufficed; at M every text leaves.
 
+    With skip gates it is the count of layers that a text has run where it leaves: what it cost.
+
     Args:
         policy: any exit policy.
         outputs: recorded outputs, or just their probs [N, M, C] (regression: values), numpy's or torch's.
@@ -28,7 +30,7 @@ def replay(policy: ExitPolicy, outputs: LayerOutputs | Array, problem_type: Prob
 
     Raises:
         UsageError: the array is not [N, M, C] with M >= 1 and C >= 1, lacks what the policy needs, or was recorded with
-            other tokens than the policy keeps.
+            other tokens or gates than the policy has.
         NotFiniteError: an output is NaN or infinite; the line names text (0-based) and layer.
     """
     given: Any = outputs
@@ -38,15 +40,30 @@ def replay(policy: ExitPolicy, outputs: LayerOutputs | Array, problem_type: Prob
     exit_layer = np.full(texts, layers)
     rows = np.flatnonzero(~_said_by_words(policy, outputs, exit_layer))
     state = policy.start(len(rows), classes)
-    for depth in range(1, layers):
+    depths = _depths(outputs, texts, layers)
+    last = policy.latest(layers)
+    for ran in range(1, layers):
+        through = depths[rows, ran - 1] == layers
+        exit_layer[rows[through]] = ran  # with layers skipped: nobody asks a policy at the last exit
+        if through.any():
+            rows, state = rows[~through], select(state, ~through)
         if not len(rows):
             break
-        leave, state = policy.update(state, _at(said, depth, rows), np.full(len(rows), depth))
+        leave, state = policy.update(state, _at(said, ran, rows), depths[rows, ran - 1])
+        if policy.gates is not None:
+            leave = leave | (depths[rows, ran] > last)
         if leave.any():
-            exit_layer[rows[leave]] = depth
+            exit_layer[rows[leave]] = ran
             stay = np.flatnonzero(~leave)
             rows, state = rows[stay], select(state, stay)
     return like(exit_layer, probs)
+
+
+def _depths(outputs: LayerOutputs | Array, texts: int, layers: int) -> Array:
+    """Return which layer said what stands at each place of a recording, [N, M]."""
+    if isinstance(outputs, LayerOutputs) and outputs.depth is not None:
+        return to_numpy(outputs.depth)
+    return np.broadcast_to(np.arange(1, layers + 1), (texts, layers))
 
 
 def _said_by_words(policy: ExitPolicy, outputs: LayerOutputs | Array, exit_layer: Array) -> Array:
@@ -87,6 +104,12 @@ def recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None, po
             raise UsageError(
                 f"exit policy {policy.name!r} keeps tokens {kept}, the outputs were recorded with {recorded_with}; "
                 "record them with the policy's"
+            )
+        if outputs.gates != policy.gates:
+            skips, recorded_by = (each and each.to_dict() for each in (policy.gates, outputs.gates))
+            raise UsageError(
+                f"exit policy {policy.name!r} skips layers by gates {skips}, the outputs were recorded with "
+                f"{recorded_by}; record them with the policy's"
             )
         pooled = to_numpy(outputs.pooled) if "pooled" in policy.needs else None
         return ExitOutput(probs, to_numpy(outputs.logits), pooled, problem_type or outputs.problem_type)

@@ -166,6 +166,12 @@ def _check(classifier: Classifier, format: str, dtype: str) -> Format:
             f"policy {dropping or policy.name!r} drops tokens, and exported graphs run whole rows; choose one without "
             "tokens, or run the model itself"
         )
+    skipping = next((name for name, each in classifier.policies.items() if each.gates), None)
+    if policy.gates or skipping:
+        raise UsageError(
+            f"policy {skipping or policy.name!r} skips layers by gates, which run.py cannot; choose one without gates, "
+            "or run the model itself"
+        )
     return FORMATS[format]
 
 

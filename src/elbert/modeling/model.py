@@ -6,7 +6,7 @@ not know how losses of exits are weighed (that is a loss scheme's).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +22,7 @@ from elbert.modeling.families import family_of
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.policies import Tensors
 from elbert.modeling.files.saving import save_model
-from elbert.modeling.heads import ExitHeads, read_out, read_states
+from elbert.modeling.heads import ExitHeads, mean_over_tokens, read_out, read_states
 from elbert.modeling.losses import layer_losses
 from elbert.modeling.weights import EncoderWeights
 from elbert.results import ProblemType
@@ -66,6 +66,8 @@ class MultiExitModel(nn.Module):
         self.backbone = backbone
         self.detached = False  # whether an exit's loss reaches the layer before it only, see the scheme `detached`
         self.layer_drop = 0.0  # share of the layers that training leaves out, see the scheme `layer_drop`
+        # How much of a layer's input goes past it, [B], by layer and the means [B, H] of its states; see `skip_gates`.
+        self.gate: Callable[[int, Tensor], Tensor] | None = None
         fuse_activations(backbone)
         self.exit_heads: ExitHeads | None = None
         backbone.config.problem_type = problem_type_of(backbone.config)
@@ -121,7 +123,11 @@ class MultiExitModel(nn.Module):
         for depth, step in enumerate(self.family.steps(self.backbone), start=1):
             # Drawn on the CPU, from the generator that a resumed run takes up again.
             if not (self.training and self.layer_drop and torch.rand(()).item() < self.layer_drop):
-                hidden = run(step, hidden.detach() if self.detached and depth > 1 else hidden)
+                before = hidden.detach() if self.detached and depth > 1 else hidden
+                hidden = run(step, before)
+                if self.gate is not None and 1 < depth < self.num_layers:
+                    past = self.gate(depth, mean_over_tokens(before, attention_mask))[:, None, None].to(hidden.dtype)
+                    hidden = past * before + (1 - past) * hidden
             over_all = self.heads == "mean" and depth < self.num_layers
             states.append(read_states(self.family, self.backbone, hidden, attention_mask, over_all=over_all))
         logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))

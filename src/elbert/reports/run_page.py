@@ -90,7 +90,9 @@ def report_of(
     """
     pooled = "pooled" in classifier.policy.needs
     told: dict[str, Any] = {"batch_size": batch_size, "on_texts": on_texts}
-    outputs = classifier.record(dataset.texts, pooled=pooled, tokens=classifier.policy.tokens, **told)
+    outputs = classifier.record(
+        dataset.texts, pooled=pooled, tokens=classifier.policy.tokens, gates=classifier.policy.gates, **told
+    )
     exit_layer = replay(classifier.policy, outputs)
     run = Run(dataset.texts, dataset.labels, classifier.labels.names, outputs, exit_layer, classifier.policy)
     scores, points, score, name = _scored(run, dataset, evaluation.metric if evaluation else metric)

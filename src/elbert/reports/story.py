@@ -34,7 +34,7 @@ def curves_of(
     if dataset.labels is None:
         raise UsageError(f"{dataset.name} has no labels; curves need them")
     _, layers, classes = outputs.probs.shape
-    grid = [replace(each, tokens=policy.tokens) for each in policy.grid(layers, classes)]
+    grid = [replace(each, tokens=policy.tokens, gates=policy.gates) for each in policy.grid(layers, classes)]
     points = operating_points(outputs, dataset.labels, grid, metric)
     return scores_by_layer(outputs, dataset.labels, metric), points
 

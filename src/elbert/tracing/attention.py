@@ -6,6 +6,8 @@ queries and keys of the layers that answer, in their own precision.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,7 +30,7 @@ class _Looking(TorchOps):
 
 
 @torch.inference_mode()
-def cls_attention(backend: TorchBackend, arrival: Arrival) -> Tensor:
+def cls_attention(backend: TorchBackend, arrival: Arrival, skipped: Collection[int] = ()) -> Tensor:
     """Return the attention from [CLS] to each token, averaged over heads, [M, tokens] fp32; every row adds up to 1.
 
     Where a layer holds several inner layers (ALBERT), the row is their mean. At full depth, whatever the policy.
@@ -37,12 +39,16 @@ def cls_attention(backend: TorchBackend, arrival: Arrival) -> Tensor:
     Args:
         backend: the model, prepared.
         arrival: one tokenised text.
+        skipped: layers, 1-based, that it skips; the row of the layer before is repeated there.
     """
     layout = Layout(np.array([len(arrival.ids)]), backend.device)
     types = None if arrival.token_types is None else layout.packed([arrival.token_types])
     hidden = backend.embed(layout.packed([arrival.ids]), types, layout)  # [size, H]
-    looking, steps = _Looking(), []
-    for group in backend.layers:
+    looking, steps = _Looking(), list[Tensor]()
+    for depth, group in enumerate(backend.layers, start=1):
+        if depth in skipped:
+            steps.append(steps[-1])
+            continue
         rows = []
         for layer in group:
             hidden = forward(looking, layer.spec, layer, hidden, layout)

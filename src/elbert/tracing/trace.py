@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,13 @@ from elbert.exits import ExitPolicy, Found
 from elbert.exits.words import by_words
 from elbert.results import ExitOutput, LayerOutputs, Trace, Word, WordsTrace
 from elbert.tasks import reading
+
+
+def skipped_in(outputs: LayerOutputs) -> tuple[int, ...]:
+    """Return which layers, 1-based, the text of a recording (N = 1) skipped."""
+    if outputs.depth is None:
+        return ()
+    return tuple(sorted(set(range(1, outputs.depth.shape[1] + 1)) - set(outputs.depth[0].tolist())))
 
 
 def trace_of(
@@ -28,6 +36,8 @@ def trace_of(
 ) -> Trace:
     """Replay `policy` over the outputs of one text (N = 1) and note what it made of each layer, beyond the exit too.
 
+    At a layer that the text skips stands what the last one before it said.
+
     Args:
         outputs: of one text at full depth.
         policy: who leaves where.
@@ -39,12 +49,21 @@ def trace_of(
         truncated: whether the encoder read a part of the text only.
         layer_0: from `words_trace`.
     """
-    probs, logits = to_numpy(outputs.probs), to_numpy(outputs.logits)
-    pooled = None if outputs.pooled is None else to_numpy(outputs.pooled)
-    layers = probs.shape[1]
+    layers, skipped = outputs.probs.shape[1], skipped_in(outputs)
+    ran = [layer for layer in range(1, layers + 1) if layer not in skipped]
+    said_at = [bisect(ran, layer) - 1 for layer in range(1, layers + 1)]  # the place in the recording
+    probs, logits = to_numpy(outputs.probs)[:, said_at], to_numpy(outputs.logits)[:, said_at]
+    pooled = None if outputs.pooled is None else to_numpy(outputs.pooled)[:, said_at]
     task, state = reading(outputs), policy.start(1, probs.shape[2])
-    fired, findings, steady = [], [], []
+    fired: list[bool] = []
+    findings: list[str] = []
+    steady: list[bool | None] = []
     for depth in range(layers):
+        if depth + 1 in skipped:
+            fired.append(False)
+            findings.append("skipped by its gate")
+            steady.append(None)
+            continue
         read = None if pooled is None else pooled[:, depth]
         output, layer = ExitOutput(probs[:, depth], logits[:, depth], read, outputs.problem_type), np.array([depth + 1])
         policy.check(output, layer)
@@ -52,9 +71,11 @@ def trace_of(
         fired.append(bool(policy.leaves(found, layer)))
         findings += policy.explain(found, output, layer, labels)
         steady.append(_steady(found))
-    first = next((layer for layer, left in enumerate(fired, start=1) if left), layers)
-    exit_layer = 0 if layer_0 is not None and layer_0.leaves else first
-    [(label, score)] = task.answers(outputs.at([exit_layer]), labels)
+    # As it runs none beyond the policy's last, it leaves at the last one before.
+    last = ran[bisect(ran, policy.latest(layers)) - 1]
+    first = next((layer for layer, left in enumerate(fired, start=1) if left), last if skipped else layers)
+    exit_layer = 0 if layer_0 is not None and layer_0.leaves else min(first, last) if skipped else first
+    [(label, score)] = task.answers(outputs.at([said_at[exit_layer - 1] + 1 if exit_layer else 0]), labels)
     return Trace(
         label=label,
         score=score,
@@ -64,8 +85,8 @@ def trace_of(
         truncated=truncated,
         labels=tuple(labels),
         problem_type=outputs.problem_type,
-        probs=outputs.probs[0],
-        normalised_entropy=task.normalised_entropy(outputs.probs[0]).clip(max=1),
+        probs=outputs.probs[0, said_at],
+        normalised_entropy=task.normalised_entropy(outputs.probs[0, said_at]).clip(max=1),
         attention=attention,
         exit_layer=exit_layer,
         fired=tuple(fired),
@@ -73,6 +94,7 @@ def trace_of(
         findings=tuple(findings),
         policy=policy.to_dict(),
         layer_0=layer_0,
+        skipped=skipped,
     )
 
 

@@ -154,6 +154,10 @@ class Rows:
         depth, ran = self.depth + 1, self.ran + 1
         return replace(self, hidden=hidden, layout=layout, depth=depth, ran=ran)
 
+    def at(self, depth: Integers | None) -> Rows:
+        """Return the rows so that each goes on at that depth ([rows], 0-based); None leaves them at their own."""
+        return self if depth is None else replace(self, depth=depth)
+
     def going_on(self, stays: Integers, memory: Memory) -> Rows:
         """Return the rows `stays` ([n] row numbers, ascending, n >= 1) with their new memory."""
         if len(stays) < self.count:

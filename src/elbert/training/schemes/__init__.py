@@ -23,6 +23,7 @@ from elbert.training.schemes.past_future import PastFutureScheme
 from elbert.training.schemes.ponder import PonderScheme
 from elbert.training.schemes.right_tool import RightToolScheme
 from elbert.training.schemes.self_distillation import SelfDistillationScheme
+from elbert.training.schemes.skip_gates import SkipGatesScheme
 from elbert.training.schemes.tight_frame import TightFrameScheme
 from elbert.training.schemes.two_stage import TwoStageScheme
 
@@ -46,6 +47,7 @@ SCHEMES: dict[str, type[LossScheme]] = {
         PastFutureScheme,
         DetachedScheme,
         TightFrameScheme,
+        SkipGatesScheme,
         LayerDropScheme,
         LastScheme,
     )
