@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from elbert.errors import ElbertError
+from elbert.errors import ElbertError, UsageError
 
 # A folder without it is no model folder.
 _MARKER = "config.json"
@@ -31,7 +31,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     """Open a text file for writing that takes its name only when the block ends well; otherwise nothing is left of it.
 
     Raises:
-        ElbertError: the file cannot be made.
+        ElbertError: the file cannot be made; a UsageError where none can be made there.
         OSError: what the system says when the disk is full half-way.
     """
     target = path.resolve()  # through a link, so that the link stays one
@@ -174,6 +174,7 @@ def write_errors(what: str, advice: str) -> Iterator[None]:
 
     Raises:
         ElbertError: the disk refused.
+        UsageError: nothing can be made at that place, whatever the disk.
     """
     try:
         yield
@@ -182,7 +183,7 @@ def write_errors(what: str, advice: str) -> Iterator[None]:
         if reason is None:
             raise
         if isinstance(error, OSError) and error.errno in _NO_PLACE:
-            advice = "name a place where files can be made"
+            raise UsageError(f"cannot write {what}: {reason}; name a place where files can be made") from error
         raise ElbertError(f"cannot write {what}: {reason}; {advice}") from error
 
 

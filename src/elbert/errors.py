@@ -18,7 +18,10 @@ class ElbertError(Exception):
 
 
 class UsageError(ElbertError):
-    """The request itself is wrong: an unknown name, file or column, an output that exists, a value out of range."""
+    """The request itself is wrong: an unknown name, file or column, an output that exists, a value out of range.
+
+    The command line as it stands can't be met, whatever is in the files and on whatever machine: it must be changed.
+    """
 
     exit_status: ClassVar[int] = 2
 

@@ -1,8 +1,8 @@
 """The `elbert` command: one small file per verb, imported only when that verb is called.
 
 `main` is the one way in and the one place where an error becomes a line on stderr and an exit status: 0 done,
-1 failed, 2 the request was wrong, 130 interrupted, 143 terminated. Nothing here imports torch, so
-`elbert --help` answers at once.
+1 failed at what the request led to, 2 the request was wrong, 130 interrupted, 143 terminated; which is which stands
+with the errors. Nothing here imports torch, so `elbert --help` answers at once.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from elbert.disk import ANOTHER_FOLDER, new_folder, write_errors
 from elbert.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -114,12 +115,13 @@ def check_folder(out: Path, what: str, ours: Callable[[Path], bool], *, overwrit
         overwrite: whether it was asked to.
 
     Raises:
-        UsageError: something lies there that may not be replaced.
+        UsageError: something lies there that may not be replaced, or no folder can be made there.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"output {str(out)!r} is a file; name a folder")
     if not out.is_dir() or not any(out.iterdir()):
-        return
+        with write_errors(f"the {what} {out}", ANOTHER_FOLDER), new_folder(out):
+            return  # it can be made
     if not overwrite:
         raise UsageError(f"output {str(out)!r} exists; give another name, or --overwrite to replace it")
     if not ours(out):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 
 from elbert.cli import options
 from elbert.cli.console import facts, json_line, progress_bar, show
-from elbert.disk import new_folder, write_whole
+from elbert.disk import ANOTHER_FOLDER, new_folder, write_errors, write_whole
 from elbert.errors import MissingExtraError, UsageError
 from elbert.seeds import check_seed
 
@@ -83,7 +84,9 @@ def demo(
     """
     _check_installed()
     _check_folder(out)
-    with new_folder(out):
+    with ExitStack() as stack:
+        with write_errors(repr(str(out)), ANOTHER_FOLDER):
+            stack.enter_context(new_folder(out))
         story = Story(out, seed, progress)
         story.load()
         story.train(model, epochs, learning_rate, max_length)

@@ -15,9 +15,17 @@ _PREFACE = """\
 
 <!-- Made by `python -m elbert.cli.reference > docs/cli.md`; a test fails where the two differ. -->
 
-Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the request was wrong, 130
-interrupted, 143 terminated. An error is one line that says what was given, what is allowed and how to mend it. Set
-`ELBERT_DEBUG=1` to see the traceback of a bug.
+Results go to stdout, everything else to stderr. An error is one line that says what was given, what is allowed and how
+to mend it. Set `ELBERT_DEBUG=1` to see the traceback of a bug.
+
+Exit status:
+
+- 0: done.
+- 2: the request was wrong, so change the command line: a flag, value, policy or column that there is not; a model or
+  file that is not there; an output that exists, or can't be made there.
+- 1: the request led to something that failed, so change that: a row that can't be read, a label never seen, a damaged
+  model; a full disk, a package that is missing, a port in use; a p-value below `check --fail-below`.
+- 130: interrupted (Ctrl-C); 143: terminated (SIGTERM). `train` and `pretrain` go on with `--resume`.
 """
 
 

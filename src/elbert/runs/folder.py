@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elbert.disk import whole_folder
+from elbert.disk import ANOTHER_FOLDER, whole_folder, write_errors
 from elbert.errors import UsageError
 
 RECORD = "run.json"
@@ -86,7 +86,9 @@ def open_run(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool
         overwrite: start afresh, and replace what is at `out` once the new model is whole.
 
     Raises:
-        UsageError: `out` is taken, there is nothing to resume, or the unfinished run is another one.
+        UsageError: `out` is taken, no folder can be made there, there is nothing to resume, or the unfinished run is
+            another one.
+        ElbertError: the disk is full.
     """
     folder = run_folder(out)
     check_free(folder, resume=resume, overwrite=overwrite)
@@ -94,8 +96,9 @@ def open_run(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool
         _check_same(folder, record)
         return folder
     shutil.rmtree(folder.partial, ignore_errors=True)
-    folder.checkpoints.mkdir(parents=True)
-    (folder.partial / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with write_errors(f"the run's folder beside {out}", ANOTHER_FOLDER):
+        folder.checkpoints.mkdir(parents=True)
+        (folder.partial / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
 
 

@@ -16,7 +16,7 @@ import torch
 from transformers import TrainerState
 
 from elbert.data import TextDataset
-from elbert.disk import ANOTHER_FOLDER, FREE_SPACE, write_errors
+from elbert.disk import FREE_SPACE, write_errors
 from elbert.errors import ElbertError, UsageError
 from elbert.exits import make as make_policy
 from elbert.modeling import MultiExitModel
@@ -103,9 +103,8 @@ def train(
     weights = class_weights(settings.class_weight, train)
     lesson = make_lesson(teacher, unlabelled, train, max_length)
     record = run_record(model, train, evaluation, settings, model_name) | ({} if lesson is None else lesson.record())
-    with write_errors(f"the run's folder beside {out}", ANOTHER_FOLDER):
-        if ranks.is_first():
-            open_run(Path(out), record, resume=resume, overwrite=overwrite)
+    if ranks.is_first():
+        open_run(Path(out), record, resume=resume, overwrite=overwrite)
     ranks.wait()
     folder = run_folder(Path(out))
     set_dropout(model, settings.dropout, settings.classifier_dropout)
