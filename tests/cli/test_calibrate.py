@@ -246,3 +246,21 @@ def test_layer_0_is_fitted_for_a_model_that_has_none_and_saved_with_it(
     for part in ("has a layer 0 already", "allowed: ", "leave them (--words) away"):
         assert part in line
     assert "the model was trained on" in refused("calibrate", own, learnt)
+
+
+def test_schedules_of_tokens_are_tried_where_asked_for_and_told(
+    run: Run, refused: Refused, own: Path, held_out: Path
+) -> None:
+    words = ("calibrate", own, held_out, "--max-drop", 0.9, "--confidence", 0.5, "--policy", "fixed")
+    status, printed, err = run(*words, "--tokens", "1=0.5", "--tokens", "3=2")
+    assert (status, err) == (0, "2 runs over the texts: with all tokens, and with 1=0.5 3=2\n")
+    assert "token-layers" in printed
+    assert "1=0.5 3=2" not in printed  # every text leaves at layer 1, where nothing is dropped yet
+    assert " all " in printed
+    line = json.loads(run(*words, "--tokens", "auto", "--json")[1])
+    found = line["calibration"]["drop-90"]
+    assert found["schedules"] == ["1=0.707 2=0.5", "1=0.5 2=0.25", "1=0.354 2=0.125"]
+    assert 0 < found["token_layers"] < 1
+    plain = json.loads(run(*words, "--json")[1])["calibration"]["drop-90"]
+    assert {"schedules", "token_layers"}.isdisjoint(plain)
+    assert "layer 9 is named, and the model has 4" in refused(*words, "--tokens", "9=0.5")

@@ -6,7 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from elbert import Classifier
+from elbert.data import load_data
+from elbert.exits.tokens import TokenSchedule, token_layers
 
 pytest.importorskip("matplotlib")
 
@@ -49,6 +54,37 @@ def test_programs_get_one_json_line(run: Run, model_folder: Path, reviews: Path,
     low, high = line["areas"]["patience"]["area_band"]
     assert low <= line["areas"]["patience"]["area"] <= high
     assert len(line["areas"]["patience"]["area_by_model"]) == 2
+
+
+def test_schedules_of_tokens_are_curves_of_their_own_beside_those_with_all_tokens(
+    run: Run, refused: Callable[..., str], model_folder: Path, reviews: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "sweep"
+    words = ("sweep", model_folder, reviews, "--out", out, "--policies", "entropy")
+    status, printed, err = run(*words, "--tokens", "auto", *QUICK)
+    assert status == 0
+    runs = "4 runs over the texts: with all tokens, and with 1=0.707 2=0.5, with 1=0.5 2=0.25, with 1=0.354 2=0.125"
+    assert err.splitlines()[0] == runs
+    assert "entropy+tokens" in printed
+    numbers = json.loads((out / "sweep.json").read_text())
+    curves = {curve["policy"]: curve for curve in numbers["curves"]}
+    assert list(curves) == ["entropy", "fixed", "entropy+tokens", "fixed+tokens"]
+    assert len(curves["entropy+tokens"]["points"]) == 3 * len(curves["entropy"]["points"])
+    classifier = Classifier.from_pretrained(model_folder)
+    dataset = load_data(reviews, labels=classifier.labels)
+    for point in curves["fixed+tokens"]["points"][3::4]:  # every text at the last layer
+        schedule = TokenSchedule.from_dict(point["policy"]["tokens"])
+        outputs = classifier.record(dataset.texts, tokens=schedule)
+        right = outputs.probs[:, -1].argmax(-1).numpy() == np.array(dataset.labels)
+        assert point["score"] == right.mean()
+        lengths = outputs.lengths.numpy()
+        spent = token_layers(schedule, lengths, np.full(len(lengths), 4)) / lengths
+        assert point["mean_exit_layer"] == pytest.approx(spent.mean(), rel=1e-6)
+        assert point["exit_histogram"] == [0, 0, 0, len(lengths)]
+    own = json.loads(run(*words, "--overwrite", "--json", "--tokens", "2=0.5", "--timed", 1, "--bootstrap", 100)[1])
+    assert own["fastest"]["fixed+tokens"]["policy"]["tokens"] == {"2": 0.5, "score": "attention"}
+    assert "or auto alone" in refused(*words, "--overwrite", "--tokens", "auto", "--tokens", "2=0.5")
+    assert "layer 4 is named" in refused(*words, "--overwrite", "--tokens", "4=0.5")
 
 
 def test_timed_settings_have_a_speedup_and_a_picture(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from elbert.exits import make
-from elbert.scoring.curves import Replays
+from elbert.exits.tokens import TokenSchedule
+from elbert.scoring.curves import Replays, joined
 from elbert.scoring.metrics import score
 from elbert.scoring.resample import bootstrap_weights, weighted_scores
 from elbert.tasks import TASKS
@@ -70,3 +71,35 @@ def test_a_bootstrap_draws_as_many_texts_as_there_are_and_is_repeatable() -> Non
     assert weights.shape == (12, TEXTS)
     assert (weights.sum(1) == TEXTS).all()
     assert (weights == np.concatenate(list(bootstrap_weights(TEXTS, 12, np.random.default_rng(3))))).all()
+
+
+@pytest.mark.parametrize(("metric", "kind"), FITTING)
+def test_settings_that_drop_tokens_are_scored_by_their_own_answers_and_counted_by_what_they_ran(
+    metric: str, kind: Any
+) -> None:
+    tokens = (TokenSchedule(((1, 0.5),)), TokenSchedule(((2, 0.25),)))
+    runs, labels = [drawn(kind, seed)[0] for seed in range(3)], drawn(kind)[1]
+    if metric == "f1_binary":
+        runs, labels = [replace(run, answers=run.answers % 2) for run in runs], labels % 2
+    parts = [
+        replace(
+            run,
+            policies=tuple(replace(each, tokens=kept) for each in run.policies),
+            ran=run.exit_layer * np.float32(0.5),
+        )
+        for run, kept in zip(runs[1:], tokens, strict=True)
+    ]
+    every = joined(runs[0], parts)
+    assert joined(runs[0], []) is runs[0]
+    weights = np.concatenate([*bootstrap_weights(TEXTS, 3, np.random.default_rng(1))])
+    result = weighted_scores(every, labels, weights, metric)
+    apart = [weighted_scores(run, labels, weights, metric) for run in [runs[0], *parts]]
+    assert result.score == pytest.approx(np.concatenate([each.score for each in apart], 1), abs=1e-9)
+    depths = np.concatenate([each.mean_exit_layer for each in apart], 1)
+    assert result.mean_exit_layer == pytest.approx(depths, rel=1e-6)
+    for place in range(3 * SETTINGS):
+        run, at = divmod(place, SETTINGS)
+        said = (runs[0], *parts)[run].answered(at)
+        assert (every.answered(place) == said).all()
+        differs = (said != runs[0].answers[:, -1]).reshape(TEXTS, -1).any(1)
+        assert every.changed(place) == differs.mean()

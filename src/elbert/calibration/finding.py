@@ -23,7 +23,7 @@ from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError
 from elbert.exits import get, replay
 from elbert.exits.gates import SkipGates
-from elbert.exits.tokens import TokenSchedule
+from elbert.exits.tokens import TokenSchedule, asked_schedules
 from elbert.results import LayerOutputs, ProblemType
 
 
@@ -70,6 +70,7 @@ class PolicyFinder(PolicyKeeper):
         per_class: bool = False,
         conditional: bool = False,
         abstain: bool = False,
+        tokens: TokenSchedule | dict[str, Any] | Sequence[TokenSchedule | dict[str, Any]] | str | None = None,
     ) -> dict[str, Calibration]:
         """Find the fastest policies that give up less than was promised, and keep them with their evidence, see docs.
 
@@ -96,6 +97,9 @@ class PolicyFinder(PolicyKeeper):
             conditional: keep the promise also among the texts that leave at any one layer or before it.
             abstain: keep three tenths of the texts aside to test how sure an answer must be, see the evidence's
                 `abstain`.
+            tokens: schedules to try with every policy, beside all tokens: one or several, or `auto` for a few that fit
+                the depth, see `elbert.exits.tokens.schedules`; None for none. Each takes a run of the texts of its own,
+                and its share of what the test may be wrong by. Fastest is then what runs the fewest token-layers.
 
         Returns:
             Each policy with its evidence, by name; full depth, not `guaranteed`, where no test passed.
@@ -107,22 +111,25 @@ class PolicyFinder(PolicyKeeper):
         """
         promised = promises(max_drop, name)
         chosen = default_name(default, promised, self.policies)
+        schedules = asked_schedules(tokens, self.num_layers)
         search: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric}
         check_request(self.problem_type, promised, **search)
         dataset = TextDataset.of(texts, labels, self.labels)
         labelled_texts = dataset.labels is not None
         guarded = protected_classes(protect, self.labels.names, per_class=per_class, labelled=labelled_texts)
-        search |= {"protect": guarded, "conditional": conditional, "abstain": abstain}
+        search |= {"protect": guarded, "conditional": conditional, "abstain": abstain, "on_policy": on_policy}
         sha256 = fingerprint(dataset.texts, dataset.labels)
         check_unseen(self.metadata, dataset.texts, sha256, dataset.name, allowed=allow_seen)
         check_repeats(dataset.texts, dataset.name)
-        pooled = "pooled" in get(policy).needs
-        outputs = self.record(dataset.texts, batch_size=batch_size, pooled=pooled, on_texts=on_texts)
+        told: dict[str, Any] = {"batch_size": batch_size, "on_texts": on_texts, "pooled": "pooled" in get(policy).needs}
+        # First those that a model may refuse.
+        shortened = [self.record(dataset.texts, tokens=each, **told) for each in schedules]
+        outputs = self.record(dataset.texts, **told)
         about: dict[str, Any] = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
         about["protect"] = [self.labels.names[index] for index in guarded]
         found = {
             key: replace(each, evidence={**each.evidence, **about})
-            for key, each in calibrate(outputs, dataset.labels, promised, on_policy=on_policy, **search).items()
+            for key, each in calibrate(outputs, dataset.labels, promised, shortened=shortened, **search).items()
         }
         self.policies |= {key: each.policy for key, each in found.items()}
         self.calibration |= {key: each.evidence for key, each in found.items()}

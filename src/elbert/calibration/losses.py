@@ -6,7 +6,7 @@ difference is what is promised to stay below a limit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Losses:
     Attributes:
         by_exit: [N, M] in [0, 1].
         by_words: [N] in [0, 1], of layer 0; None where there is none.
+        whole: [N] in [0, 1], at full depth with all tokens, where rows dropped some; None for the last of `by_exit`.
         about: what is counted, in words.
         bound: the test with the most power for it: `paired`, `binomial` or `betting`.
     """
@@ -36,6 +37,11 @@ class Losses:
     about: str
     bound: str
     by_words: Array | None = None
+    whole: Array | None = None
+
+    def against(self, whole: Losses) -> Losses:
+        """Return the losses with differences from those of whole rows, `whole`, at full depth."""
+        return replace(self, whole=whole.by_exit[:, -1])
 
     def at(self, exit_layer: NDArray[Any]) -> Array:
         """Return [N], the loss of each text where it leaves.
@@ -52,7 +58,7 @@ class Losses:
         Args:
             exit_layer: as in `at`.
         """
-        return self.at(exit_layer) - self.by_exit[:, -1]
+        return self.at(exit_layer) - (self.by_exit[:, -1] if self.whole is None else self.whole)
 
 
 def label_losses(outputs: LayerOutputs, labels: ArrayLike, metric: str, scale: float = 1.0) -> Losses:
@@ -80,16 +86,17 @@ def label_losses(outputs: LayerOutputs, labels: ArrayLike, metric: str, scale: f
     return Losses(values, about, "paired" if binary else "betting", by_words)
 
 
-def agreement_losses(outputs: LayerOutputs, scale: float = 1.0) -> Losses:
+def agreement_losses(outputs: LayerOutputs, scale: float = 1.0, *, whole: LayerOutputs | None = None) -> Losses:
     """Return the losses against the model's own answer at full depth, for which no labels are needed.
 
     Args:
         outputs: a full-depth recording.
         scale: range of the values of a regression, > 0.
+        whole: a recording of the same texts with all tokens, where this one is of rows that dropped some.
 
     Source: Schuster et al., "Consistent Accelerated Inference via Confident Adaptive Transformers", 2104.08803.
     """
-    last = task_of(outputs.problem_type).decisions(outputs.probs[:, -1]).double()
+    last = task_of(outputs.problem_type).decisions((whole or outputs).probs[:, -1]).double()
     values, by_words, _, binary = _by_exit(outputs, last, "accuracy", scale)
     if binary:
         return Losses(values, "another answer than full depth", "binomial", by_words)

@@ -75,7 +75,7 @@ def p_value(differences: Array, max_drop: float, level: float, bound: str) -> fl
 
 def choose(
     exit_layer: NDArray[Any],
-    losses: Losses | Parts,
+    losses: Losses | Parts | Sequence[Parts],
     max_drop: float,
     level: float,
     *,
@@ -83,12 +83,14 @@ def choose(
     rows: NDArray[Any] | None = None,
     bound: str | None = None,
     correction: str = "fixed-sequence",
+    cost: NDArray[Any] | None = None,
 ) -> Choice:
-    """Return the policy with the least mean exit layer among those whose promise is confirmed.
+    """Return the policy with the least mean cost among those whose promise is confirmed.
 
     Args:
         exit_layer: [P, N], from 1 to M.
-        losses: of the texts; or parts of them, each of which must keep the promise: the greatest p-value counts.
+        losses: of the texts; or parts of them, each of which must keep the promise: the greatest p-value counts. Of
+            each of the P policies where these differ.
         max_drop: the greatest mean difference that is allowed, in [0, 1).
         level: chance of a broken promise that is allowed, in (0, 1).
         order: which policies to test, and for a fixed sequence in which order; must not come from `rows`. None takes
@@ -97,6 +99,7 @@ def choose(
         bound: one of `BOUNDS`; None takes the losses' own.
         correction: `fixed-sequence` (test at the full level until the first failure) or `bonferroni` (test all, each at
             its share of the level; needs no order).
+        cost: [P, N] what a text costs under each policy; None takes the exit layer.
 
     Raises:
         UsageError: an unknown bound or correction.
@@ -107,11 +110,11 @@ def choose(
         raise UsageError(f"unknown correction {correction!r}{did_you_mean(correction, CORRECTIONS)}")
     places = range(len(exit_layer)) if order is None else order
     share = level if correction == "fixed-sequence" else level / max(len(places), 1)
-    parts, tried_on = _parts(losses, bound), np.arange(exit_layer.shape[1]) if rows is None else rows
+    parts, tried_on = _parts(losses, bound, len(exit_layer)), np.arange(exit_layer.shape[1]) if rows is None else rows
     passed: dict[int, float] = {}
     first, tested = 1.0, 0
     for place in places:
-        shown = parts.of(exit_layer[place], tried_on)
+        shown = parts[place].of(exit_layer[place], tried_on)
         value = max(p_value(part.differences, max_drop, share, part.bound) for part in shown)
         first, tested = (value if not tested else first), tested + 1
         if value <= share:
@@ -120,18 +123,20 @@ def choose(
             break
     if not passed:
         return Choice(None, first, tested, ())
-    index = min(passed, key=lambda place: float(exit_layer[place][tried_on].mean()))
+    spent = exit_layer if cost is None else cost
+    index = min(passed, key=lambda place: float(spent[place][tried_on].mean()))
     return Choice(index, passed[index], tested, tuple(passed))
 
 
 def choose_along(
     sequences: Sequence[tuple[float, Sequence[int]]],
     exit_layer: NDArray[Any],
-    losses: Losses | Parts,
+    losses: Losses | Parts | Sequence[Parts],
     max_drop: float,
     level: float,
     *,
     rows: NDArray[Any],
+    cost: NDArray[Any] | None = None,
 ) -> Choice:
     """Return the fastest policy that passes in any of several sequences, each tested at its share of the level.
 
@@ -142,39 +147,58 @@ def choose_along(
         max_drop: as in `choose`.
         level: as in `choose`.
         rows: texts to test on.
+        cost: as in `choose`.
     """
-    found = [choose(exit_layer, losses, max_drop, level * share, order=order, rows=rows) for share, order in sequences]
-    depth = exit_layer[:, rows].mean(1)
-    best = min(found, key=lambda each: math.inf if each.index is None else float(depth[each.index]))
+    spent = exit_layer if cost is None else cost
+    found = [
+        choose(exit_layer, losses, max_drop, level * share, order=order, rows=rows, cost=spent)
+        for share, order in sequences
+    ]
+    mean = spent[:, rows].mean(1)
+    best = min(found, key=lambda each: math.inf if each.index is None else float(mean[each.index]))
     passed = tuple(place for each in found for place in each.passed)
     return Choice(best.index, best.p_value, sum(each.tested for each in found), passed)
 
 
-def learned_order(exit_layer: NDArray[Any], losses: Losses | Parts, max_drop: float, rows: NDArray[Any]) -> list[int]:
+def learned_order(
+    exit_layer: NDArray[Any],
+    losses: Losses | Parts | Sequence[Parts],
+    max_drop: float,
+    rows: NDArray[Any],
+    *,
+    cost: NDArray[Any] | None = None,
+) -> list[int]:
     """Return a path from safe to fast, learned on texts that are then not tested on.
 
-    Keeps every policy that no faster one beats in the statistic that speaks for its promise, the deepest first.
+    Keeps every policy that no faster one beats in the statistic that speaks for its promise, the costliest first.
 
     Args:
         exit_layer: [P, N].
         losses: of the texts, or of parts of them, as in `choose`.
         max_drop: as in `choose`.
         rows: the texts to learn from.
+        cost: as in `choose`.
 
     Source: Laufer-Goldenberg et al., "Efficiently Controlling Multiple Risks with Pareto Testing", ICLR 2023.
     """
-    depth, parts = exit_layer[:, rows].mean(1), _parts(losses, None)
-    speaks = [min(_speaks_for(part.differences, max_drop) for part in parts.of(layers, rows)) for layers in exit_layer]
+    mean = (exit_layer if cost is None else cost)[:, rows].mean(1)
+    speaks = [
+        min(_speaks_for(part.differences, max_drop) for part in parts.of(layers, rows))
+        for parts, layers in zip(_parts(losses, None, len(exit_layer)), exit_layer, strict=True)
+    ]
     best, kept = -math.inf, []
-    for place in np.lexsort((-np.asarray(speaks), depth)).tolist():
+    for place in np.lexsort((-np.asarray(speaks), mean)).tolist():
         if speaks[place] > best + 1e-12:
             kept.append(place)
             best = speaks[place]
     return kept[::-1]
 
 
-def _parts(losses: Losses | Parts, bound: str | None) -> Parts:
-    return losses if isinstance(losses, Parts) else Parts(losses, bound or losses.bound)
+def _parts(losses: Losses | Parts | Sequence[Parts], bound: str | None, policies: int) -> Sequence[Parts]:
+    """Return the parts of each policy."""
+    if isinstance(losses, Losses):
+        losses = Parts(losses, bound or losses.bound)
+    return [losses] * policies if isinstance(losses, Parts) else losses
 
 
 def _speaks_for(differences: Array, max_drop: float) -> float:

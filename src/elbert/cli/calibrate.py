@@ -47,6 +47,7 @@ def calibrate(
     abstain: Annotated[
         bool, typer.Option("--abstain", help="Keep 3 in 10 texts aside to test how sure an answer must be.")
     ] = False,
+    tokens: options.Schedules = None,
     words: Annotated[
         str | None,
         typer.Option(
@@ -86,7 +87,8 @@ def calibrate(
     depth, at the confidence given. Without --max-drop four are made: exact, drop-0.5, drop-1 and drop-2; drop-1 is
     used where no policy is named, unless --default names another. Where nothing passes, because the texts are too few
     or the exits too bad, full depth is saved under the name, and said so. A --policy that learns is fitted on three
-    tenths of the texts first, and judged by the others.
+    tenths of the texts first, and judged by the others. With --tokens the fastest policy is what runs the fewest
+    token-layers, and may drop tokens: what that loses is part of what the guarantee is about.
 
     Example:
         elbert calibrate runs/mine held-out.csv
@@ -96,6 +98,7 @@ def calibrate(
         elbert calibrate runs/mine held-out.csv --protect fraud --protect spam
         elbert calibrate runs/mine held-out.csv --words train.csv
         elbert calibrate runs/mine texts.txt --agreement --max-drop 0.02
+        elbert calibrate runs/mine held-out.csv --tokens auto
     """
     folder = _target(model, out, overwrite=overwrite)
     from elbert.calibration.promises import promises
@@ -118,8 +121,9 @@ def calibrate(
         "per_class": per_class,
         "conditional": conditional,
         "abstain": abstain,
+        "tokens": options.token_schedules(tokens, loaded.num_layers),
     }
-    with _bars(len(dataset), forced=progress) as ticks:
+    with _bars(len(dataset) * (1 + len(asked["tokens"])), forced=progress) as ticks:
         found = loaded.calibrate(dataset, **asked, default=default, batch_size=batch_size, **ticks)
     loaded.save_policies(folder)
     _show(found, folder, loaded.metadata.default_policy, as_json=json)
@@ -161,9 +165,10 @@ def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json:
     """Print a line for each guarantee, and for programs the JSON line alone on stdout."""
     from elbert.reports.tables import table
 
-    head = ("policy", "score", "full", "mean layer", "speedup", "p-value", "guarantee")
-    rows = [(name, *_cells(each.evidence)) for name, each in found.items()]
     facts = next(iter(found.values())).evidence
+    dropped = ("tokens", "token-layers") if "schedules" in facts else ()
+    head = ("policy", "score", "full", "mean layer", "speedup", *dropped, "p-value", "guarantee")
+    rows = [(name, *_cells(each)) for name, each in found.items()]
     line = f"{facts['metric']} of {facts['n']:,} texts ({facts['source']}); speedup counts layers; saved in {folder}"
     told = f"default: {default} answers where no policy is named; --default NAME chooses another"
     document = {
@@ -174,8 +179,10 @@ def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json:
     answer(table(rows, head, prose=True), line, told, document=document, as_json=as_json)
 
 
-def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
+def _cells(found: Calibration) -> tuple[str, ...]:
+    facts = found.evidence
     scores = (f"{facts[name]:.4f}" for name in ("score", "full_depth_score"))
     speedup = facts["layer_speedup"]  # none where every text leaves at layer 0
     depth = (f"{facts['mean_exit_layer']:.2f}", "no layers" if speedup is None else f"{speedup:.2f}x")
-    return (*scores, *depth, f"{facts['p_value']:.2g}", facts["note"])
+    tokens = (str(found.policy.tokens or "all"), f"{facts['token_layers']:.3f}") if "schedules" in facts else ()
+    return (*scores, *depth, *tokens, f"{facts['p_value']:.2g}", facts["note"])

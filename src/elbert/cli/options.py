@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from elbert.cascade import Cascade
     from elbert.classifier import Classifier
     from elbert.data import Labels, TextDataset
+    from elbert.exits.tokens import TokenSchedule
 
 _Loaded = TypeVar("_Loaded", "Classifier", "Cascade")
 
@@ -135,6 +136,34 @@ class PolicyFlags:
         if twice := sorted(named.keys() & further.keys()):
             raise UsageError(f"{twice[0]} was given twice, by --{twice[0]} and by --set {twice[0]}=…; give one of them")
         return named | further
+
+
+Schedules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tokens",
+        metavar="auto|LAYER=KEPT",
+        help="Try dropping tokens too, each schedule with every policy: auto for three that fit the depth, or one of "
+        "your own, such as 3=0.5; repeatable. Every schedule takes a run of its own over the texts.",
+    ),
+]
+
+
+def token_schedules(words: list[str] | None, num_layers: int) -> tuple[TokenSchedule, ...]:
+    """Return the schedules that `--tokens` asks for, none where it was not given, and say on stderr what they take.
+
+    Raises:
+        UsageError: auto beside others, a word that is not LAYER=KEPT, or a layer that the model has not.
+    """
+    from elbert.exits.tokens import AUTO, asked_schedules
+
+    if not words:
+        return ()
+    named = AUTO if words == [AUTO] else parse_settings(words, "--tokens", f"3=0.5, or {AUTO} alone")
+    schedules = asked_schedules(named, num_layers)
+    runs = f"{len(schedules) + 1} runs over the texts: with all tokens, and with {', with '.join(map(str, schedules))}"
+    typer.echo(runs, err=True)
+    return schedules
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ def sweep(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where table, numbers and pictures go.")],
     also: Annotated[list[str] | None, typer.Option("--also", metavar="MODEL", help=f"{_ALSO_HELP} Repeatable.")] = None,
     policies: Annotated[str, typer.Option(help="all, or names with commas between (see elbert policies).")] = "all",
+    tokens: options.Schedules = None,
     split: options.SplitOfDev = None,
     metric: options.Metric = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind every band.")] = 1000,
@@ -56,12 +57,14 @@ def sweep(
     A constant depth is always among them: a policy that does not beat it is not worth its doubt. `area` is the mean
     score between layer 1 and full depth along the policy's Pareto front, `gain` what of it a constant depth lacks,
     both with bands over resampled texts. `held out` is the area with the settings chosen on one half of the texts and
-    scored on the other.
+    scored on the other. With --tokens every policy has a second curve, `entropy+tokens` for example, over its settings
+    with the schedules; there each layer counts by the share of a text's tokens that it ran.
 
     Example:
         elbert sweep runs/mine test.csv --out runs/sweep
         elbert sweep runs/seed0 data/sst2 --also runs/seed1 --also runs/seed2 --out runs/sweep --timed 0
         elbert sweep runs/mine test.csv --out runs/sweep --policies elbert,entropy --json | jq .areas
+        elbert sweep runs/mine test.csv --out runs/sweep --policies elbert --tokens auto
     """
     from elbert.reports.plots import check_installed
     from elbert.reports.sweep_files import NUMBERS
@@ -70,7 +73,16 @@ def sweep(
     check_installed()
     chosen = _names(policies)
     first, dataset, replays = _record(
-        [model, *(also or [])], data, split, chosen, metric, loading, columns, batch_size, progress=progress
+        [model, *(also or [])],
+        data,
+        split,
+        chosen,
+        tokens,
+        metric,
+        loading,
+        columns,
+        batch_size,
+        progress=progress,
     )
     from elbert.evaluation.sweep import sample, swept
     from elbert.evaluation.sweep_time import with_times
@@ -104,6 +116,7 @@ def _record(
     data: str,
     split: str | None,
     names: list[str] | None,
+    tokens: list[str] | None,
     metric: str | None,
     loading: options.LoadFlags,
     columns: options.ColumnFlags,
@@ -113,9 +126,9 @@ def _record(
 ) -> tuple[Classifier, TextDataset, list[Replays]]:
     """Load one model after another, record the texts and keep what a sweep needs; return the first model too."""
     from elbert.classifier import Classifier
-    from elbert.evaluation.sweep import grids
+    from elbert.evaluation.sweep import grids, with_schedules
     from elbert.modeling.files.sources import find_folder
-    from elbert.scoring.curves import replay_all
+    from elbert.scoring.curves import joined, replay_all
     from elbert.scoring.metrics import metric_name
 
     for name in models:
@@ -123,6 +136,7 @@ def _record(
     first = Classifier.from_pretrained(models[0], **asdict(loading))
     metric_name(first.problem_type, metric)
     dataset = columns.load(data, split, first.labels)
+    schedules = options.token_schedules(tokens, first.num_layers)
     replays = []
     for name in models:
         classifier = first if name == models[0] else Classifier.from_pretrained(name, **asdict(loading))
@@ -130,22 +144,28 @@ def _record(
             raise UsageError(f"{name} and {models[0]} differ in labels or layers; a sweep takes models of one task")
         settings = grids(names, first.num_layers, first.labels.num_labels, classifier.fitted)
         names = names or list(dict.fromkeys(policy.name for policy in settings))  # of the first, for the others too
-        pooled = any("pooled" in policy.needs for policy in settings)
+        told: dict[str, Any] = {
+            "batch_size": batch_size,
+            "pooled": any("pooled" in policy.needs for policy in settings),
+        }
         show(
             f"recording: {len(dataset):,} texts through all layers of {name}, {len(settings):,} settings replayed",
             err=True,
         )
-        with progress_bar(len(dataset), "texts recorded", forced=progress) as bar:
-            replays.append(replay_all(settings, _parts(classifier, dataset, batch_size, bar, pooled=pooled)))
+        with progress_bar(len(dataset) * (1 + len(schedules)), "texts recorded", forced=progress) as bar:
+            shortened = [  # first, as a model may refuse them
+                replay_all(with_schedules(settings, kept), _parts(classifier, dataset, bar, tokens=kept, **told))
+                for kept in schedules
+            ]
+            replays.append(joined(replay_all(settings, _parts(classifier, dataset, bar, **told)), shortened))
     return first, dataset, replays
 
 
-def _parts(
-    classifier: Classifier, dataset: TextDataset, batch_size: int, bar: Any, *, pooled: bool
-) -> Iterator[LayerOutputs]:
+def _parts(classifier: Classifier, dataset: TextDataset, bar: Any, **told: Any) -> Iterator[LayerOutputs]:
+    """Yield recordings of some texts at a time; `told` is what `record` takes besides."""
     for begin in range(0, len(dataset), _RECORDED_AT_ONCE):
         texts = dataset.texts[begin : begin + _RECORDED_AT_ONCE]
-        yield classifier.record(texts, batch_size=batch_size, pooled=pooled)
+        yield classifier.record(texts, **told)
         bar.update(len(texts))
 
 
@@ -176,13 +196,19 @@ def _show(result: Sweep, out: Path, *, as_json: bool) -> None:
 
 
 def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, ...]:
+    from elbert.exits.tokens import TokenSchedule
+
     (low, high), (least, most) = curve.area_band, curve.gain_band
     gain = (f"{curve.gain:+.3f}", f"{least:+.3f} … {most:+.3f}") if curve.policy != "fixed" else ("", "")
     numbers = (curve.policy, f"{curve.area:.3f}", f"{low:.3f}–{high:.3f}", f"{curve.area_held_out:.3f}", *gain)
     best = result.fastest(curve.policy, max_drop)
     if best is None:
         return (*numbers, "none")
-    setting = " ".join(f"{key}={value}" for key, value in best.policy.items() if key != "name" and value is not None)
+    setting = " ".join(
+        f"tokens {TokenSchedule.from_dict(value)}" if key == "tokens" else f"{key}={value}"
+        for key, value in best.policy.items()
+        if key != "name" and value is not None
+    )
     clock = f", {best.speedup:.2f}× on the clock" if best.speedup is not None else ""
     return (*numbers, f"{best.mean_exit_layer:.2f} layers{clock}: {setting}")
 

@@ -6,7 +6,7 @@ P settings, N texts, M layers, C classes. The arithmetic is `tradeoffs`' busines
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names
+from elbert.exits.tokens import TokenSchedule
 from elbert.results import LayerOutputs
 from elbert.scoring.curves import OperatingPoint, Replays, fastest_within, replay_all
 from elbert.scoring.held_out import CONFIDENCE
@@ -40,7 +41,8 @@ class Sweep:
         confidence: share of them that a band holds.
         seed: of the resamples.
         full_depth: every text at layer M.
-        curves: one per policy, ELBERT's and its siblings first, the constant depth last.
+        curves: one per policy, ELBERT's and its siblings first, the constant depth last; behind it those of the same
+            policies with schedules of tokens, as `entropy+tokens`, where any were tried.
         timing: how `speedup` was measured, by name; None where nothing was timed.
     """
 
@@ -118,6 +120,16 @@ def grids(
     wanted = [*(name for name in asked if name not in ("fixed", "full")), "fixed", "full"]
     tensors = {name: fitted[name].tensors() if name in fitted else {} for name in wanted}
     return [each.with_tensors(tensors[name]) for name in wanted for each in get(name).grid(num_layers, num_labels)]
+
+
+def with_schedules(policies: Sequence[ExitPolicy], tokens: TokenSchedule) -> list[ExitPolicy]:
+    """Return the settings as they are with a schedule of tokens, the constant depth with its own among them.
+
+    Args:
+        policies: settings without one, from `grids`.
+        tokens: what to keep.
+    """
+    return [replace(each, tokens=tokens) for each in policies if each.name != "full"]
 
 
 def sweep(

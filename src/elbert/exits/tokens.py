@@ -1,15 +1,16 @@
 """A length schedule: how many of its tokens a row keeps behind each layer. Which ones is the engine's to find out.
 
 Sources: Kim and Cho, "Length-Adaptive Transformer" (arXiv 2010.07003), and Dynamic-TinyBERT (arXiv 2111.09645): one
-schedule for all texts; TR-BERT (arXiv 2105.11618): a learned score. What TiltedBERT (arXiv 2201.03327) scores by could
-not be had; the attention that a token receives is our reading.
+schedule for all texts, which they find by an evolutionary or a Bayesian search, here by trying few (`schedules`).
+TR-BERT (arXiv 2105.11618): a learned score. What TiltedBERT (arXiv 2201.03327) scores by could not be had; the
+attention that a token receives is our reading.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,16 @@ SCORES = ("attention", "learned")
 
 # Tokens a count may name at most.
 _MOST = 1_000_000
+
+# What stands for the grid of `schedules`.
+AUTO = "auto"
+
+# Where the grid's schedules cut, in shares of the depth, and what is left of a row behind the last cut. Each cut of a
+# schedule keeps the same share of what there is, as LAT's smallest model does layer by layer. There are three cuts, all
+# in the first half: a cut needs the attention of its layer worked out, and where texts leave early a later one saves
+# nothing. None is behind layer 1 where there are layers to spare: its attention says little of what will matter.
+_CUTS = (1 / 6, 1 / 3, 1 / 2)
+_LEFT = (1 / 2, 1 / 4, 1 / 8)
 
 _ALLOWED = 'an object such as {"3": 0.5, "score": "attention"}, or none (off)'
 
@@ -92,6 +103,11 @@ class TokenSchedule:
             layers.sort(key=lambda each: each[0])
         return cls(tuple(layers), values.get("score", SCORES[0]))
 
+    def __str__(self) -> str:
+        """Return the schedule as flags name it: `2=0.5 4=16`, with the score where it is not attention."""
+        kept = " ".join(f"{layer}={kept:g}" for layer, kept in self.keep)
+        return kept if self.score == SCORES[0] else f"{kept} score={self.score}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object: what is kept, by layer, and the score."""
         return {**{str(layer): kept for layer, kept in self.keep}, "score": self.score}
@@ -149,6 +165,47 @@ def token_layers(schedule: TokenSchedule | None, lengths: Integers, exit_layer: 
     for ran in range(int(exit_layer.max(initial=0))):
         total += np.where(ran < exit_layer, schedule.kept(lengths, np.full_like(lengths, ran)), 0)
     return total
+
+
+def schedules(num_layers: int) -> tuple[TokenSchedule, ...]:
+    """Return the few schedules that are tried where none is named, from the longest to the shortest rows.
+
+    Args:
+        num_layers: M, at least 2.
+
+    Raises:
+        UsageError: there is no layer behind which another comes.
+    """
+    if num_layers < 2:
+        raise UsageError("tokens: the model has 1 layer, behind which none comes that could run on fewer; leave it out")
+    layers = sorted({min(max(round(share * num_layers), 1), num_layers - 1) for share in _CUTS})
+    return tuple(
+        TokenSchedule(
+            tuple((layer, float(f"{left ** (cut / len(layers)):.3g}")) for cut, layer in enumerate(layers, 1))
+        )
+        for left in _LEFT
+    )
+
+
+def asked_schedules(asked: Any, num_layers: int) -> tuple[TokenSchedule, ...]:
+    """Return the schedules to try beside all tokens, each once.
+
+    Args:
+        asked: None for none, `auto` for the grid of `schedules`, a schedule as such or as its JSON, or several.
+        num_layers: M.
+
+    Raises:
+        UsageError: it is none of that, or does not fit the model.
+    """
+    if asked is None:
+        return ()
+    if asked == AUTO:
+        return schedules(num_layers)
+    several = asked if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
+    read = [each if isinstance(each, TokenSchedule) else TokenSchedule.from_dict(each) for each in several]
+    for each in read:
+        each.check_fits(num_layers)
+    return tuple(dict.fromkeys(read))
 
 
 def schedule(about: str) -> Any:

@@ -41,7 +41,10 @@ def score_by_layers(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
         if first:
             _name_lines(axes, 1)
 
-    return _panels(sweep, _leaving(sweep), draw, "mean exit layer", sweep.metric, "score_by_layers", picture)
+    depth = "mean exit layer"
+    if any("tokens" in point.policy for point in sweep.points):
+        depth += "; with +tokens each layer by the share of tokens it ran"
+    return _panels(sweep, _leaving(sweep), draw, depth, sweep.metric, "score_by_layers", picture)
 
 
 def score_by_speedup(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:

@@ -5,8 +5,8 @@ N texts, M exits, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from math import sqrt
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, replay
+from elbert.exits.tokens import TokenSchedule, token_layers
 from elbert.results import LayerOutputs, ProblemType
 from elbert.scoring.metrics import score
 from elbert.tasks import task_of
@@ -67,22 +68,62 @@ class Replays:
         exit_layer: [P, N], 1 .. M, in as small an integer as holds M.
         answers: [N, M] class indices or values; [N, M, C] decisions 0 and 1, or values where there are several.
         problem_type: how to read them.
+        ran: [P, N] layers, each counted by the share of the text's tokens that it ran; None where all ran all.
+        shortened: by schedule of tokens, what was answered under it, as `answers`; those of policies with one.
     """
 
     policies: tuple[ExitPolicy, ...]
     exit_layer: NDArray[Any]
     answers: NDArray[Any]
     problem_type: ProblemType
+    ran: NDArray[Any] | None = None
+    shortened: Mapping[TokenSchedule, NDArray[Any]] = field(default_factory=dict)
 
     def answered(self, policy: int) -> NDArray[Any]:
         """Return the answers at the exits of the policy at this place, [N] or [N, C]."""
-        chosen: NDArray[Any] = self.answers[np.arange(len(self.answers)), self.exit_layer[policy].astype(np.int64) - 1]
+        tokens = self.policies[policy].tokens
+        said = self.answers if tokens is None else self.shortened.get(tokens, self.answers)
+        chosen: NDArray[Any] = said[np.arange(len(said)), self.exit_layer[policy].astype(np.int64) - 1]
         return chosen
+
+    @property
+    def every_answer(self) -> NDArray[Any]:
+        """[N, R × M] or [N, R × M, C], `answers` and then those of every schedule beside."""
+        return np.concatenate([self.answers, *self.shortened.values()], 1) if self.shortened else self.answers
+
+    @property
+    def columns(self) -> NDArray[Any]:
+        """[P, N] place, from 1, of what each policy answered among `every_answer`."""
+        if not self.shortened:
+            return self.exit_layer
+        begins = {tokens: run * self.answers.shape[1] for run, tokens in enumerate((None, *self.shortened))}
+        begin = np.array([begins[policy.tokens] for policy in self.policies])[:, None]
+        return self.exit_layer.astype(np.int32) + begin.astype(np.int32)
 
     def changed(self, policy: int) -> float:
         """Return the share of texts whose answer differs from the one at full depth."""
         differs = self.answered(policy) != self.answers[:, -1]
         return float(differs.reshape(len(differs), -1).any(1).mean())
+
+
+def joined(whole: Replays, shortened: Sequence[Replays]) -> Replays:
+    """Return replays of one model's texts under several schedules of tokens as one.
+
+    Args:
+        whole: of recordings with all tokens.
+        shortened: of the same texts, each of recordings with another schedule.
+    """
+    if not shortened:
+        return whole
+    every = [whole, *shortened]
+    return Replays(
+        policies=tuple(policy for each in every for policy in each.policies),
+        exit_layer=np.concatenate([each.exit_layer for each in every]),
+        answers=whole.answers,
+        problem_type=whole.problem_type,
+        ran=np.concatenate([(each.exit_layer if each.ran is None else each.ran).astype(np.float32) for each in every]),
+        shortened={each.policies[0].tokens: each.answers for each in shortened if each.policies[0].tokens is not None},
+    )
 
 
 def replay_all(policies: Iterable[ExitPolicy], outputs: LayerOutputs | Iterable[LayerOutputs]) -> Replays:
@@ -98,17 +139,22 @@ def replay_all(policies: Iterable[ExitPolicy], outputs: LayerOutputs | Iterable[
         ModelError: an output is NaN or infinite.
     """
     settings = tuple(policies)
-    exits, said, kind = [], [], None
+    exits, said, shares, kind = [], [], [], None
     for part in _rows_at_once(outputs):
         kind, layers = part.problem_type, part.probs.shape[1]
         small = np.uint8 if layers < 256 else np.uint16
         rows = [replay(policy, part).numpy().astype(small) for policy in settings]
         exits.append(np.stack(rows) if rows else np.zeros((0, len(part.probs)), small))
+        if part.tokens is not None:
+            lengths = part.lengths.numpy()
+            spent = [token_layers(part.tokens, lengths, each.astype(np.int64)) / lengths for each in exits[-1]]
+            shares.append(np.stack(spent).astype(np.float32))
         task = task_of(kind)
         said.append(task.decisions(part.probs).numpy().astype(task.answer_dtype))
     if kind is None:
         raise UsageError("there are 0 recorded texts to replay; give at least one")
-    return Replays(settings, np.concatenate(exits, 1), np.concatenate(said), kind)
+    ran = np.concatenate(shares, 1) if shares else None
+    return Replays(settings, np.concatenate(exits, 1), np.concatenate(said), kind, ran)
 
 
 def operating_points(

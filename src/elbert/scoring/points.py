@@ -14,7 +14,7 @@ class TradeoffPoint:
         policy: the policy as JSON.
         score: what the texts scored at the exits it chose.
         score_band: (low, high) of that over resamples.
-        mean_exit_layer: layers a text ran on average, 1 .. M.
+        mean_exit_layer: layers a text ran on average, 1 .. M; where it dropped tokens each layer by the share it ran.
         layer_speedup: M / mean exit layer.
         changed: share of the texts whose answer differs from the one at full depth.
         exit_histogram: [M] texts that left after layer 1 .. M.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from elbert.results import ProblemType
 from elbert.scoring.curves import Replays
 from elbert.scoring.metrics import metric_name, score
 
@@ -29,7 +30,7 @@ class Scores:
 
     Attributes:
         score: [B, P].
-        mean_exit_layer: [B, P], 1 .. M.
+        mean_exit_layer: [B, P], 1 .. M; of rows that dropped tokens each layer by the share that it ran.
     """
 
     score: Array
@@ -58,14 +59,14 @@ def weighted_scores(replays: Replays, labels: ArrayLike, weights: ArrayLike, met
     """
     name = metric_name(replays.problem_type, metric)
     # Many settings let every text leave at the same layer: each such row is scored once.
-    exit_layer, place = np.unique(replays.exit_layer, axis=0, return_inverse=True)
-    counts, wanted = np.asarray(weights), np.asarray(labels)
-    depths = _mean_depths(exit_layer, counts)
+    columns, first, place = np.unique(replays.columns, axis=0, return_index=True, return_inverse=True)
+    counts, wanted, answers = np.asarray(weights), np.asarray(labels), replays.every_answer
+    depths = _mean_depths((replays.exit_layer if replays.ran is None else replays.ran)[first], counts)
     tally = _tally(name, replays, wanted)
     values = (
-        _repeated(name, replays, exit_layer, wanted, counts)
+        _repeated(name, replays.problem_type, answers, columns, wanted, counts)
         if tally is None
-        else _summed(tally, replays.answers, exit_layer, wanted, counts)
+        else _summed(tally, answers, columns, wanted, counts)
     )
     return Scores(values[:, place.reshape(-1)], depths[:, place.reshape(-1)])
 
@@ -120,15 +121,15 @@ def _mean_depths(exit_layer: Array, weights: Array) -> Array:
     return means
 
 
-def _repeated(name: str, replays: Replays, exit_layer: Array, labels: Array, weights: Array) -> Array:
+def _repeated(name: str, kind: ProblemType, answers: Array, exit_layer: Array, labels: Array, weights: Array) -> Array:
     """Return scores [B, P] by repeating rows: any metric, slowly."""
     rows = np.arange(len(labels))
     drawn = [np.repeat(rows, counts.astype(np.int64)) for counts in weights]
     scores = np.empty((len(weights), len(exit_layer)))
     for setting, layers in enumerate(exit_layer):
-        answered = replays.answers[rows, layers.astype(np.int64) - 1]
+        answered = answers[rows, layers.astype(np.int64) - 1]
         for draw, picked in enumerate(drawn):
-            scores[draw, setting] = score(replays.problem_type, answered[picked], labels[picked], name)[1]
+            scores[draw, setting] = score(kind, answered[picked], labels[picked], name)[1]
     return scores
 
 
@@ -140,7 +141,7 @@ def _tally(name: str, replays: Replays, labels: Array) -> _Tally | None:
     if name == "f1_micro":
         return _Tally(3, lambda said, labels: _hits(said, labels).sum(3), lambda sums, _: _f1(sums)[0])
     if name in ("f1_macro", "matthews"):
-        classes = labels.shape[1] if multi else int(max(replays.answers.max(), labels.max())) + 1
+        classes = labels.shape[1] if multi else int(max(replays.every_answer.max(), labels.max())) + 1
         finish = _matthews if name == "matthews" else (lambda sums: _macro(sums, every=multi))
         return _Tally(
             3 * classes,

@@ -21,6 +21,9 @@ from elbert.scoring.resample import Scores, bootstrap_weights, weighted_scores
 
 Array = NDArray[Any]
 
+# Behind the name of a policy whose settings have a schedule of tokens.
+SHORTENED = "+tokens"
+
 # Times the texts are halved for `area_held_out`; each half chooses once.
 _HALVINGS = 20
 
@@ -47,8 +50,9 @@ class Sample:
 
     @property
     def names(self) -> Array:
-        """[P] name of every setting's policy."""
-        return np.array([policy.name for policy in self.replays[0].policies])
+        """[P] name of every setting's policy; one that drops tokens is another, which stands beside it."""
+        policies = self.replays[0].policies
+        return np.array([policy.name if policy.tokens is None else f"{policy.name}{SHORTENED}" for policy in policies])
 
     @property
     def full(self) -> int:
