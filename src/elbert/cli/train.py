@@ -28,7 +28,7 @@ _DATA_HELP = "A CSV, TSV, JSONL or Parquet file (also .gz), a GLUE-style folder,
 # The settings most runs choose among; --set takes any other.
 _FLAGS = (
     *("scheme", "epochs", "batch_size", "learning_rate", "max_length", "seed", "dtype", "class_weight", "metric"),
-    *("metric_for_best", "early_stopping", "teacher_weight", "temperature", "leap", "report_to"),
+    *("metric_for_best", "early_stopping", "teacher_weight", "temperature", "leap", "length_drop", "report_to"),
 )
 
 

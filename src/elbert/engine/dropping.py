@@ -16,21 +16,16 @@ from elbert.engine.layers.float import Prepared, TorchOps
 from elbert.engine.layers.formula import forward
 from elbert.engine.rows.blocks import Integers, filled, on_device
 from elbert.engine.rows.packed import Layout, Rows, rounded_up
-from elbert.modeling.weights import EncoderWeights, LayerWeights
+from elbert.modeling.weights import EncoderWeights
 
 
 def why_all_tokens_stay(weights: EncoderWeights, backend: Backend) -> str | None:
     """Return why rows can't drop tokens here, with what to do; None where they can."""
     if not isinstance(backend, TorchBackend):
         return f"backend {backend.name} runs whole rows; use backend torch"
-    if any(_knows_distances(layer) for step in weights.layers for layer in step):
+    if weights.knows_distances:
         return "the model's layers look at distances between tokens; take a BERT, ALBERT, RoBERTa or ELECTRA"
     return None
-
-
-def _knows_distances(layer: LayerWeights) -> bool:
-    places = (layer.attention.relative_bias, layer.attention.disentangled, layer.spec.rotary_base, layer.spec.window)
-    return any(each is not None for each in places)
 
 
 def step(backend: Backend, rows: Rows, depth: int) -> tuple[Tensor, Layout]:

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
+from elbert.exits.tokens import TokenSchedule
 from elbert.metadata import HeadKind, check_heads
 from elbert.modeling.activations import fuse_activations
 from elbert.modeling.assemble import encoder_weights, problem_type_of
+from elbert.modeling.dropping import Behind, token_dropping
 from elbert.modeling.families import family_of
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.policies import Tensors
@@ -106,6 +108,7 @@ class MultiExitModel(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
+        tokens: TokenSchedule | None = None,
     ) -> MultiExitOutput:
         """Run all layers and read out after each.
 
@@ -114,25 +117,40 @@ class MultiExitModel(nn.Module):
             attention_mask: [B, S], 1 for a token and 0 for padding; None where nothing is padded.
             token_type_ids: [B, S], 0 for the first text and 1 for its pair; None for all 0.
             labels: as in `layer_losses`; None for no loss.
+            tokens: how many tokens a row keeps behind each layer, those with most attention; None for all. For layers
+                that don't look at distances between tokens.
 
         Returns:
             logits [B, M, C], pooled [B, M, H] and, with labels, the plain mean of the exits' losses.
         """
         hidden = self.family.embed(self.backbone, input_ids, token_type_ids)  # [B, S, H]
-        run, states = self.family.stepping(self.backbone, hidden, attention_mask), []
+        if tokens is None:
+            states = self._states(hidden, attention_mask, None)
+        else:
+            shape = (hidden.shape[0], hidden.shape[1])
+            with token_dropping(self.family, self.backbone, tokens, shape, attention_mask) as behind:
+                states = self._states(hidden, attention_mask, behind)
+        logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))
+        loss = None if labels is None else layer_losses(logits, labels, self.problem_type).mean()
+        return MultiExitOutput(loss=loss, logits=logits, pooled=pooled)
+
+    def _states(self, hidden: Tensor, mask: Tensor | None, behind: Behind | None) -> list[Tensor]:
+        """Run all layers and return what each exit reads, M times [B, H]; `behind` drops tokens behind a layer."""
+        run, states = self.family.stepping(self.backbone, hidden, mask), []
         for depth, step in enumerate(self.family.steps(self.backbone), start=1):
             # Drawn on the CPU, from the generator that a resumed run takes up again.
             if not (self.training and self.layer_drop and torch.rand(()).item() < self.layer_drop):
                 before = hidden.detach() if self.detached and depth > 1 else hidden
                 hidden = run(step, before)
                 if self.gate is not None and 1 < depth < self.num_layers:
-                    past = self.gate(depth, mean_over_tokens(before, attention_mask))[:, None, None].to(hidden.dtype)
+                    past = self.gate(depth, mean_over_tokens(before, mask))[:, None, None].to(hidden.dtype)
                     hidden = past * before + (1 - past) * hidden
+            if behind is not None and depth < self.num_layers:
+                hidden, mask = behind(hidden, mask, depth)
+                run = self.family.stepping(self.backbone, hidden, mask)
             over_all = self.heads == "mean" and depth < self.num_layers
-            states.append(read_states(self.family, self.backbone, hidden, attention_mask, over_all=over_all))
-        logits, pooled = read_out(self.family, self.backbone, self.exit_heads, torch.stack(states, dim=1))
-        loss = None if labels is None else layer_losses(logits, labels, self.problem_type).mean()
-        return MultiExitOutput(loss=loss, logits=logits, pooled=pooled)
+            states.append(read_states(self.family, self.backbone, hidden, mask, over_all=over_all))
+        return states
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters of the exits: the backbone's own head and those of `exit_heads`; never the encoder's."""

@@ -114,6 +114,11 @@ class Layer(Generic[ProductT, AttentionT]):
 LayerWeights: TypeAlias = Layer[Matrix, PositionWeights]
 
 
+def _knows_distances(layer: LayerWeights) -> bool:
+    places = (layer.attention.relative_bias, layer.attention.disentangled, layer.spec.rotary_base, layer.spec.window)
+    return any(each is not None for each in places)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingWeights:
     """Token to vector: word + position + token type, norm, then an optional projection from E to H.
@@ -210,6 +215,11 @@ class EncoderWeights:
     def hidden_size(self) -> int:
         """H."""
         return self.heads[-1].dense.weight.shape[0]
+
+    @property
+    def knows_distances(self) -> bool:
+        """True where a layer looks at how far apart two tokens are, so that none may be dropped from between them."""
+        return any(_knows_distances(layer) for step in self.layers for layer in step)
 
     @property
     def shared_layers(self) -> bool:

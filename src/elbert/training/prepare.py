@@ -165,6 +165,7 @@ def make_trainer(
             teacher_weight=settings.teacher_weight,
             temperature=settings.temperature,
             leap=settings.leap,
+            length_drop=settings.length_drop,
             head_rate=settings.head_rate or 1.0,
             class_weights=weights,
         )

@@ -67,6 +67,8 @@ class TrainSettings(Settings):
             depth is then the sum, which other tools that load the checkpoint don't compute. None does so where many
             texts are cut off, so that layer 0 reads more of them than the encoder, and the dev split shows a gain.
         leap: how strongly every depth's pooled state is pulled to the last one's (LEAP, arXiv 2605.01058); 0 for none.
+        length_drop: greatest share of a text's tokens that each layer drops in three further passes of every step,
+            which learn to say what all tokens say (LengthDrop, arXiv 2010.07003, with 0.2); 0 for none.
     """
 
     about: ClassVar[str] = "training setting"
@@ -95,6 +97,7 @@ class TrainSettings(Settings):
     teacher_weight: float = 0.5
     temperature: float = 2.0
     leap: float = 0.0
+    length_drop: float = 0.0
     heads: str = "shared"
     words: bool = True
     words_at_exits: bool | None = None
@@ -114,6 +117,7 @@ class TrainSettings(Settings):
         self.check("max_length", low=3)
         check_seed(self.seed)
         self.check("weight_decay", "leap", low=0)
+        self.check("length_drop", low=0, high=0.9)
         self.check("warmup", "dropout", "classifier_dropout", "teacher_weight", low=0, high=1)
         self.check_positive("learning_rate", "head_rate", "temperature")
         check_heads(self.heads)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from elbert.disk import FREE_SPACE, whole_folder, write_errors
+from elbert.exits.tokens import TokenSchedule
 from elbert.modeling import MultiExitModel, MultiExitOutput, layer_losses
 from elbert.modeling.losses import depth_distance, row_losses
 from elbert.runs.folder import CHECKPOINT, step_of
@@ -23,6 +24,7 @@ from elbert.scoring.metrics import metric_name
 from elbert.tasks import task_of
 from elbert.training import checkpoint, ranks
 from elbert.training.encoding import EncodedDataset, LengthGroupedBatches, LongestFirst, collator_for
+from elbert.training.length_drop import check_can_drop, sandwich, with_shortened
 from elbert.training.schemes import LossScheme
 from elbert.training.scores import layer_scores
 from elbert.training.steplog import StepLog
@@ -47,9 +49,10 @@ class ModelWithScheme(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        tokens: TokenSchedule | None = None,
     ) -> MultiExitOutput:
         """Return the model's output, without a loss: that is the trainer's, in fp32."""
-        output: MultiExitOutput = self.model(input_ids, attention_mask, token_type_ids)
+        output: MultiExitOutput = self.model(input_ids, attention_mask, token_type_ids, tokens=tokens)
         return output
 
 
@@ -73,6 +76,7 @@ class EarlyExitTrainer(Trainer):
         teacher_weight: the teacher's part of every loss, for data sets that hold a teacher's answers.
         temperature: at which they are learnt.
         leap: weight of the pull of every depth's pooled state to the last one's.
+        length_drop: greatest share of a text's tokens that a layer drops in the further passes of a step; 0 for none.
         head_rate: how many times the learning rate the exits' heads are trained at.
         class_weights: [C] that a row's loss is multiplied by, by its class; None for all alike.
     """
@@ -92,10 +96,13 @@ class EarlyExitTrainer(Trainer):
         teacher_weight: float = 0.5,
         temperature: float = 2.0,
         leap: float = 0.0,
+        length_drop: float = 0.0,
         head_rate: float = 1.0,
         class_weights: Sequence[float] | None = None,
     ) -> None:
-        self.head_rate = head_rate
+        if length_drop:
+            check_can_drop(model)
+        self.head_rate, self.length_drop = head_rate, length_drop
         self.teacher_weight, self.temperature, self.leap = teacher_weight, temperature, leap
         self._class_weights = None if class_weights is None else torch.tensor(class_weights, device=args.device)
         self._parts: list[tuple[Tensor, Tensor]] = []  # loss and layers' losses of the batches of a step so far
@@ -183,6 +190,10 @@ class EarlyExitTrainer(Trainer):
         loss = self.scheme(losses, output=output, labels=labels, step=self.state.global_step)
         if self.leap:
             loss = loss + self.leap * depth_distance(output.pooled)
+        if self.length_drop and model.training:
+            schedules = sandwich(self.multi_exit.num_layers, self.length_drop)
+            shortened = [model(**inputs, tokens=tokens).logits for tokens in schedules]
+            loss = with_shortened(loss, output.logits, shortened, self.task)
         if model.training:
             self._note(loss, losses)
         return (loss, output) if return_outputs else loss
