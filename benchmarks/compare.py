@@ -43,6 +43,7 @@ from elbert.disk import whole_folder
 from elbert.errors import ElbertError
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.sweep_time import with_times
+from elbert.exits.gates import SkipGates
 from elbert.results import LayerOutputs
 from elbert.tasks import task_of
 from elbert.training import start_model
@@ -165,16 +166,21 @@ class Run:
         """Let the model answer both parts, and keep what it said at every exit."""
         classifier = Classifier.from_pretrained(folder / MODEL, dtype=self.study.dtype)
         test = load_data(data / self.ground.name, split=self.ground.test, labels=classifier.labels)
+        gates = classifier.policies["gated"].gates if "gated" in classifier.policies else None
         sets = dict(zip(PARTS, (self.parts(data)[1], limited(test, self.ground.test_rows)), strict=True))
         with whole_folder(folder / RECORDS) as fresh:
             for part, dataset in sets.items():
-                said = classifier.record(dataset.texts, pooled=True)
+                said = classifier.record(dataset.texts, pooled=True, gates=gates)
                 if said.pooled is None or dataset.labels is None:
                     raise ElbertError(f"{dataset.name} has no labels or no states to keep")
                 tensors = {"logits": said.logits, "lengths": said.lengths, "pooled": said.pooled}
+                if said.depth is not None:
+                    tensors["depth"] = said.depth
                 labels = torch.from_numpy(np.asarray(dataset.labels))
                 save_file({**tensors, "labels": labels}, fresh / f"{part}.safetensors")
             about = {"problem_type": said.problem_type, "labels": classifier.labels.names, "dtype": classifier.dtype}
+            if gates is not None:
+                about["gates"] = gates.threshold
             trained = json.loads((folder / MODEL / "elbert.json").read_text())["training"]
             kept = {name: trained[name] for name in ("seconds", "steps", "train_rows", "learning_rate", "dtype")}
             (fresh / ABOUT).write_text(json.dumps({**about, "training": kept}))
@@ -183,11 +189,13 @@ class Run:
 def read(folder: Path) -> Answers:
     """Read what `Run.record` wrote."""
     about = json.loads((folder / RECORDS / ABOUT).read_text())
-    kind, found = about["problem_type"], []
+    kind, gates, found = about["problem_type"], SkipGates(about["gates"]) if "gates" in about else None, []
     for part in PARTS:
         tensors = load_file(folder / RECORDS / f"{part}.safetensors")
         labels = tensors.pop("labels").numpy()
-        said = LayerOutputs(probs=task_of(kind).probabilities(tensors["logits"]), problem_type=kind, **tensors)
+        said = LayerOutputs(
+            probs=task_of(kind).probabilities(tensors["logits"]), problem_type=kind, gates=gates, **tensors
+        )
         found += [said, labels]
     return Answers(*found, about["training"])
 

@@ -84,7 +84,7 @@ class Judged:
 
 
 def judge(seeds: Sequence[Answers], metric: str | None, only: Sequence[str] | None, bootstrap: int) -> Judged:
-    """Replay every policy over one recording per seed.
+    """Replay every policy over one recording per seed; where layers were skipped, every policy that learns nothing.
 
     Args:
         seeds: at least one.
@@ -92,6 +92,8 @@ def judge(seeds: Sequence[Answers], metric: str | None, only: Sequence[str] | No
         only: policies by name; None takes all.
         bootstrap: resamples behind every band.
     """
+    if seeds[0].test.gates is not None:
+        only = [name for name in only or names() if not get(name).learned]
     fitted = [_fitted(answers, only) for answers in seeds]
     replays = [
         replay_all(_settings(answers.test, own, only), answers.test) for answers, own in zip(seeds, fitted, strict=True)
@@ -121,7 +123,8 @@ def _settings(outputs: LayerOutputs, fitted: Mapping[str, ExitPolicy], only: Seq
     _, layers, classes = outputs.probs.shape
     every = grids(only, layers, classes, fitted)
     windows = [each for each in every if isinstance(each, Elbert) and each.window is not None]
-    return [*(replace(each, criterion=name) for name in _CRITERIA for each in windows), *every]
+    settings = [*(replace(each, criterion=name) for name in _CRITERIA for each in windows), *every]
+    return settings if outputs.gates is None else [replace(each, gates=outputs.gates) for each in settings]
 
 
 def _parts_of_elbert(policies: Sequence[ExitPolicy]) -> dict[str, list[int]]:
@@ -148,10 +151,11 @@ def signal_auroc(
     """
     if answers.test.problem_type == "regression":
         return {}
-    said = recorded(answers.test, None, make("full"))
+    said = recorded(answers.test, None, make("full", gates=answers.test.gates))
     wrong = wrongness(said, np.asarray(answers.test_labels)) > 0
     known = [name for name in SIGNALS if name in wanted]
-    return {name: _auroc(fitted.get(name, make(name)), *SIGNALS[name], answers.test, wrong) for name in known}
+    ready = {name: fitted.get(name, make(name, gates=answers.test.gates)) for name in known}
+    return {name: _auroc(ready[name], *SIGNALS[name], answers.test, wrong) for name in known}
 
 
 def _auroc(policy: ExitPolicy, measure: str, rises: bool, outputs: LayerOutputs, wrong: Any) -> list[float | None]:

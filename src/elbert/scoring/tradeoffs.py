@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.exits import make
+from elbert.exits.fixed import Fixed
 from elbert.scoring import pareto
 from elbert.scoring.curves import Replays
 from elbert.scoring.held_out import EDGES, LAYER_SPEEDUPS, HeldOut, band, crossed, front_of, heights
@@ -62,7 +62,9 @@ class Sample:
     @property
     def ends(self) -> list[int]:
         """Places of layer 1's exit and of full depth: where every curve begins and ends."""
-        return [self.replays[0].policies.index(make("fixed", layer=1)), self.full]
+        policies = enumerate(self.replays[0].policies)
+        first = next(place for place, each in policies if isinstance(each, Fixed) and each.layer == 1)
+        return [first, self.full]
 
     @property
     def mean(self) -> Scores:

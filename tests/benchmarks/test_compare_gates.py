@@ -1,0 +1,63 @@
+"""A comparison of a model whose texts skip layers: recorded with its gates, and counted by the layers that were run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import compare
+from elbert import Classifier
+from elbert.exits import make, replay
+from elbert.exits.gates import SkipGates
+
+STUDY = """
+start = "random-tiny"
+
+[settings]
+heads = "full"
+epochs = 1
+batch_size = 8
+dtype = "float32"
+words = false
+
+[schemes.skip_gates]
+
+[[corpora]]
+name = "sst2"
+"""
+
+
+def test_policies_stand_on_top_of_the_gates(
+    tmp_path: Path, tiny_texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sst2").mkdir()
+    for part in ("train", "test"):
+        lines = [{"text": f"{tiny_texts[row % 8]} {row}", "label": ("good", "bad")[row % 2]} for row in range(24)]
+        (tmp_path / "sst2" / f"{part}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "study.toml").write_text(STUDY)
+    real = compare.Run.train
+
+    def train(run: compare.Run, data: Path, start: str, folder: Path) -> None:
+        """Train, and let gates skip layer 2 of every text whatever they learnt."""
+        real(run, data, start, folder)
+        classifier = Classifier.from_pretrained(folder / "model")
+        weights = torch.zeros(2, 33)
+        weights[:, -1] = torch.tensor([2.0, -2.0])
+        classifier.policies["gated"] = make("entropy", gates=SkipGates().with_weights(weights))
+        classifier.save_policies(folder / "model")
+
+    monkeypatch.setattr(compare.Run, "train", train)
+    argv = ["compare.py", str(tmp_path / "study.toml"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", [*argv, "--bootstrap", "100", "--policies", "entropy", "certainty"])
+    compare.main()
+    [row] = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert set(row["policies"]) == {"entropy", "fixed"}  # certainty learns, and reads every layer's exit
+    assert row["by_layer"][2] == row["by_layer"][3]  # three layers are all that any text runs
+    answers = compare.read(tmp_path / "out" / "sst2-skip_gates-0")
+    assert answers.test.depth[0].tolist() == [1, 3, 4, 4]
+    assert set(replay(make("full", gates=0.5), answers.test).tolist()) == {3}
