@@ -7,9 +7,10 @@
 
 Every server runs in a process of its own with the same threads and is sent the same texts, one a request, by an open
 Poisson process over the loopback; latencies count from the intended send time. The race reports the most requests a
-second at which the 99th percentile stays within --limit, and the percentile of everybody at --equal of what the best
-rival can do. A rival is SYSTEM:DTYPE of `elbert bench`, with `/1` one text at a time instead of batches of what waits,
-with `/litserve` behind LitServe (`--litserve DIR`, where `pip install --target DIR --no-deps litserve pyzmq` put it).
+second at which the 99th percentile stays within --limit, ours beside each round by round, and the percentile of
+everybody at --equal of what the best rival can do. A rival is SYSTEM:DTYPE of `elbert bench`, with `/1` one text at a
+time instead of batches of what waits, with `/litserve` behind LitServe (`--litserve DIR`, where `pip install --target
+DIR --no-deps litserve pyzmq` put it).
 
 --soak runs at 80 % of what the server can do, with bursts to 300 %, and compares every answer with what the library
 says at its level. --deadlines runs at 150 % with `max_latency_ms`, and tells how long answers and refusals took, how
@@ -23,6 +24,7 @@ import http.client
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -207,14 +209,10 @@ def capacity(port: int, requests: Sequence[bytes], options: Any) -> float:
 
 
 def race(texts: Texts, options: Any) -> dict[str, Any]:
-    """Return what everybody can do, and how long they take at equal load."""
+    """Return what everybody can do, and how long they take at equal load, round by round in turns."""
     plain = texts.requests()
-    entrants: list[tuple[str, list[bytes]]] = [
-        ("elbert", plain),
-        ("elbert at full depth", texts.requests(policy="full")),
-    ]
-    entrants += [(name, plain) for name in options.rivals.split(",") if name]
-    rows: dict[str, dict[str, Any]] = {}
+    entrants: dict[str, list[bytes]] = {"elbert": plain, "elbert at full depth": texts.requests(policy="full")}
+    entrants |= {name: plain for name in options.rivals.split(",") if name}
 
     @contextmanager
     def started(name: str) -> Iterator[int]:
@@ -223,20 +221,31 @@ def race(texts: Texts, options: Any) -> dict[str, Any]:
         with server(command, port, options, path):
             yield port
 
-    for name, requests in entrants:
-        with started(name) as port:
-            rows[name] = {"server": name, "requests_per_second": capacity(port, requests, options)}
-        print(f"{name:<28}{rows[name]['requests_per_second']:>10.1f} requests/s", flush=True)
-    best = max((row["requests_per_second"] for name, row in rows.items() if not name.startswith("elbert")), default=0.0)
-    equal = options.equal * (best or rows["elbert"]["requests_per_second"])
+    able: dict[str, list[float]] = {name: [] for name in entrants}
+    for _ in range(options.rounds):
+        for name, requests in entrants.items():
+            with started(name) as port:
+                able[name].append(capacity(port, requests, options))
+            print(f"{name:<28}{able[name][-1]:>10.1f} requests/s", flush=True)
+    rows = {name: {"server": name, "requests_per_second": able[name]} for name in entrants}
+    print(f"\n{'':<28}{'requests/s':>10}   elbert / it, median and range")
+    for name, row in rows.items():
+        row["times"] = [mine / max(its, 1e-9) for mine, its in zip(able["elbert"], able[name], strict=True)]
+        low, middle, high = min(row["times"]), statistics.median(row["times"]), max(row["times"])
+        print(f"{name:<28}{statistics.median(able[name]):>10.1f}   {middle:.2f} ({low:.2f} to {high:.2f})")
+    rivals = [statistics.median(able[name]) for name in entrants if not name.startswith("elbert")]
+    equal = options.equal * max(rivals or [statistics.median(able["elbert"])])
     print(f"\nat {equal:.1f} requests/s{'p50 ms':>17}{'p99 ms':>10}{'score':>8}")
-    for name, requests in entrants:
-        with started(name) as port:
-            load = trial(port, requests, equal, options)
-        p50, p99 = load.percentile(50), load.percentile(99)
-        rows[name] |= {"equal_load": equal, "p50_ms": p50, "p99_ms": p99, "score": texts.score(load)}
-        print(f"{name:<28}{p50:>10.1f}{p99:>10.1f}{rows[name]['score']:>8.3f}", flush=True)
-    return {"limit_ms": options.limit, "rows": list(rows.values())}
+    for _ in range(options.rounds):
+        for name, requests in entrants.items():
+            with started(name) as port:
+                trial(port, requests, equal / 2, options)
+                load = trial(port, requests, equal, options)
+            found = {"p50_ms": load.percentile(50), "p99_ms": load.percentile(99), "score": texts.score(load)}
+            for key, value in found.items():
+                rows[name].setdefault(key, []).append(value)
+            print(f"{name:<28}{found['p50_ms']:>10.1f}{found['p99_ms']:>10.1f}{found['score']:>8.3f}", flush=True)
+    return {"limit_ms": options.limit, "equal_load": equal, "rows": list(rows.values())}
 
 
 def soak(texts: Texts, options: Any) -> dict[str, Any]:
@@ -338,6 +347,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of one load")
     parser.add_argument("--limit", type=float, default=100.0, help="milliseconds that the 99th percentile may take")
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second that the search begins with")
+    parser.add_argument("--rounds", type=int, default=1, help="of the race, every server in its turn")
     parser.add_argument("--capacity", type=float, help="requests a second that elbert can do; measured unless given")
     parser.add_argument("--equal", type=float, default=0.8, help="of what the best rival can do, for equal load")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="run for so long with bursts instead")
