@@ -19,14 +19,13 @@ from typing import cast
 
 from elbert.classifier import Classifier
 from elbert.data import Text
-from elbert.engine.layer_zero import LayerZero
-from elbert.engine.requests import Arrival
 from elbert.engine.scheduler import Scheduler
 from elbert.exits import ExitPolicy, make
 from elbert.results import Trace
 from elbert.serving.books import Books
 from elbert.serving.choices import Choices, Wishes
 from elbert.serving.delays import Delays
+from elbert.serving.door import Door
 from elbert.serving.ladder import Ladder, Pressure
 from elbert.serving.learning import Learning
 from elbert.serving.metrics import Metrics
@@ -85,7 +84,7 @@ class ServedModel:
         self._tokeniser = Tokeniser(classifier)
         self._worker = self._new_worker()
         self._keeper: asyncio.Task[None] | None = None
-        self._zero = LayerZero(classifier.engine.words, classifier.policy, classifier.problem_type)
+        self._door = Door(classifier)
         fastest = self.ladder.usual if settings.fastest_level is None else self.ladder.number(settings.fastest_level)
         self._pressure = Pressure(self.ladder.usual, fastest, settings.max_batch_requests, self._worker.clock)
         self._choices = Choices(classifier, self.ladder)
@@ -161,7 +160,7 @@ class ServedModel:
         took = time.perf_counter() - begun
         self.books.tokenised(took)
         arrivals = [replace(arrival, index=next(self._numbers), policy=policy) for arrival in arrivals]
-        by_words = self._said_by_words(arrivals)
+        by_words = self._door.answers(arrivals)
         tokens = sum(len(arrival.ids) for arrival in arrivals if arrival.index not in by_words)
         if tokens:
             self.books.check_room(tokens)
@@ -186,20 +185,6 @@ class ServedModel:
         for row in answered:
             row.outcome = by_words[row.index]
         self._settle(answered)
-
-    def _said_by_words(self, arrivals: Sequence[Arrival]) -> dict[int, Answer]:
-        """Return the answers of layer 0 by index; whoever it is sure of waits for no worker."""
-        begun = time.perf_counter()
-        for arrival in arrivals:
-            self._zero.add(arrival)
-        self._zero.sift()
-        if not self._zero.leaving:
-            return {}
-        columns = [column.tolist() for column in self._zero.answers()]
-        self._zero.clear()
-        took = time.perf_counter() - begun
-        rows = zip(*columns, strict=True)
-        return {index: Answer(logits, probs, 0, "rule", 0.0, took) for index, logits, probs in rows}
 
     def cancel(self, asked: Asked) -> None:
         """Stop computing what nobody waits for any more."""
