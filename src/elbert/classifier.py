@@ -110,12 +110,12 @@ class Classifier(PolicyFinder):
             self.policies = saved_policies(self.metadata.policies, tensors or {})
             self.policies = {key: self.equip(each) for key, each in self.policies.items()}
             default = self.metadata.default_policy
-            self.policy = self._resolve(default)
+            self.policy = self.resolve(default)
         except UsageError as error:
             raise ModelError(f"{name or 'the model'}: elbert.json: {error}") from None
         self._compared: set[str] = set()
         chosen = default if policy is None else policy
-        self.policy = self._resolve(chosen)
+        self.policy = self.resolve(chosen)
         self.engine = Engine(
             weights,
             dtype=DTYPES[self.dtype],

@@ -158,12 +158,13 @@ class PolicyKeeper(ABC):
             line = misfit(policy, self.calibration[policy], self._here())
             if line is not None:
                 warnings.warn(line, CalibrationWarning, stacklevel=3)
-        found = self._resolve(policy)
+        found = self.resolve(policy)
         if (line := found.beyond(self.num_layers)) is not None:
             warnings.warn(line, PolicyWarning, stacklevel=3)
         return found
 
-    def _resolve(self, policy: object) -> ExitPolicy:
+    def resolve(self, policy: object) -> ExitPolicy:
+        """Return the policy that a caller names, and warn of nothing; arguments and errors as `exit_policy`."""
         if isinstance(policy, ExitPolicy):
             return self.equip(policy)
         if isinstance(policy, dict):
@@ -186,7 +187,7 @@ class PolicyKeeper(ABC):
 
     def _use(self, name: str) -> None:
         """Make a policy the one of this object, and of the model once it is saved."""
-        self.policy, self.metadata = self._resolve(name), replace(self.metadata, default_policy=name)
+        self.policy, self.metadata = self.resolve(name), replace(self.metadata, default_policy=name)
 
     def _calibrated(self, policy: str | None) -> str:
         """Return the name of the calibrated policy to compare with; raises UsageError as `check` says."""

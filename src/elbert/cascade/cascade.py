@@ -128,12 +128,14 @@ class Cascade:
         Raises:
             UsageError: as `equip`.
         """
-        if policy is None or policy == _NAME:
-            return self.policy
-        found = self.equip(policy)
-        if (line := found.beyond(len(self.models), "models")) is not None:
+        found = self.resolve(policy)
+        if found is not self.policy and (line := found.beyond(len(self.models), "models")) is not None:
             warnings.warn(line, PolicyWarning, stacklevel=3)
         return found
+
+    def resolve(self, policy: PolicyLike) -> ExitPolicy:
+        """Return the policy that a caller names, and warn of nothing; arguments and errors as `exit_policy`."""
+        return self.policy if policy is None or policy == _NAME else self.equip(policy)
 
     @property
     def policies(self) -> dict[str, ExitPolicy]:

@@ -19,6 +19,7 @@ from elbert.serving.guards import Bodies, Concurrency, Headers, Keys
 from elbert.serving.metrics import Metrics
 from elbert.serving.models import Models
 from elbert.serving.refusals import Refusal, invalid
+from elbert.serving.room import Room
 from elbert.serving.routes import classify, docs, page, predict, status, stream, trace
 from elbert.serving.settings import ServeSettings
 
@@ -56,6 +57,7 @@ def make_app(
 
     app = FastAPI(title="elbert", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.models, app.state.settings, app.state.metrics = models, settings, metrics
+    app.state.room = Room(settings.payload_limit)
     for part in (predict, stream, classify, trace, status, docs, page):
         app.include_router(part.router)
     handlers: dict[Any, Any] = {
@@ -67,9 +69,10 @@ def make_app(
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     # The last one added is passed first.
-    app.add_middleware(Concurrency, most=settings.max_concurrent_requests)
+    streamed, room = frozenset({stream.PATH}), app.state.room
+    app.add_middleware(Concurrency, most=settings.max_concurrent_requests, streamed=streamed)
     app.add_middleware(
-        Bodies, limit=settings.payload_limit, timeout=settings.body_timeout, streamed=frozenset({stream.PATH})
+        Bodies, limit=settings.payload_limit, timeout=settings.body_timeout, room=room, streamed=streamed
     )
     app.add_middleware(Keys, keys=settings.api_keys, everybodys=frozenset({"/health", docs.PATH, *page.FILES}))
     app.add_middleware(Headers, metrics=metrics)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from elbert.cascade import Cascade
 from elbert.classifier import Classifier
-from elbert.errors import PolicyWarning, UsageError
+from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.serving.ladder import Ladder
 
@@ -65,9 +64,7 @@ class Choices:
         policy = self._policies.get(key)
         if policy is None:
             given = wishes.policy if isinstance(wishes.policy, str) else dict(wishes.policy)
-            with warnings.catch_warnings():  # what a request asks for is no concern of the operator's
-                warnings.simplefilter("ignore", PolicyWarning)
-                policy = self._classifier.exit_policy(given)
+            policy = self._classifier.resolve(given)  # no warning: what a request asks for is its own concern
             if len(self._policies) >= _MOST_POLICIES:
                 self._policies.clear()
             self._policies[key] = policy

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from elbert.serving.answers import refused_response
 from elbert.serving.metrics import Metrics
 from elbert.serving.refusals import Refusal, overloaded, too_large
+from elbert.serving.room import Held, Room
 
 # No answer is ever part of another site's page, runs what it did not bring, or is kept by what stands between.
 SECURITY = {
@@ -70,101 +71,105 @@ class Headers:
 class Concurrency:
     """Refuses the request that is one too many, at once, instead of letting it wait.
 
+    A stream may last as long as its client likes, so streams have no more than half of the places.
+
     Args:
         app: what comes next.
         most: requests that may ask for answers at the same time.
+        streamed: paths of streams.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, streamed: frozenset[str] = frozenset()) -> None:
         self._app, self._most, self._now = app, most, 0
+        self._streamed, self._streams = streamed, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; those that only read (a probe, the metrics) are never refused."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        if self._now >= self._most:
-            refusal = overloaded(f"{self._now} requests are being answered; allowed: {self._most} at once", 1)
+        streams = scope["path"] in self._streamed
+        now, most = (self._streams, (self._most + 1) // 2) if streams else (self._now, self._most)
+        if now >= most or self._now >= self._most:
+            what = "streams" if streams else "requests"
+            refusal = overloaded(f"{now} {what} are being answered; allowed: {most} at once", 1)
             await refused_response(scope["path"], refusal)(scope, receive, send)
             return
         self._now += 1
+        self._streams += streams
         try:
             await self._app(scope, receive, send)
         finally:
             self._now -= 1
-
-
-# Bodies of the greatest size that may be in memory at once, or as many bytes of smaller ones.
-_BODIES = 64
+            self._streams -= streams
 
 
 class Bodies:
     """Reads a body whole before anything else is done for its request, so that a slow client holds no place.
 
-    All bodies together, until their requests are answered, are bounded too: else many slow clients, each within the
-    limit, would fill the memory.
-
     Args:
         app: what comes next.
         limit: bytes.
         timeout: seconds it may take to come.
+        room: of all bodies together, until their requests are answered.
         streamed: paths whose bodies are left to their routes.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, timeout: float, streamed: frozenset[str] = frozenset()) -> None:
-        self._app, self._limit, self._timeout, self._streamed = app, limit, timeout, streamed
-        self._most, self._held = _BODIES * limit, 0
+    def __init__(
+        self, app: ASGIApp, limit: int, timeout: float, room: Room, streamed: frozenset[str] = frozenset()
+    ) -> None:
+        self._app, self._limit, self._timeout, self._room, self._streamed = app, limit, timeout, room, streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http" or scope["path"] in self._streamed or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        parts: list[bytes] = []
-        try:
-            if await self._read(scope, receive, parts):
-                await self._pass_on(b"".join(parts), scope, receive, send)
-        except Refusal as refusal:  # of the body; what comes next answers its own
-            await refused_response(scope["path"], refusal)(scope, receive, send)
-        finally:
-            self._held -= sum(map(len, parts))
+        with self._room.held() as held:
+            try:
+                body = await self._read(scope, receive, held)
+            except Refusal as refusal:
+                await refused_response(scope["path"], refusal)(scope, receive, send)
+                return
+            if body is None:
+                return
+            told = False
 
-    async def _pass_on(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        told = False
+            async def replay() -> Message:
+                nonlocal told
+                if told:
+                    return await receive()
+                told = True
+                return {"type": "http.request", "body": body, "more_body": False}
 
-        async def replay() -> Message:
-            nonlocal told
-            if told:
-                return await receive()
-            told = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            await self._app(scope, replay, send)
 
-        await self._app(scope, replay, send)
-
-    async def _read(self, scope: Scope, receive: Receive, parts: list[bytes]) -> bool:
-        """Read the body into `parts`; False where the client has gone."""
+    async def _read(self, scope: Scope, receive: Receive, held: Held) -> bytes | None:
+        """Return the body; None where the client has gone."""
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         if declared.isdigit() and int(declared) > self._limit:
             raise self._too_large()
         try:
-            async with asyncio.timeout(self._timeout):
-                size = 0
+            async with asyncio.timeout(self._timeout) as held.waiting:
+                parts, size = [], 0
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        return False
+                        return None
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
-                    self._held += len(parts[-1])
                     if size > self._limit:
                         raise self._too_large()
-                    if self._held > self._most:
-                        raise overloaded(f"bodies of {self._held} bytes are here; allowed: {self._most} at once", 1)
+                    self._room.resize(held, size)
                     if not message.get("more_body", False):
-                        return True
+                        return b"".join(parts)
         except TimeoutError:
+            if held.dropped:
+                raise self._room.refusal() from None
             line = f"the body took more than {self._timeout:g} seconds to come; send it faster, or less of it"
             raise Refusal(408, "Timeout", line) from None
+        finally:
+            held.waiting = None
 
     def _too_large(self) -> Refusal:
         return too_large(f"the body has more than {self._limit} bytes; allowed: at most that many: send fewer texts")

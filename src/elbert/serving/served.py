@@ -29,6 +29,7 @@ from elbert.serving.door import Door
 from elbert.serving.ladder import Ladder, Pressure
 from elbert.serving.learning import Learning
 from elbert.serving.metrics import Metrics
+from elbert.serving.present import Present
 from elbert.serving.refusals import CANCELLED, Refusal, too_large
 from elbert.serving.rows import Answer, Asked, Row, Ticket, settle
 from elbert.serving.settings import ServeSettings
@@ -81,7 +82,7 @@ class ServedModel:
         self._numbers = itertools.count()
         folder = None if settings.policy_state is None else Path(settings.policy_state) / name
         self.learning = Learning(classifier, folder)
-        self._tokeniser = Tokeniser(classifier)
+        self._tokeniser = Tokeniser(classifier, settings.payload_limit)
         self._worker = self._new_worker()
         self._keeper: asyncio.Task[None] | None = None
         self._door = Door(classifier)
@@ -90,6 +91,7 @@ class ServedModel:
         self._choices = Choices(classifier, self.ladder)
         self.books = Books(name, classifier, self.ladder, settings, metrics, self._worker.clock)
         self._tracing = asyncio.Lock()
+        self._asking = Present()
 
     @property
     def healthy(self) -> bool:
@@ -142,6 +144,10 @@ class ServedModel:
             Refusal: a text is too long, the queue is full, the deadline cannot be kept, the key's layers are spent, or
                 the worker has ended.
         """
+        with self._asking:
+            return await self._ask(texts, wishes, key, received)
+
+    async def _ask(self, texts: Sequence[Text], wishes: Wishes, key: int | None, received: float | None) -> Asked:
         budget = self.books.budgets.of(key)
         budget.check()
         begun = time.perf_counter()
@@ -151,7 +157,8 @@ class ServedModel:
         if policy.words is None:  # else they may all leave at layer 0, whoever waits
             self.books.check_room(0)
             self._worker.check_deadline(deadline, self.books.rows)
-        arrivals, truncated = await self._tokeniser.read(texts)
+        seconds = None if deadline is None else max(deadline - self._delays.clock(), 0.0)
+        arrivals, truncated = await self._tokeniser.read(texts, seconds)
         if not (self._settings.auto_truncate if wishes.truncate is None else wishes.truncate) and any(truncated):
             raise too_large(
                 f"text {truncated.index(True) + 1} has more than {self.classifier.max_length} tokens; allowed: at most "
@@ -204,19 +211,21 @@ class ServedModel:
         budget = self.books.budgets.of(key)
         budget.check()
         policy, _, _ = self._chosen(wishes)
-        reading = await self._tokeniser.read_for_trace(text)
-        budget.spend(self.classifier.num_layers)
-        async with self._tracing:
-            run = partial(self.classifier.traced, reading, policy)
-            return cast(Trace, await asyncio.wrap_future(self._worker.call(run)))
+        with self._asking:
+            reading = await self._tokeniser.read_for_trace(text)
+            budget.spend(self.classifier.num_layers)
+            async with self._tracing:
+                run = partial(self.classifier.traced, reading, policy)
+                return cast(Trace, await asyncio.wrap_future(self._worker.call(run)))
 
     async def close(self) -> None:
         """Let everything under way be answered, then end the worker, and keep what the policies learnt."""
+        await self._asking.gone()
         if self._keeper is not None:
             self._keeper.cancel()
         await asyncio.to_thread(self._worker.stop)
         self.learning.save()
-        self._tokeniser.close()
+        await self._tokeniser.close()
 
     async def _keep(self) -> None:
         """Put a new worker in the place of one that has ended, as soon as that can be done."""

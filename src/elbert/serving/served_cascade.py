@@ -25,6 +25,7 @@ from elbert.serving.choices import Choices, Wishes
 from elbert.serving.delays import Delays
 from elbert.serving.ladder import Ladder
 from elbert.serving.metrics import Metrics
+from elbert.serving.present import Present
 from elbert.serving.refusals import CANCELLED, Refusal, invalid
 from elbert.serving.rows import Answer, Asked, Outcome, Ticket
 from elbert.serving.served import ServedModel
@@ -85,6 +86,7 @@ class ServedCascade:
         ]
         self._choices = Choices(cascade, self.ladder)
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
+        self._asking = Present()
 
     @property
     def warm(self) -> bool:
@@ -120,6 +122,10 @@ class ServedCascade:
             UsageError: something is no text, or there is no such policy or level.
             Refusal: the first model takes none of them in.
         """
+        with self._asking:
+            return await self._ask(texts, wishes, key, received)
+
+    async def _ask(self, texts: Sequence[Text], wishes: Wishes, key: int | None, received: float | None) -> Asked:
         policy, name, level = self._choices.of(wishes, lambda: self.ladder.usual)
         ceilings = [each for each in (wishes.max_layers, self._settings.max_layers) if each is not None]
         own = replace(wishes, policy=None, level=None, max_layers=min(ceilings, default=None))
@@ -155,6 +161,7 @@ class ServedCascade:
 
     async def close(self) -> None:
         """Let everything under way be answered, then end the models."""
+        await self._asking.gone()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await asyncio.gather(*(member.close() for member in self.members))
 

@@ -13,7 +13,7 @@ from elbert.classifier import Classifier
 from elbert.data import Text
 from elbert.engine.requests import Arrival
 from elbert.errors import ElbertError
-from elbert.serving.refusals import invalid
+from elbert.serving.refusals import invalid, overloaded
 from elbert.tracing.reading import Reading
 
 _Read = TypeVar("_Read")
@@ -23,45 +23,72 @@ _log = logging.getLogger("elbert.serving")
 # Characters from which on a request is tokenised beside the event loop, which would stand still too long.
 _LONG = 4096
 
+# Bodies of the greatest size whose characters may wait to be tokenised, or as many of smaller ones.
+_WAITING = 4
+
+
+def is_long(texts: Sequence[Text]) -> bool:
+    """Tell whether texts are tokenised beside the event loop, so that their client may go meanwhile."""
+    return _length(texts) > _LONG
+
 
 class Tokeniser:
-    """Reads texts as one model does.
+    """Reads texts as one model does. Lives in the event loop, but for what its thread does.
 
     Args:
         classifier: the model.
+        limit: bytes that one body may have.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, limit: int) -> None:
         self._classifier = classifier
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="elbert-tokeniser")
+        self._most, self._waiting = _WAITING * limit, 0
 
-    async def read(self, texts: Sequence[Text]) -> tuple[list[Arrival], list[bool]]:
+    async def read(self, texts: Sequence[Text], seconds: float | None = None) -> tuple[list[Arrival], list[bool]]:
         """Return texts as arrivals in their order, and whether each was cut off.
+
+        Args:
+            texts: of one request.
+            seconds: that it may take; None for as long as it takes.
 
         Raises:
             UsageError: something is no text.
-            Refusal: the tokenizer failed.
+            Refusal: the tokenizer failed, or too many texts wait for it.
         """
-        return await self._run(texts, partial(_arrivals, self._classifier, texts))
+        return await self._run(texts, partial(_arrivals, self._classifier, texts), seconds)
 
     async def read_for_trace(self, text: Text) -> Reading:
         """Return one text as a trace takes it.
 
         Raises:
             UsageError: it is no text, or the model cannot be traced.
-            Refusal: the tokenizer failed.
+            Refusal: the tokenizer failed, or too many texts wait for it.
         """
-        return await self._run([text], partial(self._classifier.reading, text))
+        return await self._run([text], partial(self._classifier.reading, text), None)
 
-    async def _run(self, texts: Sequence[Text], reads: Callable[[], _Read]) -> _Read:
-        length = sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
+    async def _run(self, texts: Sequence[Text], reads: Callable[[], _Read], seconds: float | None) -> _Read:
+        length = _length(texts)
         if length <= _LONG and self._classifier.tokenises_in_threads:
             return _guarded(reads)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _guarded, reads)
+        if self._waiting and self._waiting + length > self._most:
+            raise overloaded(f"{self._waiting} characters wait to be tokenised; allowed: {self._most}", 1)
+        self._waiting += length
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, _guarded, reads)
+        except TimeoutError:
+            raise overloaded("the text was not tokenised in the time that max_latency_ms allows", 1) from None
+        finally:
+            self._waiting -= length
 
-    def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown()
+    async def close(self) -> None:
+        """End the thread; who waits for it has gone."""
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
+
+def _length(texts: Sequence[Text]) -> int:
+    return sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
 
 
 def _arrivals(classifier: Classifier, texts: Sequence[Text]) -> tuple[list[Arrival], list[bool]]:

@@ -69,11 +69,12 @@ class _Pending:
     """A line on its way."""
 
     def __init__(self, body: PredictRequest, served: Served, asked: Asked) -> None:
-        self.body, self.served, self.asked = body, served, asked
+        self._how = body.squash, body.parameters.top_k  # the text is not kept
+        self.served, self.asked = served, asked
 
     async def found(self) -> Any:
         await self.asked.ticket.done
-        return predicted(self.served, self.asked, self.body.squash, self.body.parameters.top_k)[0]
+        return predicted(self.served, self.asked, *self._how)[0]
 
 
 async def _answers(request: Request) -> AsyncIterator[Any]:
@@ -151,23 +152,34 @@ async def _asked(request: Request, line: bytes) -> _Pending | Refusal:
 
 async def _lines(request: Request) -> AsyncIterator[bytes | Refusal]:
     """Yield the lines of a body that are not blank; one that is too long, or is long in coming, ends it."""
-    settings = request.app.state.settings
-    chunks, held = request.stream().__aiter__(), b""
-    while True:
-        try:
-            async with asyncio.timeout(settings.body_timeout):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            break
-        except TimeoutError:
-            yield Refusal(408, "Timeout", f"no line came in {settings.body_timeout:g} seconds; the stream ends here")
-            return
-        *lines, held = (held + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield line
-        if len(held) > settings.payload_limit:
-            yield too_large(f"a line has more than {settings.payload_limit} bytes; the stream ends here")
-            return
-    if held.strip():
-        yield held
+    settings, room = request.app.state.settings, request.app.state.room
+    chunks, rest = request.stream().__aiter__(), b""
+    with room.held() as held:
+        while True:
+            lines: list[bytes] = []
+            try:
+                async with asyncio.timeout(settings.body_timeout) as held.waiting:
+                    while not any(line.strip() for line in lines):  # blank ones are no reason to wait longer
+                        *lines, rest = (rest + await anext(chunks)).split(b"\n")
+                        if len(rest) > settings.payload_limit:
+                            break
+                        room.resize(held, len(rest))
+            except StopAsyncIteration:
+                break
+            except TimeoutError:
+                late = f"no line came in {settings.body_timeout:g} seconds; the stream ends here"
+                yield room.refusal() if held.dropped else Refusal(408, "Timeout", late)
+                return
+            except Refusal as refusal:
+                yield refusal
+                return
+            finally:
+                held.waiting = None
+            for line in lines:
+                if line.strip():
+                    yield line
+            if len(rest) > settings.payload_limit:
+                yield too_large(f"a line has more than {settings.payload_limit} bytes; the stream ends here")
+                return
+        if rest.strip():
+            yield rest

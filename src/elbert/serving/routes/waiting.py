@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from fastapi import Request
@@ -15,6 +16,7 @@ from elbert.serving.guards import key_of
 from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
 from elbert.serving.rows import Asked
 from elbert.serving.served_cascade import Served
+from elbert.serving.tokeniser import is_long
 
 
 async def answered(request: Request, served: Served, texts: list[Text], wishes: Wishes) -> Asked:
@@ -28,8 +30,9 @@ async def answered(request: Request, served: Served, texts: list[Text], wishes: 
         raise too_large(f"{len(texts)} texts in one request; allowed: at most {most}: send them in several")
     if not texts:
         raise Refusal(422, "Empty", "there are no texts; give at least one")
+    asking = served.ask(texts, wishes, key_of(request), received_at(request))
     try:
-        asked = await served.ask(texts, wishes, key_of(request), received_at(request))
+        asked = await (_while_there(request, asking) if is_long(texts) else asking)
     except UsageError as error:
         raise invalid(str(error)) from None
     try:
@@ -43,6 +46,18 @@ async def answered(request: Request, served: Served, texts: list[Text], wishes: 
     if len(failed) == len(texts):
         raise failed[0]
     return asked
+
+
+async def _while_there(request: Request, asking: Coroutine[Any, Any, Asked]) -> Asked:
+    """Ask, and give it up where the client goes meanwhile."""
+    task = asyncio.create_task(asking)
+    try:
+        await while_there(request, task)
+    finally:
+        task.cancel()
+    if not task.done():
+        raise CANCELLED
+    return task.result()
 
 
 async def while_there(request: Request, answer: asyncio.Future[Any]) -> None:
