@@ -163,6 +163,19 @@ def test_rows_with_gates_and_without_share_steps_and_keep_to_their_last_layer() 
             assert close or torch.allclose(answer, said[-1], atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("policy", "last_layer", "cause"),
+    [(make("fixed", layer=4), None, "rule"), (make("full", max_layer=4), 5, "rule"), (make("full"), 4, "budget")],
+)
+def test_who_comes_to_its_policys_last_layer_leaves_by_the_rule_and_to_its_arrivals_by_the_budget(
+    policy: ExitPolicy, last_layer: int | None, cause: str
+) -> None:
+    texts = [replace(text, last_layer=last_layer) for text in texts_of(5, 24)]
+    groups = list(Engine(weights_of("bert")).run(texts, replace(policy, gates=gates_of(5))))
+    assert {told for group in groups for told in group.cause} == {cause}
+    assert min(int(group.exit_layer.min()) for group in groups) < 4  # some skip a layer, the fourth among them
+
+
 def test_gates_of_another_model_or_none_are_refused_at_the_door() -> None:
     engine = Engine(weights_of("bert"))
     with pytest.raises(UsageError, match="gates were never trained: train with scheme skip_gates"):

@@ -104,7 +104,7 @@ def test_what_happened_is_told_of_what_layer_0_said(
     if name in ("mitigated", "hurt", "differs"):
         assert pattern.words.startswith("Layer 0 says “good”, layer 2 would have said “bad”.")
     if name == "simple":
-        assert "The 4 layers it did not run" in pattern.words
+        assert "The 4 layers that were left to it" in pattern.words
 
 
 def test_a_long_text_is_read_by_the_encoder_to_its_limit_and_by_layer_0_to_its_own(worded: Build) -> None:

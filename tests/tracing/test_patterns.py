@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,15 @@ def test_simple_input_simple_exit(traced: Traced) -> None:
     assert pattern.name == "simple"
     assert pattern.title == "Simple input, simple exit"
     assert "3 layers" in pattern.words
+
+
+@pytest.mark.parametrize(("skipped", "words"), [((2, 4, 5), "The 2 layers that"), ((2, 3, 4, 5), "The layer that")])
+def test_layers_that_its_gates_would_have_skipped_are_not_said_to_agree(
+    traced: Traced, skipped: tuple[int, ...], words: str
+) -> None:
+    pattern = pattern_of(replace(traced([SURE] * 6), skipped=skipped))
+    assert pattern.name == "simple"
+    assert pattern.words.startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +55,10 @@ def test_wrong_either_way_is_neither_of_them(traced: Traced) -> None:
 
 
 def test_a_text_that_runs_all_layers_is_late_whatever_it_says(traced: Traced) -> None:
-    assert pattern_of(traced([EVEN, OTHER, EVEN]), 0).name == "late"
+    trace = traced([EVEN, OTHER, EVEN])
+    assert pattern_of(trace, 0).name == "late"
+    assert pattern_of(trace, 0).title == "Ran to full depth"
+    assert pattern_of(replace(trace, skipped=(2,)), 0).title == "Ran to the last layer, not all before it"
 
 
 def test_a_change_in_between_or_an_exit_past_the_middle_is_not_simple(traced: Traced) -> None:

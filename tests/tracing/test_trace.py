@@ -12,7 +12,9 @@ import torch
 from elbert.classifier import Classifier
 from elbert.exits import make, names, replay
 from elbert.exits.elbert import CRITERIA
-from elbert.results import Trace
+from elbert.exits.gates import SkipGates
+from elbert.results import LayerOutputs, Trace, Word
+from elbert.tracing.trace import trace_of
 from tests.exits.ready import ready
 from tests.tracing.conftest import KINDS
 
@@ -33,6 +35,19 @@ def test_every_policy_and_problem_type_can_be_traced(build: Build, policy: str, 
     assert len(trace.reasons) == len(trace.fired) == len(trace.steady) == trace.layers == classifier.num_layers
     assert sorted(token for word in trace.words for token in word.tokens) == list(range(len(trace.tokens)))
     json.dumps(trace.to_dict(), allow_nan=False)
+
+
+def test_a_text_whose_gates_lead_beyond_its_policys_last_layer_is_said_to_leave_before_it() -> None:
+    probs = torch.full((1, 5, 2), 0.5)
+    gates, depth = SkipGates(), torch.tensor([[1, 2, 5, 5, 5]])  # layers 3 and 4 are skipped
+    outputs = LayerOutputs(probs.log(), probs, torch.tensor([3]), gates=gates, depth=depth)
+    policy = make("fixed", layer=4, gates=gates)
+    about = {"text": "a", "tokens": ["[CLS]"], "words": [Word("[CLS]", None, 0, 0, (0,))], "labels": ("no", "yes")}
+    trace = trace_of(outputs, policy, attention=torch.ones(5, 1), **about)
+    assert trace.exit_layer == trace.ran == replay(policy, outputs).item() == 2
+    assert trace.fired == (False, True, False, False, True)
+    assert trace.reason.startswith("layer 2: leaves: ")
+    assert trace.reason.endswith("; its gates lead beyond layer 4, where every text leaves")
 
 
 def test_the_exit_is_the_first_layer_where_the_rule_fires_and_later_layers_are_told_too(traced: Traced) -> None:

@@ -89,7 +89,7 @@ def to_ask(rows: Rows, hurried: Bools | None) -> Integers:
     return np.flatnonzero(asked if hurried is None else asked | hurried)
 
 
-def decide(rows: Rows, said: Said, num_layers: int, hurried: Bools | None) -> Verdict:
+def decide(rows: Rows, said: Said, num_layers: int, hurried: Bools | None, ended: Bools | None = None) -> Verdict:
     """Return what becomes of rows.
 
     A row whose exit is not finite fails, and where a policy's rule raises, the rows of that policy do; for all others
@@ -100,10 +100,14 @@ def decide(rows: Rows, said: Said, num_layers: int, hurried: Bools | None) -> Ve
         said: by the exits of those that `to_ask` named.
         num_layers: M of the model, where everybody leaves.
         hurried: as in `to_ask`.
+        ended: [rows] whose gates lead beyond their policy's last layer, which is the policy's word as much as its rule;
+            None for nobody.
     """
     asked = _Asked(np.zeros(rows.count, bool), np.zeros(rows.count, bool))
     _fail_what_is_not_finite(rows, said, asked)
     groups = [_ask(rows, number, said, num_layers, asked) for number in range(len(rows.memory.groups))]
+    if ended is not None:
+        asked.fired |= ended & (rows.depth < num_layers)
     leave = asked.fired | (rows.depth >= rows.last)
     if hurried is not None:
         leave |= hurried

@@ -189,7 +189,9 @@ class Scheduler:
             if said is None:
                 self._pools.put(stepped.at(ahead))
                 continue
-            verdict = decide(stepped, said, self._weights.num_layers, hurried)
+            layers = self._weights.num_layers
+            ended = None if ahead is None else skipping.ended_by_policy(stepped, ahead, layers)
+            verdict = decide(stepped, said, layers, hurried, ended)
             self._failed += verdict.failed
             if len(verdict.stays):
                 stay = stepped.going_on(verdict.stays, verdict.memory)

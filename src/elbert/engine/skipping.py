@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elbert.engine.rows.blocks import Integers
 from elbert.engine.rows.packed import Rows
@@ -31,8 +32,8 @@ def going_on_at(rows: Rows) -> Integers | None:
     return ahead
 
 
-def leaving_in_time(rows: Rows, ahead: Integers, num_layers: int) -> Rows:
-    """Return rows so that those leave now that would next run a layer beyond the last they may.
+def ended_by_policy(rows: Rows, ahead: Integers, num_layers: int) -> NDArray[np.bool_]:
+    """Return which rows would next run a layer beyond their policy's last, [rows].
 
     Args:
         rows: they have just run a layer.
@@ -40,5 +41,10 @@ def leaving_in_time(rows: Rows, ahead: Integers, num_layers: int) -> Rows:
         num_layers: M of the model.
     """
     latest = np.array([group.policy.latest(num_layers) for group in rows.memory.groups])[rows.memory.member]
-    beyond = ahead + 1 > np.minimum(rows.last, latest)
+    return np.asarray(ahead + 1 > latest)
+
+
+def leaving_in_time(rows: Rows, ahead: Integers, num_layers: int) -> Rows:
+    """Return rows so that those leave now that would next run a layer beyond the last they may; arguments as above."""
+    beyond = (ahead + 1 > rows.last) | ended_by_policy(rows, ahead, num_layers)
     return replace(rows, last=np.where(beyond, np.minimum(rows.last, rows.depth), rows.last))

@@ -35,7 +35,7 @@ def pattern_of(trace: Trace, gold: object = None) -> Pattern:
     - simple: it left in the first half of the layers, or before them, and no later exit says anything else.
     - mitigated: right at the exit, wrong at the last layer; differs, where nobody knows what is right.
     - hurt: wrong at the exit, right at the last layer.
-    - late: it ran through all layers.
+    - late: it left at the last layer, having run all of them but those that its gates skipped.
 
     Source: Xie et al., "ELBERT", ICASSP 2021, which names the first two.
 
@@ -51,15 +51,23 @@ def pattern_of(trace: Trace, gold: object = None) -> Pattern:
     last = later[-1] if later else here
     steady = set(later) <= {here}
     if exit_layer == layers:
-        return Pattern("late", "Ran to full depth", f"No exit before layer {layers} let the text leave.")
+        return _late(trace)
     if here != last:
         return _changed(trace, here, last, gold)
     if exit_layer <= layers // 2 and steady:
-        rest = f"The {layers - exit_layer} layers it did not run would all have said “{here}” too."
+        ahead = len(set(range(exit_layer + 1, layers + 1)) - set(trace.skipped))
+        left = f"{ahead} layers that were left to it would all" if ahead > 1 else "layer that was left to it would"
+        rest = f"The {left} have said “{here}” too."
         return Pattern("simple", "Simple input, simple exit", rest)
     changes = "" if steady else " Some layer in between would have said something else."
     words = f"The answer at the exit and at layer {layers} is the same, “{here}”.{changes}"
     return Pattern("plain", "Same answer, fewer layers", words)
+
+
+def _late(trace: Trace) -> Pattern:
+    """Name a text that left at the last layer."""
+    title = "Ran to the last layer, not all before it" if trace.skipped else "Ran to full depth"
+    return Pattern("late", title, f"No exit before layer {trace.layers} let the text leave.")
 
 
 def _changed(trace: Trace, here: str, last: str, gold: object) -> Pattern:
@@ -82,7 +90,7 @@ def _of_values(trace: Trace, gold: object) -> Pattern:
     here, last = trace.exit_probs.tolist(), trace.probs[-1].tolist()
     step = max(abs(a - b) for a, b in zip(here, last, strict=True))
     if trace.exit_layer == trace.layers:
-        return Pattern("late", "Ran to full depth", f"No exit before layer {trace.layers} let the text leave.")
+        return _late(trace)
     words = f"The value at the exit and at layer {trace.layers} differ by {step:.3f}."
     if isinstance(gold, (int, float)):
         errors = abs(here[0] - gold), abs(last[0] - gold)

@@ -71,10 +71,13 @@ def trace_of(
         fired.append(bool(policy.leaves(found, layer)))
         findings += policy.explain(found, output, layer, labels)
         steady.append(_steady(found))
-    # As it runs none beyond the policy's last, it leaves at the last one before.
-    last = ran[bisect(ran, policy.latest(layers)) - 1]
-    first = next((layer for layer, left in enumerate(fired, start=1) if left), last if skipped else layers)
-    exit_layer = 0 if layer_0 is not None and layer_0.leaves else min(first, last) if skipped else first
+    latest = policy.latest(layers)
+    last = ran[bisect(ran, latest) - 1]
+    if last < latest and not fired[last - 1]:
+        fired[last - 1] = True
+        findings[last - 1] += f"; its gates lead beyond layer {latest}, where every text leaves"
+    first = next((layer for layer, left in enumerate(fired, start=1) if left), layers)
+    exit_layer = 0 if layer_0 is not None and layer_0.leaves else first
     [(label, score)] = task.answers(outputs.at([said_at[exit_layer - 1] + 1 if exit_layer else 0]), labels)
     return Trace(
         label=label,
