@@ -28,6 +28,8 @@ def test_every_file_comes_without_a_key_and_shows_nothing_of_a_model(start: Star
             said = running.client.get(path, headers={"authorization": ""})
             assert (said.status_code, said.headers["content-type"]) == (200, f"{kind}; charset=utf-8")
             assert "tiny" not in said.text
+        for path in ("/docs", "/openapi.json"):
+            assert running.client.get(path, headers={"authorization": ""}).status_code == 200
         assert running.client.get("/info", headers={"authorization": ""}).status_code == 401
 
 

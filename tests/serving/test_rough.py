@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import socket
 from collections.abc import Iterator
@@ -73,6 +74,93 @@ def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(running: Ru
         else:
             assert everything(endless).startswith(b"HTTP/1.1 431")
     assert is_well(running)
+
+
+@pytest.mark.parametrize("head", [b"GET /health", b"POST /predict", b"POST /predict/stream"])
+@pytest.mark.parametrize("endless", [b"x-%06d: v\r\n" % 1 * 600, b"a" * 10_000], ids=["many", "one"])
+def test_trailers_without_an_end_are_refused_before_they_fill_the_memory(
+    running: Running, head: bytes, endless: bytes
+) -> None:
+    with raw(running) as sending:
+        sending.sendall(b"%b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y" % head)
+        if endless.startswith(b"x"):
+            sending.sendall(b"\r\n")
+        try:
+            for _ in range(400):
+                sending.sendall(endless)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it had enough
+        else:
+            everything(sending)
+    assert is_well(running)
+
+
+def test_trailers_are_no_headers_of_the_request(running: Running) -> None:
+    with raw(running) as sending:
+        sending.sendall(
+            b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+            b"content-type: application/json\r\nconnection: close\r\n\r\n"
+            b"%x\r\n%b\r\n0\r\ncontent-encoding: gzip\r\n\r\n" % (len(BODY), BODY)
+        )
+        assert everything(sending).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("asked", "more"),
+    [
+        (b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n", b"\r\n"),
+        (b"GET /health HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n", b"a"),
+        (b"HEAD /health HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+        (b"GET /health HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", b"0\r\nx: y\r\n"),
+        (b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 9999999\r\n\r\n", b"a"),
+    ],
+    ids=["blank-line", "body-of-get", "body-of-head", "trailers", "too-large"],
+)
+def test_who_sends_a_little_after_the_answer_is_let_go_too(
+    start: Start, monkeypatch: pytest.MonkeyPatch, asked: bytes, more: bytes
+) -> None:
+    monkeypatch.setattr(connection, "_HEAD_TIMEOUT", 0.2)
+    with start() as running, raw(running) as idle:
+        idle.sendall(asked)
+        assert idle.recv(65_536).startswith((b"HTTP/1.1 200", b"HTTP/1.1 413"))
+        idle.sendall(more)
+        assert b"HTTP/1.1" not in everything(idle)  # to whom nothing is owed nothing is said
+
+
+def test_a_head_that_is_slow_while_another_is_answered_is_not_told_so_in_its_place(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_HEAD_TIMEOUT", 0.2)
+    with start() as running, raw(running) as both:
+        running.gates["tiny"].shut()
+        both.sendall(HEAD % len(BODY) + b"\r\n" + BODY + b"GET /health HT")
+        assert everything(both) == b""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n",
+    ],
+    ids=["no-http", "upgrade"],
+)
+def test_what_a_client_gets_wrong_is_not_logged(running: Running, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    lines: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lines.append)
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "handlers", [handler])
+    with raw(running) as odd:
+        odd.sendall(said)
+        assert everything(odd).startswith(b"HTTP/1.1 ")
+    assert is_well(running)
+    assert lines == []
+
+
+def test_a_slash_too_many_is_nothing_here_and_sends_nobody_elsewhere(running: Running) -> None:
+    said = running.client.post("/predict/", json={"inputs": "good"}, headers={"host": "elsewhere.example"})
+    assert (said.status_code, said.json()["error_type"]) == (404, "NotFound")
+    assert "location" not in said.headers
 
 
 def test_large_heads_and_bodies_that_are_allowed_are_read(running: Running) -> None:

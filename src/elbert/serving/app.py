@@ -55,7 +55,15 @@ def make_app(
             warming.cancel()
             await models.close()
 
-    app = FastAPI(title="elbert", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="elbert",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=docs.OPENAPI,
+        redirect_slashes=False,  # its Location would be made of whatever the client calls this host
+        lifespan=lifespan,
+    )
     app.state.models, app.state.settings, app.state.metrics = models, settings, metrics
     app.state.room = Room(settings.payload_limit)
     for part in (predict, stream, classify, trace, status, docs, page):
@@ -74,7 +82,9 @@ def make_app(
     app.add_middleware(
         Bodies, limit=settings.payload_limit, timeout=settings.body_timeout, room=room, streamed=streamed
     )
-    app.add_middleware(Keys, keys=settings.api_keys, everybodys=frozenset({"/health", docs.PATH, *page.FILES}))
+    app.add_middleware(
+        Keys, keys=settings.api_keys, everybodys=frozenset({"/health", docs.PATH, docs.OPENAPI, *page.FILES})
+    )
     app.add_middleware(Headers, metrics=metrics)
     return app
 

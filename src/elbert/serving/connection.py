@@ -1,19 +1,28 @@
-"""A connection's HTTP: uvicorn's, with a bound on the head of a request in bytes and in time, which it has not."""
+"""A connection's HTTP: uvicorn's, with bounds in bytes and in time on all that no route reads, which it has not.
+
+That is the head of a request, its trailers, a body that was answered before it was whole, and what comes in between.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from typing import Any
 
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# Bytes of request line and headers; more are refused before they fill the memory. A first read is not counted: it may
-# hold the body before it too.
+# Bytes of request line and headers, or of trailers; more are refused before they fill the memory. The read where they
+# begin is not counted: it may hold a body before them too.
 _MOST_HEAD = 65_536
 
-# Seconds a connection may be open until a head is whole, so that slow or silent clients hold no socket for ever.
+# Seconds until a head is whole, and from an answer until the rest of its request and a new head have come, so that slow
+# or silent clients hold no socket for ever.
 _HEAD_TIMEOUT = 30.0
+
+# Of single connections only what is a fault of the server is logged: whoever likes can send what is no HTTP.
+LOGGER = "uvicorn.error.connection"
 
 # Where a request's state says that its connection was lost, and when all of it was there.
 _GONE, _RECEIVED = "elbert.gone", "elbert.received"
@@ -38,24 +47,26 @@ class Connection(HttpToolsProtocol):
     _first_read = True
     _fed = 0
 
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.logger = logging.getLogger(LOGGER)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(_HEAD_TIMEOUT, self._too_slow)
+        self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the clock, and tell whoever works on a request that nobody waits."""
-        self._head_is_whole()
+        self._stop_clock()
         if self.scope is not None:
             self.scope["state"][_GONE] = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless the head is too long."""
+        """Read on, unless there is too much that is no body."""
         super().data_received(data)
-        if not self._in_head:
-            return
-        self._fed += 0 if self._first_read else len(data)
+        self._fed = 0 if self._first_read else self._fed + len(data)
         self._first_read = False
         if self._fed > _MOST_HEAD and not self.transport.is_closing():
             self._refuse(b"431 Request Header Fields Too Large")
@@ -63,30 +74,57 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
-        if self._timer is None:
-            self._timer = self.loop.call_later(_HEAD_TIMEOUT, self._too_slow)
-        self._in_head, self._first_read, self._fed = True, True, 0
+        self._start_clock()
+        self._in_head, self._first_read = True, True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; a trailer is none, for it comes after the request was let in, and nobody reads it."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Let the request be answered."""
-        self._head_is_whole()
+        self._stop_clock()
+        self._in_head = False
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a piece of the body on to who reads it, and bounds it."""
+        self._first_read = True
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note when the request was there whole; it may wait for others of its connection from now on."""
+        self._first_read = True
         self.scope["state"][_RECEIVED] = time.monotonic()
         super().on_message_complete()
 
-    def _head_is_whole(self) -> None:
-        self._in_head = False
+    def on_response_complete(self) -> None:
+        """Begin to wait for the rest of what was answered, and for the next head.
+
+        uvicorn's own clock of an idle connection ends with the first byte, whatever that is.
+        """
+        super().on_response_complete()
+        if self._timer is None and self.cycle.response_complete and not self.transport.is_closing():
+            self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._stop_clock()
+        self._timer = self.loop.call_later(_HEAD_TIMEOUT, self._refuse, b"408 Request Timeout")
+
+    def _stop_clock(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _too_slow(self) -> None:
-        self._refuse(b"408 Request Timeout")
-
     def _refuse(self, status: bytes) -> None:
-        self._head_is_whole()
-        self.transport.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
+        """Close the connection, with an answer where the client could not take it for another's."""
+        self._stop_clock()
+        if self._may_answer():
+            self.transport.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
         self.transport.close()
+
+    def _may_answer(self) -> bool:
+        if self._in_head:
+            return self.cycle is None or self.cycle.response_complete
+        return not self.pipeline and not self.cycle.response_started

@@ -18,7 +18,7 @@ from elbert.cascade import Cascade
 from elbert.classifier import Classifier
 from elbert.errors import ElbertError
 from elbert.serving.app import make_app
-from elbert.serving.connection import Connection
+from elbert.serving.connection import LOGGER, Connection
 from elbert.serving.metrics import Metrics
 from elbert.serving.models import Models
 from elbert.serving.settings import ServeSettings
@@ -37,6 +37,7 @@ _LOG: dict[str, Any] = {
     "loggers": {
         "elbert.serving": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        LOGGER: {"level": "ERROR"},
     },
 }
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 
 PAGES = Path(__file__).parents[1] / "pages"
 
-PATH = "/docs"
+PATH, OPENAPI = "/docs", "/openapi.json"
 
 router = APIRouter(include_in_schema=False)
 
