@@ -1,11 +1,11 @@
-"""The speed levels of a model, its calibrated policies from the slowest to the fastest, and which one an hour gets."""
+"""The speed levels of a model: its calibrated policies from the costliest to the cheapest, and which an hour gets."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from elbert.cascade import Cascade
 from elbert.classifier import Classifier
@@ -21,7 +21,8 @@ class Ladder:
     Attributes:
         names: of the policies, at least one.
         policies: beside them.
-        mean_exit_layers: on the texts each was calibrated on; None for one that was not.
+        mean_exit_layers: layers run on the texts each was calibrated on, whatever of their tokens; None for one that
+            was not.
         usual: the level of requests that ask for none.
     """
 
@@ -33,17 +34,18 @@ class Ladder:
     @classmethod
     def of(cls, classifier: Classifier | Cascade) -> Ladder:
         """Return the levels of a model or a cascade: the calibrated ones; else the policy it has is the only one."""
-        depth = {
-            name: float(evidence["mean_exit_layer"])
+        calibrated = {
+            name: evidence
             for name, evidence in classifier.calibration.items()
-            if name in classifier.policies and isinstance(evidence.get("mean_exit_layer"), (int, float))
+            if name in classifier.policies and _is_number(evidence.get("mean_exit_layer"))
         }
         own = next((name for name, each in classifier.policies.items() if each is classifier.policy), None)
-        if own not in depth:
+        if own not in calibrated:
             return cls((own or classifier.policy.name,), (classifier.policy,), (None,), 0)
-        names = tuple(sorted(depth, key=lambda name: -depth[name]))
+        names = tuple(sorted(calibrated, key=lambda name: -_cost(calibrated[name], classifier.num_layers)))
         policies = tuple(classifier.exit_policy(name) for name in names)
-        return cls(names, policies, tuple(depth[name] for name in names), names.index(own))
+        depth = tuple(float(calibrated[name]["mean_exit_layer"]) for name in names)
+        return cls(names, policies, depth, names.index(own))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -70,6 +72,12 @@ class Ladder:
         return self.names.index(name)
 
 
+def _cost(evidence: Mapping[str, Any], layers: int) -> float:
+    """Return the layers of all its tokens that a calibrated level runs: fewer than its layers where it drops tokens."""
+    share = evidence.get("token_layers")
+    return float(share) * layers if _is_number(share) else float(evidence["mean_exit_layer"])
+
+
 def dial(policy: ExitPolicy, num_layers: int, num_labels: int) -> dict[str, Any] | None:
     """Return the parameter that trades speed for quality, and what may be tried, from the slowest setting on.
 
@@ -94,7 +102,7 @@ def dial(policy: ExitPolicy, num_layers: int, num_labels: int) -> dict[str, Any]
     return None if name is None or len(numbers[name]) < 2 else {"name": name, "values": numbers[name]}
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
