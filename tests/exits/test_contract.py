@@ -48,6 +48,13 @@ def test_update_changes_neither_its_state_nor_the_output(name: str, kind: Any, m
         assert not any(np.shares_memory(value, each) for value in after.values() for each in given)
 
 
+def test_what_every_policy_takes_says_when_texts_leave_or_goes_with_them_around_the_exits() -> None:
+    common = {field.name for field in dataclasses.fields(ExitPolicy)}
+    around = make("entropy", words=0.9, tokens={"1": 0.5}).around
+    assert common == {"min_layer", "max_layer", *around}  # one more has to be sorted, or another rule would lose it
+    assert dataclasses.replace(make("patience"), **around).around == around
+
+
 @EVERY
 def test_no_text_leaves_sooner_than_the_policy_says(name: str, make_outputs: Any) -> None:
     outputs = make_outputs(7, texts=40, layers=6)

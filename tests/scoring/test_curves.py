@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from elbert.classifier import Classifier
 from elbert.data import TextDataset
 from elbert.errors import UsageError
 from elbert.exits import make
+from elbert.exits.tokens import TokenSchedule
 from elbert.reports.story import curves_of
 from elbert.results import LayerOutputs
 from elbert.scoring.curves import (
@@ -15,6 +18,7 @@ from elbert.scoring.curves import (
     replay_all,
     scores_by_layer,
 )
+from tests.exits.ready import ready
 
 LABELS = [0, 1, 0, 1]
 
@@ -60,6 +64,16 @@ def test_curves_of_a_data_set_sweep_the_policys_own_grid(classifier: Classifier,
     scores, points = curves_of(classifier.record(dataset.texts), dataset, policy)
     assert len(scores) == 4
     assert [each.policy for each in points] == policy.grid(4, 3)
+
+
+def test_curves_of_a_data_set_keep_what_the_policy_learnt_and_which_tokens_it_keeps(
+    classifier: Classifier, dataset: TextDataset
+) -> None:
+    fitted = ready("certainty", classifier.record(dataset.texts, pooled=True))
+    policy = replace(fitted, tokens=TokenSchedule(((1, 0.5),)))
+    _, points = curves_of(classifier.record(dataset.texts, pooled=True, tokens=policy.tokens), dataset, policy)
+    assert {each.policy.tokens for each in points} == {policy.tokens}
+    assert len(points) == len(policy.grid(4, 3))
 
 
 def test_a_recording_in_parts_is_replayed_as_one_in_whole(outputs: LayerOutputs) -> None:

@@ -23,7 +23,7 @@ def check_rule(policy: ExitPolicy) -> None:
     Raises:
         UsageError: it reads a state, weights, words, tokens or gates, or it remembers.
     """
-    own = any(part is not None for part in (policy.words, policy.tokens, policy.gates))
+    own = any(part is not None for part in policy.around.values())
     if policy.learned or policy.needs or own:
         raise UsageError(
             f"exit policy {policy.name!r} reads a model's states, weights, words, tokens or gates, which a cascade's "

@@ -33,6 +33,10 @@ State: TypeAlias = dict[str, Array]
 Found: TypeAlias = dict[str, Array]
 
 
+# What of a policy is no exit's business: what is done to a text around its exits, whatever the rule.
+AROUND = ("words", "tokens", "gates")
+
+
 @dataclass(frozen=True)
 class ExitPolicy(ABC):
     """Base of all exit policies: frozen dataclasses whose fields are the parameters.
@@ -91,6 +95,11 @@ class ExitPolicy(ABC):
         """
         del rows, num_labels  # most rules remember nothing
         return {}
+
+    @property
+    def around(self) -> dict[str, Any]:
+        """What the policy does around its exits, by name, as fields for another rule that is to do the same."""
+        return {name: getattr(self, name) for name in AROUND}
 
     def earliest(self, num_layers: int) -> int:
         """Return the first layer, 1-based, whose output the rule looks at; the engine skips the exits before it.

@@ -62,9 +62,7 @@ class _Combined(ExitPolicy):
                 "allowed: rules that learn nothing"
             )
         for policy in self.policies:
-            of_the_whole = next(
-                (name for name in ("words", "tokens", "gates") if getattr(policy, name) is not None), None
-            )
+            of_the_whole = next((name for name, part in policy.around.items() if part is not None), None)
             if of_the_whole:
                 raise UsageError(
                     f"exit policy {self.name!r}: {of_the_whole} of {policy.name!r} would change nothing, for no exit "

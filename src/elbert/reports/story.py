@@ -34,7 +34,9 @@ def curves_of(
     if dataset.labels is None:
         raise UsageError(f"{dataset.name} has no labels; curves need them")
     _, layers, classes = outputs.probs.shape
-    grid = [replace(each, tokens=policy.tokens, gates=policy.gates) for each in policy.grid(layers, classes)]
+    learnt = policy.tensors()
+    grid = [replace(each, **policy.around) for each in policy.grid(layers, classes)]
+    grid = [each.with_tensors(learnt) for each in grid] if learnt else grid
     points = operating_points(outputs, dataset.labels, grid, metric)
     return scores_by_layer(outputs, dataset.labels, metric), points
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 
 from elbert import Classifier
 from elbert.engine.scheduler import Scheduler
+from elbert.errors import UsageError
 from elbert.evaluation.bench import Job, Spec, line_up
 from elbert.evaluation.bench.job import Answers
 from elbert.evaluation.bench.systems import BATCHINGS, SYSTEMS, settings_of
 from elbert.exits import make, replay
+from elbert.exits.gates import SkipGates
 
 MakeJob = Callable[..., Job]
 
@@ -73,6 +76,27 @@ def test_texts_sorted_by_their_exit_layer_wait_less(make_job: MakeJob, policy: d
     assert (ordered >= ours).all()
     assert ours.mean() <= ordered.mean() < waits.mean()
     assert (ordered > ours).sum() <= 5 * 3  # only batches that hold two exit layers wait at all
+
+
+def test_who_waits_drops_the_tokens_that_the_exits_drop(make_job: MakeJob, policy: dict[str, Any]) -> None:
+    job, dropping = make_job(), {**policy, "tokens": {"1": 0.3}}
+    ours = answers(job, "elbert", dropping, 1)
+    assert ours != answers(job, "elbert", policy, 1)
+    assert answers(job, "elbert-waits", dropping, 1) == answers(job, "elbert-sorted", dropping, 1) == ours
+
+
+@pytest.mark.parametrize("system", ["elbert-waits", "elbert-sorted"])
+def test_who_waits_can_not_skip_layers(make_job: MakeJob, policy: dict[str, Any], system: str) -> None:
+    job = make_job()
+    classifier = Classifier.from_pretrained(job.folder)
+    gates = SkipGates(0.0).with_weights(np.zeros((2, classifier.engine.weights.hidden_size + 1)))  # skip all they can
+    gated = dataclasses.replace(job, folder=job.scratch / system)
+    classifier.keep("gated", make("full", gates=gates))
+    classifier.save_pretrained(gated.folder)
+    skipping = {**policy, "gates": {"threshold": 0.0}}
+    with pytest.raises(UsageError, match=f"^{system} lets a batch leave at one layer, and gates take its rows"):
+        answers(gated, system, skipping, 6)
+    assert set(answers(gated, "elbert-split", skipping, 6).exit_layers) == {1, 2}
 
 
 def test_they_run_the_exits_of_ours_in_its_precisions() -> None:

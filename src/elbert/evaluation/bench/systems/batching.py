@@ -23,6 +23,7 @@ from elbert.engine import Scheduler
 from elbert.engine.engine import SORTING_WINDOW, by_length, refill
 from elbert.engine.placement import DTYPES, most_tokens
 from elbert.engine.requests import Arrival, Departures
+from elbert.errors import UsageError
 from elbert.evaluation.bench.batches import held
 from elbert.evaluation.bench.job import Answers, Job, Run, Spec
 from elbert.exits import ExitPolicy
@@ -64,6 +65,9 @@ class Batched:
     Args:
         job: model and texts.
         spec: which system, and with which exits.
+
+    Raises:
+        UsageError: a batch is to wait for its slowest row, and gates take its rows to different layers.
     """
 
     def __init__(self, job: Job, spec: Spec) -> None:
@@ -71,6 +75,11 @@ class Batched:
             job.folder, backend=spec.backend, device=job.device, dtype=spec.dtype, problem_type=job.problem_type
         )
         self._system, self._json = spec.system, spec.policy or {"name": "full"}
+        if spec.system != _SPLIT and self._json.get("gates") is not None:
+            raise UsageError(
+                f"{spec.system} lets a batch leave at one layer, and gates take its rows to different ones; race these "
+                f"exits against {_SPLIT}, or without gates"
+            )
         self._most = most_tokens(torch.device(job.device), DTYPES[spec.dtype])
         self._exits: dict[Text, int] = {}
         if spec.system == _SORTED:
@@ -105,7 +114,7 @@ class Batched:
             yield from self._split(arrivals, rule, batch)
             return
         scheduler = self._classifier.engine.scheduler(
-            Together(rule, words=rule.words), batch_size=batch, max_tokens=self._most
+            Together(rule, **rule.around), batch_size=batch, max_tokens=self._most
         )
         for rows in held(arrivals, batch, self._most):
             for row in rows:
@@ -124,6 +133,6 @@ def load(job: Job, spec: Spec) -> Run:
     """Return the system that `spec` names.
 
     Raises:
-        ElbertError: the backend is not installed, or can't compute in this precision.
+        ElbertError: the backend is not installed, can't compute in this precision, or the exits can't be run so.
     """
     return Batched(job, spec)
