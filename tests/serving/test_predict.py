@@ -164,13 +164,26 @@ def test_many_requests_at_once_get_their_own_answers(running: Any, offline: Clas
     ("body", "line"),
     [
         ({}, "inputs is missing"),
-        ({"inputs": 3}, "inputs is int"),
+        ({"inputs": 3}, "inputs is a number; allowed"),
+        ({"inputs": None}, "inputs is null; allowed"),
+        ({"inputs": ["good", [False]]}, "inputs[1] is a list; allowed"),
+        ({"inputs": [True]}, "inputs[0] is true or false; allowed"),
+        ({"inputs": "good", "model": {}}, "model is an object; allowed: a string"),
+        ({"inputs": "good", "truncate": "no"}, "truncate is a string; allowed: true or false"),
+        ({"inputs": "good", "parameters": None}, "parameters is null; allowed: an object"),
+        ({"inputs": "good", "parameters": {"policy": [1]}}, "parameters.policy is a list; allowed: a name"),
+        ([1], "the body is a list; allowed: an object"),
+        ({"inputs": "good", "\ud800": 1}, "a key in the body is no Unicode"),
+        ({"inputs": "good", "parameters": {"\ud800": 1}}, "a key in parameters is no Unicode"),
         ({"inputs": "good", "parameters": {"level": 2}}, "level is 2; allowed: 0 (exact), 1 (quick)"),
         ({"inputs": "good", "parameters": {"level": 1, "policy": "exact"}}, "policy and level were both given"),
         ({"inputs": "good", "parameters": {"policy": "exat"}}, "did you mean 'exact'?"),
         ({"inputs": "good", "parameters": {"policy": {"name": "fixed", "layer": 0}}}, "layer is 0"),
         ({"inputs": "good", "parameters": {"max_layers": 0}}, "parameters.max_layers: "),
-        ({"inputs": "good", "parameters": {"max_layers": True}}, "parameters.max_layers: "),
+        (
+            {"inputs": "good", "parameters": {"max_layers": True}},
+            "max_layers is true or false; allowed: a whole number",
+        ),
         ({"inputs": "good", "parameters": {"max_latency": 5}}, "there is no field 'parameters.max_latency'"),
         ({"inputs": {"text": "a", "pair": "b"}}, "inputs has the key 'pair'"),
         ({"inputs": []}, "there are no texts"),
@@ -184,6 +197,37 @@ def test_a_body_that_is_wrong_is_refused_in_one_line_that_says_why(client: Any, 
     assert line in said["error"]
     assert "\n" not in said["error"]
     assert said["error_type"] in ("Validation", "Empty")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"level": 10**3999},
+        {"level": -(10**3999)},
+        {"max_layers": -(10**3999)},
+        {"top_k": -(10**3999)},
+        {"max_latency_ms": 10**3999},
+        {"policy": {"name": "fixed", "layer": 10**3999}},
+        {"policy": "x" * 9000},
+        {"function_to_apply": "x" * 9000},
+        {"x" * 9000: 1},
+        {"policy": {"name": "x" * 9000}},
+        {"policy": {"name": "fixed", "x" * 9000: 1}},
+    ],
+    ids=lambda each: str(each)[:24],
+)
+def test_what_is_long_is_not_repeated_whole(client: Any, parameters: Any) -> None:
+    refused = client.post("/predict", json={"inputs": "good", "parameters": parameters})
+    assert refused.status_code == 422
+    assert len(refused.text) < 1000
+
+
+def test_a_body_that_is_not_sent_as_json_is_told_so(client: Any) -> None:
+    for content in (b'{"inputs": "good"}', b"", b"good"):
+        refused = client.post("/predict", content=content, headers={"content-type": "text/plain"})
+        assert refused.status_code == 422
+        assert "\n" not in refused.json()["error"]
+    assert "set the header content-type: application/json" in refused.json()["error"]
 
 
 def test_a_model_that_is_not_there_is_404_in_each_apis_words(client: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -75,7 +76,8 @@ class VerbCommand(TyperCommand):
         """Read the words behind the verb.
 
         Raises:
-            UsageError: one of them is empty where a name or a path is wanted, or no value of its flag.
+            UsageError: one of them is empty where a name or a path is wanted, or no value of its flag; or a variable
+                that stands for a flag is empty.
         """
         given, *_ = self.make_parser(ctx).parse_args(args=list(args))  # still words: as a path, "" would be "."
         for parameter in self.params:
@@ -85,12 +87,24 @@ class VerbCommand(TyperCommand):
                 what = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
                 raise UsageError(f"{what} is empty (a shell variable that is not set?); give it a value")
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except typer.BadParameter as error:
             told = _wrong_value(error.param, given, ctx)
             if told is None:
                 raise
             raise UsageError(f"{told}; see '{ctx.command_path} --help'") from None
+        _check_variables(self.params, ctx)
+        return rest
+
+
+def _check_variables(parameters: list[Any], ctx: Any) -> None:
+    """Raise where a variable that is to be read is empty: it would be taken for none, and a key for an open server."""
+    for parameter in parameters:
+        variable = parameter.envvar
+        if variable is None or ctx.get_parameter_source(parameter.name).name == "COMMANDLINE":
+            continue
+        if variable in os.environ and not os.environ[variable].strip():
+            raise UsageError(f"the variable {variable} is set and empty; give it a value, or unset it")
 
 
 def _wrong_value(parameter: Any, given: dict[str, Any], ctx: Any) -> str | None:

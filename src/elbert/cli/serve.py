@@ -27,6 +27,8 @@ _BUNDLED = "mini-sentiment"
 # Keys have a flag of their own, which is given once for each of them.
 _FLAGS = tuple(field.name for field in fields(ServeSettings) if field.name != "api_keys")
 
+_REPLICAS = 4
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -54,8 +56,11 @@ def serve(
         ),
     ] = None,
     replicas: Annotated[
-        int, typer.Option(min=1, help="Replicas at most, as many as the texts in flight fill; needs --ray.")
-    ] = 4,
+        int | None,
+        typer.Option(
+            min=1, help=f"Replicas at most, as many as the texts in flight fill; needs --ray.  [default: {_REPLICAS}]"
+        ),
+    ] = None,
     loading: options.LoadFlags = options.LOADING,
 ) -> None:
     """Serve models over HTTP: POST /predict and /v1/classify, GET /health, /info, /metrics and /docs.
@@ -77,24 +82,33 @@ def serve(
     settings = ServeSettings(**limits, api_keys=tuple(api_key or ()))
     loaders = {name: _loader(model, loading) for name, model in names_of(models or [_BUNDLED]).items()}
     if ray is None:
+        if replicas is not None:
+            raise UsageError(
+                "--replicas was given without --ray, and one server has none; add --ray auto, or leave it out"
+            )
         run(loaders, settings)
         return
     from elbert.scaleout.ray_serve import serve_on_ray
 
-    serve_on_ray(loaders, settings, address=ray, replicas=replicas)
+    serve_on_ray(loaders, settings, address=ray, replicas=replicas or _REPLICAS)
 
 
 def names_of(words: list[str]) -> dict[str, str]:
     """Return models by the name each is called by: NAME of NAME=MODEL, else the last part of the model's own.
 
     Raises:
-        UsageError: two have the same name.
+        UsageError: two have the same name, or a name is none.
     """
     found: dict[str, str] = {}
     for word in words:
         name, mark, model = word.partition("=")
-        if not mark or not _NAME.fullmatch(name):
+        if not mark or (not _NAME.fullmatch(name) and Path(word).exists()):  # a folder's name may have the mark too
             name, model = Path(word).name or word, word
+        elif not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name[:60]!r} is no name for a model; allowed: letters, digits, '.', '_' and '-', a letter or digit "
+                "first, as in NAME=MODEL"
+            )
         if name in found:
             raise UsageError(f"two models are called {name!r}; give one of them another name: NAME=MODEL")
         found[name] = model

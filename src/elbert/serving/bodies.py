@@ -17,6 +17,32 @@ Squash: TypeAlias = Literal["sigmoid", "softmax", "none"]
 _INPUT = "a string, or an object with text and text_pair, or a list of these; two strings are never a pair"
 
 
+# What JSON calls what Python's reader makes of it; bool is an int to Python, so it comes first.
+_KINDS: tuple[tuple[type[Any], str], ...] = (
+    (type(None), "null"),
+    (bool, "true or false"),
+    (int, "a number"),
+    (float, "a number"),
+    (str, "a string"),
+    (list, "a list"),
+    (dict, "an object"),
+)
+
+# What is allowed where pydantic finds another kind.
+_ALLOWED = {
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+}
+
+
+def _kind(value: object) -> str:
+    return next((told for kind, told in _KINDS if isinstance(value, kind)), "no JSON")
+
+
 class _Body(BaseModel):
     """A JSON object without keys that nobody knows: a typing error must not pass for a wish."""
 
@@ -44,6 +70,13 @@ class PolicyParameters(_Body):
     level: Annotated[StrictInt, Field(ge=0)] | None = Field(
         default=None, description="A speed level: 0 is the slowest and gives up the least, see /info."
     )
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _policy(cls, value: object) -> object:
+        if not isinstance(value, (str, Mapping, type(None))):
+            raise ValueError(f"parameters.policy is {_kind(value)}; allowed: a name, or an object with a name")
+        return value
 
     def wishes(self) -> Wishes:
         """Return what a model is asked for."""
@@ -92,9 +125,7 @@ def _check_input(value: object, where: str = "inputs", *, alone: bool = True) ->
         for place, each in enumerate(value):
             _check_input(each, f"{where}[{place}]", alone=False)
     else:
-        raise ValueError(
-            f"{where} is {'a list' if isinstance(value, list) else type(value).__name__}; allowed: {_INPUT}"
-        )
+        raise ValueError(f"{where} is {_kind(value)}; allowed: {_INPUT}")
 
 
 class PredictRequest(_Body):
@@ -166,10 +197,14 @@ def validation_line(found: Any) -> str:
         return f"the body is no JSON: {found.get('ctx', {}).get('error', message)}; send application/json"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
-    if not where and kind != "missing":
-        return "the body is no JSON object, or is not sent as one: set the header content-type: application/json"
+    if not where and isinstance(found["input"], bytes):  # what FastAPI does not read as JSON
+        return "the body is not sent as JSON: set the header content-type: application/json"
+    if kind == "string_unicode":
+        return f"a key in {where or 'the body'} is no Unicode (half a surrogate pair); see /docs for those there are"
     if kind == "extra_forbidden":
         return f"there is no field {where[:60]!r}; see /docs for those there are"
     if kind == "missing":
         return f"{where or 'the body'} is missing; see /docs for what has to be sent"
+    if kind in _ALLOWED:
+        return f"{where or 'the body'} is {_kind(found['input'])}; allowed: {_ALLOWED[kind]}"
     return f"{where or 'the body'}: {message[:1].lower()}{message[1:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -58,7 +59,7 @@ class Ladder:
         """
         if not 0 <= level < len(self):
             levels = ", ".join(f"{number} ({name})" for number, name in enumerate(self.names))
-            raise UsageError(f"level is {level}; allowed: {levels}")
+            raise UsageError(f"level is {reprlib.repr(level)}; allowed: {levels}")
         return level
 
     def number(self, name: str) -> int:

@@ -68,10 +68,10 @@ class ServeSettings:
                 and each.name not in ("port", "feedback_share")
                 and not value >= 1  # nor NaN
             ):
-                raise UsageError(f"{each.name} is {value}; allowed: 1 or more")
+                raise UsageError(f"--{each.name.replace('_', '-')} is {value}; allowed: 1 or more")
         if not 0 <= self.feedback_share <= 1:
-            raise UsageError(f"feedback_share is {self.feedback_share}; allowed: 0 to 1")
+            raise UsageError(f"--feedback-share is {self.feedback_share}; allowed: 0 to 1")
         if not 0 <= self.port <= 65_535:
-            raise UsageError(f"port is {self.port}; allowed: 0 to 65535, 0 takes a free one")
+            raise UsageError(f"--port is {self.port}; allowed: 0 to 65535, 0 takes a free one")
         if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in self.api_keys):
             raise UsageError("an API key is empty or holds a space or what is no ASCII; allowed: printable ASCII")
