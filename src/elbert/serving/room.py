@@ -62,7 +62,9 @@ class Room:
         body.size = size
         if self._sum <= self._most:
             return
-        coming = [each for each in self._bodies if each.waiting is not None and not each.dropped]
+        # One whose time is over by itself, or that was told so, is as good as gone.
+        coming = [each for each in self._bodies if each.waiting is not None and not each.waiting.expired()]
+        coming = [each for each in coming if not each.dropped]
         greatest = max(coming, key=lambda each: each.size, default=body)
         if greatest is body or greatest.waiting is None:
             raise self.refusal()
