@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ words = false
 [[corpora]]
 name = "sst2"
 """
+
+
+def test_gates_come_to_the_study_of_twelve_layers_of_their_own_beside_the_runs_that_are_there() -> None:
+    study = compare.Study.read(Path(compare.__file__).with_name("studies") / "mpnet.toml")
+    others = {scheme: settings for scheme, settings in study.schemes.items() if scheme != "skip_gates"}
+    assert len(others) == len(study.schemes) - 1
+    before = replace(study, schemes=others)
+    runs, there = ({run.name: run.settings for run in each.runs()} for each in (study, before))
+    assert there.items() <= runs.items()
+    rivals, made = ([(each.name, each.run.settings) for each in kind.rival_runs()] for kind in (study, before))
+    assert rivals == made
 
 
 def test_policies_stand_on_top_of_the_gates(
