@@ -15,6 +15,9 @@ _RIVALS = ("s", "v", "P", "X", "*", "h", "<", ">")
 # Room below and above the scores.
 _SPARE = 0.02
 
+# Published scores nearer than this share of the height get one label.
+_NEAR = 0.03
+
 
 def picture(lines: Sequence[Line], times: Mapping[str, Any], published: Any, metric: str) -> bytes:
     """Draw score over texts per second: ours by precision, the rivals by name, published scores as dotted lines."""
@@ -26,17 +29,13 @@ def picture(lines: Sequence[Line], times: Mapping[str, Any], published: Any, met
         points = [(times.get(line.key, {}).get("texts_per_second"), line) for line in lines]
         shown = [(rate, line) for rate, line in points if rate]
         _draw_ours(axes, shown)
-        for marker, (rate, line) in zip(
-            cycle(_RIVALS), [each for each in shown if each[1].row not in OURS], strict=False
-        ):
-            axes.plot(rate, line.score, marker, ls="", ms=6, color=COLOURS["depth"], label=line.name)
+        rivals = dict.fromkeys(line.name for _, line in shown if line.row not in OURS)
+        for marker, name in zip(cycle(_RIVALS), rivals, strict=False):  # a name may come in several precisions
+            own = sorted((rate, line.score) for rate, line in shown if line.name == name)
+            axes.plot(*zip(*own, strict=True), marker, ls="-", lw=0.6, ms=6, color=COLOURS["depth"], label=name)
         scores = [line.score for _, line in shown]
         low, high = min(scores, default=0.0) - _SPARE, max(scores, default=1.0) + _SPARE
-        for each in published:
-            if low < each["value"] < high:
-                axes.axhline(each["value"], color=COLOURS["ink"], lw=0.5, ls=":")
-                place: Any = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 6}
-                axes.annotate(f"{each['name']} (published)", (1, each["value"]), **place)
+        _draw_published(axes, [each for each in published if low < each["value"] < high], high - low)
         axes.set_ylim(low, high)
         axes.set_xscale("log")
         axes.set_xlabel("texts per second")
@@ -44,6 +43,20 @@ def picture(lines: Sequence[Line], times: Mapping[str, Any], published: Any, met
         axes.grid(lw=0.4)
         figure.legend(loc="outside right upper", fontsize=7)
         return rendered(figure, "svg")
+
+
+def _draw_published(axes: Any, published: Sequence[Mapping[str, Any]], height: float) -> None:
+    """Draw a dotted line a score; scores too near for a label each share one."""
+    place: Any = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 6}
+    near: list[Mapping[str, Any]] = []
+    for each in [*sorted(published, key=lambda one: float(one["value"])), None]:
+        if near and (each is None or each["value"] - near[0]["value"] > _NEAR * height):
+            names = "; ".join(one["name"] for one in reversed(near))
+            axes.annotate(f"{names} (published)", (1, near[-1]["value"]), **place)
+            near = []
+        if each is not None:
+            axes.axhline(each["value"], color=COLOURS["ink"], lw=0.5, ls=":")
+            near.append(each)
 
 
 def _draw_ours(axes: Any, shown: Sequence[tuple[float, Line]]) -> None:
