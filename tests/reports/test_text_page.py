@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from elbert.classifier import Classifier
 from elbert.exits import make
 from elbert.reports.attention import cumulative
+from elbert.reports.layers import rows
 from elbert.reports.text_page import text_page
 from elbert.results import Trace
 from tests.reports.conftest import EVIL, KINDS
@@ -63,6 +65,14 @@ def test_layers_beyond_the_exit_are_told_apart_in_words(traced: Traced) -> None:
         "layer 4 of 4: not run, shown for comparison",
     ]
     assert data["notes"][3].startswith("would leave as no layer is left")
+
+
+def test_layers_that_the_text_skipped_are_not_told_as_run(traced: Traced) -> None:
+    trace = replace(traced(ROWS), skipped=(2,))
+    assert data_of(text_page(trace))["spoken"][:3] == [
+        *("layer 1 of 4", "layer 2 of 4: skipped, what was said before it stands on", "layer 3 of 4: the exit"),
+    ]
+    assert [each["kind"] for each in rows(trace, None)] == ["ran", "beyond", "out", "beyond"]
 
 
 def test_cumulative_attention_is_the_sum_over_depth_as_a_share(build: Build) -> None:

@@ -151,6 +151,8 @@ def _spoken(trace: Trace, layer: int) -> str:
     place = f"layer {layer} of {trace.layers}" if layer else "layer 0, the words alone"
     if layer == trace.exit_layer:
         return f"{place}: the exit"
+    if layer in trace.skipped:
+        return f"{place}: skipped, what was said before it stands on"
     return place if layer < trace.exit_layer else f"{place}: not run, shown for comparison"
 
 
@@ -197,8 +199,10 @@ def finite(value: float) -> float | None:
 
 
 def kind(trace: Trace, layer: int) -> str:
-    """Return the CSS class of a layer: the exit, beyond it, or run before it."""
-    return "out" if layer == trace.exit_layer else "beyond" if layer > trace.exit_layer else "ran"
+    """Return the CSS class of a layer: the exit, not run (beyond it, or skipped), or run before it."""
+    if layer == trace.exit_layer:
+        return "out"
+    return "beyond" if layer > trace.exit_layer or layer in trace.skipped else "ran"
 
 
 def classes(trace: Trace) -> dict[str, Any] | None:
