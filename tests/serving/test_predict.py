@@ -199,6 +199,15 @@ def test_a_body_that_is_wrong_is_refused_in_one_line_that_says_why(client: Any, 
     assert said["error_type"] in ("Validation", "Empty")
 
 
+def test_an_empty_text_is_a_text(client: Any, offline: Classifier) -> None:
+    for text in ("", " "):
+        found = client.post("/predict", json={"inputs": text})
+        assert found.status_code == 200
+        assert same(found.json()[0], offline.predict(text))
+    answers = client.post("/predict/stream", content=b'""\n\n').text.splitlines()
+    assert [json.loads(line)[0]["label"] for line in answers] == [offline.predict("").label]
+
+
 @pytest.mark.parametrize(
     "parameters",
     [

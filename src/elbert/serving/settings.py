@@ -20,7 +20,7 @@ class ServeSettings:
         max_batch_requests: texts stepped together.
         max_client_batch_size: texts in one request; more are refused with 413.
         payload_limit: bytes in one body; more are refused with 413.
-        body_timeout: seconds a body may take to arrive.
+        body_timeout: seconds a body, or each line of a stream, may take to arrive.
         auto_truncate: cut off what is longer than the model reads, instead of refusing it with 413.
         max_layers: layers any text runs at most; None for all of the model's.
         key_layers_per_text: layers that a key's texts may run in the mean, at one model; after that they get fewer;
