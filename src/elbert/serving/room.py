@@ -27,6 +27,11 @@ class Held:
         self.dropped = False
 
 
+def _comes(body: Held) -> bool:
+    """Tell whether more of a body is waited for; one whose time is over, or that was told so, is as good as gone."""
+    return body.waiting is not None and not body.dropped and not body.waiting.expired()
+
+
 class Room:
     """Bounds the bytes of all bodies that are here. Lives in the event loop alone.
 
@@ -62,10 +67,7 @@ class Room:
         body.size = size
         if self._sum <= self._most:
             return
-        # One whose time is over by itself, or that was told so, is as good as gone.
-        coming = [each for each in self._bodies if each.waiting is not None and not each.waiting.expired()]
-        coming = [each for each in coming if not each.dropped]
-        greatest = max(coming, key=lambda each: each.size, default=body)
+        greatest = max(filter(_comes, self._bodies), key=lambda each: each.size, default=body)
         if greatest is body or greatest.waiting is None:
             raise self.refusal()
         self._sum -= greatest.size

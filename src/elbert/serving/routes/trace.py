@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 
 from elbert.errors import ElbertError
@@ -11,8 +9,8 @@ from elbert.serving.answers import json_response
 from elbert.serving.bodies import TraceRequest, texts_of
 from elbert.serving.guards import key_of
 from elbert.serving.reading import BodyRoute
-from elbert.serving.refusals import CANCELLED, invalid
-from elbert.serving.routes.waiting import while_there
+from elbert.serving.refusals import invalid
+from elbert.serving.routes.waiting import unless_gone
 
 router = APIRouter(tags=["explain"], route_class=BodyRoute)
 
@@ -22,13 +20,8 @@ async def trace(request: Request, body: TraceRequest) -> Response:
     """Run one text to full depth, and show where it would have left and why."""
     served = request.app.state.models.find(body.model)
     [text] = texts_of(body.inputs)
-    tracing = asyncio.create_task(served.trace(text, body.parameters.wishes(), key_of(request)))
+    tracing = served.trace(text, body.parameters.wishes(), key_of(request))
     try:
-        await while_there(request, tracing)
-        if not tracing.done():
-            raise CANCELLED
-        return json_response(tracing.result().to_dict())
+        return json_response((await unless_gone(request, tracing)).to_dict())
     except ElbertError as error:
         raise invalid(str(error)) from None
-    finally:
-        tracing.cancel()  # it waits for others, and nobody waits for it

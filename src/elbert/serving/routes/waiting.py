@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -17,6 +17,8 @@ from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
 from elbert.serving.rows import Asked
 from elbert.serving.served_cascade import Served
 from elbert.serving.tokeniser import is_long
+
+_Found = TypeVar("_Found")
 
 
 async def answered(request: Request, served: Served, texts: list[Text], wishes: Wishes) -> Asked:
@@ -32,7 +34,7 @@ async def answered(request: Request, served: Served, texts: list[Text], wishes: 
         raise Refusal(422, "Empty", "there are no texts; give at least one")
     asking = served.ask(texts, wishes, key_of(request), received_at(request))
     try:
-        asked = await (_while_there(request, asking) if is_long(texts) else asking)
+        asked = await (unless_gone(request, asking) if is_long(texts) else asking)
     except UsageError as error:
         raise invalid(str(error)) from None
     try:
@@ -48,16 +50,20 @@ async def answered(request: Request, served: Served, texts: list[Text], wishes: 
     return asked
 
 
-async def _while_there(request: Request, asking: Coroutine[Any, Any, Asked]) -> Asked:
-    """Ask, and give it up where the client goes meanwhile."""
-    task = asyncio.create_task(asking)
+async def unless_gone(request: Request, work: Coroutine[Any, Any, _Found]) -> _Found:
+    """Return what comes of some work, which is given up where the client of its request goes meanwhile.
+
+    Raises:
+        Refusal: it has gone.
+    """
+    task = asyncio.create_task(work)
     try:
         await while_there(request, task)
+        if not task.done():
+            raise CANCELLED
+        return task.result()
     finally:
-        task.cancel()
-    if not task.done():
-        raise CANCELLED
-    return task.result()
+        task.cancel()  # it waits for others, and nobody waits for it
 
 
 async def while_there(request: Request, answer: asyncio.Future[Any]) -> None:
