@@ -124,6 +124,20 @@ def test_a_run_killed_outright_before_its_first_checkpoint_starts_again(
     assert same_weights(tmp_path / "whole", tmp_path / "broken")
 
 
+def test_a_run_started_before_a_setting_existed_had_its_default(fine_tune, with_dropout, tmp_path, break_at):
+    before = dataclasses.replace(with_dropout, classifier_dropout=0.1)
+    break_at(4, press_ctrl_c)
+    with pytest.raises(TrainingInterruptedError):
+        fine_tune(tmp_path / "model", settings=before)
+    path = tmp_path / "model.partial" / "run.json"
+    record = json.loads(path.read_text())
+    del record["settings"]["length_drop"], record["settings"]["classifier_dropout"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(UsageError, match=r"request: settings.classifier_dropout was 0.1 and is now 0.3; ask"):
+        fine_tune(tmp_path / "model", settings=dataclasses.replace(before, classifier_dropout=0.3), resume=True)
+    assert fine_tune(tmp_path / "model", settings=before, resume=True).steps == 14
+
+
 def test_a_checkpoint_that_was_being_written_is_not_taken_for_one(fine_tune, with_dropout, tmp_path, break_at):
     break_at(4, press_ctrl_c)
     with pytest.raises(TrainingInterruptedError):

@@ -97,7 +97,7 @@ def pretrain(
     )
     settings = _fit(settings, sources)
     record = _record(settings, paths, teacher, start)
-    run = open_run(Path(out), record, resume=resume, overwrite=overwrite)
+    run = open_run(Path(out), record, settings.defaults(), resume=resume, overwrite=overwrite)
     try:
         return _run(run, record, settings, sources, device, on_report or (lambda _: None), show_progress)
     except BaseException:

@@ -76,12 +76,16 @@ def run_folder(out: Path) -> RunFolder:
     return RunFolder(out, out.with_name(f"{out.name}.partial"))
 
 
-def open_run(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> RunFolder:
+def open_run(
+    out: Path, record: dict[str, Any], defaults: dict[str, Any], *, resume: bool, overwrite: bool
+) -> RunFolder:
     """Check that the run may write to `out`, and make or find its folder.
 
     Args:
         out: the model folder to be.
         record: what the run is decided by, JSON-ready; a resumed run must have the same.
+        defaults: what each of the record's `settings` is when nothing is said; one that came after the unfinished run
+            was started was that in it.
         resume: go on with an unfinished run.
         overwrite: start afresh, and replace what is at `out` once the new model is whole.
 
@@ -93,7 +97,7 @@ def open_run(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool
     folder = run_folder(out)
     check_free(folder, resume=resume, overwrite=overwrite)
     if resume:
-        _check_same(folder, record)
+        _check_same(folder, record, defaults)
         return folder
     shutil.rmtree(folder.partial, ignore_errors=True)
     with write_errors(f"the run's folder beside {out}", ANOTHER_FOLDER):
@@ -131,13 +135,14 @@ def _holds_something(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def _check_same(folder: RunFolder, record: dict[str, Any]) -> None:
+def _check_same(folder: RunFolder, record: dict[str, Any], defaults: dict[str, Any]) -> None:
     path = folder.partial / RECORD
     try:
         started = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}); give --overwrite to start again") from error
-    then, now = _flat(started), _flat(json.loads(json.dumps(record)))
+    now = _flat(json.loads(json.dumps(record)))
+    then = {key: value for key, value in _flat({"settings": defaults}).items() if key in now} | _flat(started)
     # The digest tells the texts; the same file may be spelt another way, and the sketch says nothing to a reader.
     untold = {f"data.{part}.{field}" for part in ("train", "evaluation") for field in ("name", "sketch")}
     differing = [key for key in {**then, **now} if key not in untold and then.get(key) != now.get(key)]

@@ -30,6 +30,11 @@ class Settings:
         return dataclasses.asdict(self)
 
     @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return what every setting is when nothing is said, as JSON-ready values."""
+        return cls().to_dict()
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Make settings from a dictionary; what it leaves out keeps its default.
 

@@ -104,7 +104,7 @@ def train(
     lesson = make_lesson(teacher, unlabelled, train, max_length)
     record = run_record(model, train, evaluation, settings, model_name) | ({} if lesson is None else lesson.record())
     if ranks.is_first():
-        open_run(Path(out), record, resume=resume, overwrite=overwrite)
+        open_run(Path(out), record, settings.defaults(), resume=resume, overwrite=overwrite)
     ranks.wait()
     folder = run_folder(Path(out))
     set_dropout(model, settings.dropout, settings.classifier_dropout)
