@@ -25,7 +25,7 @@ from elbert.engine.engine import check_counts
 from elbert.engine.imitating import fit_token_score
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
-from elbert.engine.tokens import arrivals
+from elbert.engine.tokens import Reading, arrivals, readings
 from elbert.errors import DataError, ModelError, UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.exits.gates import SkipGates
@@ -40,12 +40,8 @@ from elbert.modeling.files.policies import Tensors, saved_policies, write_polici
 from elbert.modeling.files.sources import find_folder
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tasks import task_of
-from elbert.tracing.attention import cls_attention
-from elbert.tracing.grams import telling_grams
-from elbert.tracing.reading import Reading
-from elbert.tracing.trace import skipped_in, trace_of, words_trace
-from elbert.tracing.words import words_of
-from elbert.words import WordModel, end_of_words
+from elbert.tracing.text import trace_text
+from elbert.words import WordModel
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
@@ -396,40 +392,11 @@ class Classifier(PolicyFinder):
         """
         if isinstance(self._model, ExportedModel):
             self._model.refuse("traced")  # attention is worked out from the weights
-        truncated: dict[int, bool] = {}
-        arrival = next(self.arrivals([text], truncated))
-        encoded = self._tokenizer([text], truncation=True, max_length=self.max_length, reach=self._reach)
-        return Reading(text, arrival, encoded, truncated[0])
+        return next(readings([text], self._tokenizer, self.max_length, reach=self._reach))
 
     def traced(self, reading: Reading, chosen: ExitPolicy) -> Trace:
         """Return the trace of a text that `reading` has tokenised, under a policy."""
-        arrival, encoded, text = reading.arrival, reading.encoded, reading.text
-        [encoding], labels = encoded.encodings, self.labels.names
-        parts: dict[str, Any] = {"tokens": chosen.tokens, "gates": chosen.gates}
-        outputs = self.engine.record([arrival], batch_size=1, pooled="pooled" in chosen.needs, **parts)
-        layer_0 = None
-        if self.words is not None and self.words.asked(chosen.words):
-            ids = arrival.read_by_words
-            layer_0 = words_trace(
-                outputs,
-                chosen,
-                labels,
-                tokens=len(ids),
-                end=end_of_words(encoding, self._reach),
-                at_exits=self.words.at_exits,
-                grams=telling_grams(self.words, ids, self.task, self._tokenizer.decode),
-            )
-        return trace_of(
-            outputs,
-            chosen,
-            text=text,
-            tokens=encoding.tokens,
-            words=words_of(text, encoding, encoded.texts[0] if self._tokenizer.truncation_side == "left" else None),
-            labels=labels,
-            attention=cls_attention(self.engine.layers(), arrival, skipped_in(outputs)),
-            truncated=reading.truncated,
-            layer_0=layer_0,
-        )
+        return trace_text(self.engine, self._tokenizer, reading, chosen, self.labels.names)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write an ordinary Hugging Face checkpoint plus `elbert.json`; an existing folder is replaced as a whole."""

@@ -14,6 +14,7 @@ from elbert.data import Labels, TextDataset
 from elbert.exits import ExitPolicy, make
 from elbert.modeling.files.load import load_model
 from elbert.results import LayerOutputs, Trace, Word
+from elbert.tasks import task_of
 from elbert.tracing.trace import trace_of, words_trace
 from elbert.words import WordModel
 from elbert.words.grams import grams_of
@@ -101,6 +102,10 @@ def traced() -> Callable[..., Trace]:
         pieces = [Word("[CLS]", None, 0, 0, (0,))]
         pieces += [Word(halves[h][a:b], h, a, b, (place,)) for place, (h, a, b) in enumerate(spans, start=1)]
         attention = torch.full((len(rows), len(pieces)), 1 / len(pieces))
+        layer_0 = None
+        if said is not None:
+            about: Any = {"tokens": 1024, "end": end, "at_exits": at_exits}
+            layer_0 = words_trace(said[0], task_of(problem_type), policy.words, labels, **about)
         return trace_of(
             outputs,
             policy,
@@ -110,7 +115,7 @@ def traced() -> Callable[..., Trace]:
             labels=labels,
             attention=attention,
             truncated=truncated,
-            layer_0=words_trace(outputs, policy, labels, tokens=1024, end=end, at_exits=at_exits),
+            layer_0=layer_0,
         )
 
     return make_trace

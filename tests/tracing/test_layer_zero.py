@@ -71,11 +71,10 @@ def test_where_they_do_not_the_text_goes_on_and_the_trace_says_so(traced: Traced
     assert trace.to_dict()["layer_0"]["reason"].startswith("layer 0: goes on: ")
 
 
-def test_layer_0_is_no_part_of_the_trace_where_it_has_none_in_the_answer(traced: Traced) -> None:
-    rows, words = [[0.05, 0.95]], [0.1, 0.9]
-    assert traced(rows, make("full"), words=words).layer_0 is None
-    assert traced(rows, make("full", words=0.5)).layer_0 is None, "a threshold for what the model has not"
-    part = traced(rows, make("full"), words=words, at_exits=0.7).layer_0
+def test_layer_0_is_no_part_of_the_trace_where_it_has_none_in_the_answer(build: Build, worded: Build) -> None:
+    assert worded().trace("a warm film", policy=make("full")).layer_0 is None
+    assert build().trace("a warm film", policy=early()).layer_0 is None, "a threshold for what the model has not"
+    part = worded(0.7).trace("a warm film", policy=make("full")).layer_0
     assert part is not None
     assert (part.at_exits, part.threshold, part.leaves) == (0.7, None, False)
     assert "no text leaves here" in part.finding

@@ -13,6 +13,7 @@ from elbert.classifier import Classifier
 from elbert.exits import make, names, replay
 from elbert.exits.elbert import CRITERIA
 from elbert.exits.gates import SkipGates
+from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.results import LayerOutputs, Trace, Word
 from elbert.tracing.trace import trace_of
 from tests.exits.ready import ready
@@ -105,6 +106,19 @@ def test_tokens_are_those_the_engine_reads(build: Build) -> None:
     trace = classifier.trace("a warm film")
     ids = classifier.tokenizer("a warm film")["input_ids"]
     assert list(trace.tokens) == classifier.tokenizer.convert_ids_to_tokens(ids)
+
+
+def test_a_text_that_is_traced_is_tokenised_once(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier, calls = build(), list[Any]()
+    tokenise = PlainTokenizer.__call__
+
+    def spy(self: PlainTokenizer, texts: Any, **more: Any) -> Any:
+        calls.append(texts)
+        return tokenise(self, texts, **more)
+
+    monkeypatch.setattr(PlainTokenizer, "__call__", spy)
+    classifier.trace("a warm film")
+    assert calls == [["a warm film"]]
 
 
 def test_json_holds_every_number_of_the_trace(build: Build) -> None:

@@ -12,9 +12,9 @@ from typing import TypeVar
 from elbert.classifier import Classifier
 from elbert.data import Text
 from elbert.engine.requests import Arrival
+from elbert.engine.tokens import Reading
 from elbert.errors import ElbertError
 from elbert.serving.refusals import invalid, overloaded
-from elbert.tracing.reading import Reading
 
 _Read = TypeVar("_Read")
 

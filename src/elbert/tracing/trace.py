@@ -12,7 +12,7 @@ from elbert.arrays import to_numpy
 from elbert.exits import ExitPolicy, Found
 from elbert.exits.words import by_words
 from elbert.results import ExitOutput, LayerOutputs, Trace, Word, WordsTrace
-from elbert.tasks import reading
+from elbert.tasks import Task, reading
 
 
 def skipped_in(outputs: LayerOutputs) -> tuple[int, ...]:
@@ -102,34 +102,33 @@ def trace_of(
 
 
 def words_trace(
-    outputs: LayerOutputs,
-    policy: ExitPolicy,
+    probs: Tensor,
+    task: Task,
+    threshold: float | None,
     labels: Sequence[str],
     *,
     tokens: int,
     end: int | None,
     at_exits: float,
     grams: tuple[tuple[str, float], ...] = (),
-) -> WordsTrace | None:
-    """Return what layer 0 made of one text (N = 1); None where it neither lets texts leave nor is part of the exits.
+) -> WordsTrace:
+    """Return what layer 0 made of one text in whose answer it has a part, see `WordModel.asked`.
 
     Args:
-        outputs: of that text.
-        policy: who leaves where.
+        probs: [C] what it says.
+        task: how they are read.
+        threshold: the policy's; None where no text leaves here.
         labels: class names.
         tokens: how many it read.
         end: where in the text they end, see `elbert.words.end_of_words`.
         at_exits: how much of its logits the exits' contain.
         grams: from `elbert.tracing.grams`.
     """
-    if outputs.words is None or (policy.words is None and not at_exits):
-        return None
-    task, probs = reading(outputs), outputs.words[0]
     found = f"{task.quoted(probs.tolist(), labels)}, probability {float(task.confidence(probs)):.4g}"
-    leaves = policy.words is not None and bool(by_words(to_numpy(outputs.words), task, policy.words)[0])
-    limit = "no threshold, so no text leaves here" if policy.words is None else f"threshold {policy.words:g}"
+    leaves = threshold is not None and bool(by_words(to_numpy(probs[None]), task, threshold)[0])
+    limit = "no threshold, so no text leaves here" if threshold is None else f"threshold {threshold:g}"
     entropy = float(task.normalised_entropy(probs).clip(max=1))
-    return WordsTrace(probs, entropy, policy.words, leaves, f"{found}, {limit}", tokens, end, at_exits, grams)
+    return WordsTrace(probs, entropy, threshold, leaves, f"{found}, {limit}", tokens, end, at_exits, grams)
 
 
 def _steady(found: Found) -> bool | None:
