@@ -5,10 +5,10 @@
 Every start is fine-tuned on every corpus with the default scheme, once per seed. `random` is `mini`'s own shape and
 tokenizer without what it learnt. Scores are of the test texts, at full depth and with the ELBERT policy or the constant
 depth that scored best, on texts kept aside from training, among those at least 2, 3 and 5 times shallower than full
-depth; below them stands the mean score of every layer. `--taught-by START` trains every other start a second time, with
-the model that START became on the corpus as its teacher. `--whole` takes all rows and the defaults of `elbert train`
-instead. Models already in --out are not trained again. Prints a table of mean ± standard deviation over the seeds, then
-one JSON line.
+depth; below them stands the mean score of every layer. `--teacher MODEL` trains every start a second time, taught by a
+finished classifier of the one corpus named, and `--rest` a third time, with the rows that a limit leaves out as texts
+that the teacher alone labels. `--whole` takes all rows (or --rows) and the defaults of `elbert train` instead. Models
+already in --out are not trained again. Prints a table of mean ± standard deviation over the seeds, then one JSON line.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import torch
 import transformers
 from transformers import AutoModel
 
-from corpora import HELD_OUT, Corpus, limited
+from corpora import HELD_OUT, Corpus, left_out, limited
 from elbert import Classifier, TrainSettings, load_data, train
 from elbert.data import TextDataset, split
 from elbert.exits import make
@@ -61,6 +62,24 @@ def random_start(out: Path) -> str:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """Who teaches beside the labels.
+
+    Attributes:
+        teacher: folder of a finished classifier of the corpus.
+        rest: it speaks on the training rows that a limit leaves out, too.
+    """
+
+    teacher: Path
+    rest: bool = False
+
+    @property
+    def name(self) -> str:
+        """What stands behind the start's name."""
+        return f"by {self.teacher.name}" + (" and rest" if self.rest else "")
+
+
+@dataclass(frozen=True)
 class Ground:
     """A corpus as one seed divides it.
 
@@ -81,6 +100,11 @@ class Ground:
         return split(whole, HELD_OUT, self.seed)
 
     @property
+    def rest(self) -> TextDataset:
+        """The training texts that a limit on rows leaves out."""
+        return left_out(load_data(self.data / self.corpus.name, split="train"), self.corpus.train_rows)
+
+    @property
     def metric(self) -> str | None:
         """What scores are; None for the problem's own."""
         return METRICS.get(self.corpus.name)
@@ -90,14 +114,16 @@ class Ground:
         """How a start is fine-tuned with exits."""
         return TrainSettings(epochs=self.corpus.epochs, max_length=self.corpus.max_length, seed=self.seed)
 
-    def trained(self, start: str, folder: Path, settings: TrainSettings, teacher: Path | None = None) -> Classifier:
+    def trained(self, start: str, folder: Path, settings: TrainSettings, lesson: Lesson | None = None) -> Classifier:
         """Train `start` into `folder` if need be, taking up what was left unfinished, and return it."""
         if not folder.exists():
             learn, held_out = self.parts
             network, tokenizer = start_model(start, learn, settings)
             resume = folder.with_name(f"{folder.name}.partial").exists()
-            taught = None if teacher is None else str(teacher)
-            train(network, tokenizer, learn, held_out, settings, folder, resume, model_name=start, teacher=taught)
+            teacher = None if lesson is None else str(lesson.teacher)
+            rest = self.rest if lesson is not None and lesson.rest else None
+            run = (network, tokenizer, learn, held_out, settings, folder, resume)
+            train(*run, model_name=start, teacher=teacher, unlabelled=rest)
         return Classifier.from_pretrained(folder)
 
     def test(self, classifier: Classifier) -> TextDataset:
@@ -125,9 +151,9 @@ class Ground:
         return list(scores_by_layer(reported_on, test.labels, self.metric)), chosen
 
 
-def measure(ground: Ground, start: str, folder: Path, teacher: Path | None = None) -> dict[str, Any]:
+def measure(ground: Ground, start: str, folder: Path, lesson: Lesson | None = None) -> dict[str, Any]:
     """Train if need be; return the test score of every layer, at full depth and at each speedup."""
-    classifier = ground.trained(start, folder, ground.settings, teacher)
+    classifier = ground.trained(start, folder, ground.settings, lesson)
     layers = classifier.num_layers
     scores, points = ground.at_depths(classifier, [layers / speedup for speedup in SPEEDUPS], POLICIES)
     result: dict[str, Any] = {"full": scores[-1], "by_layer": scores}
@@ -137,15 +163,14 @@ def measure(ground: Ground, start: str, folder: Path, teacher: Path | None = Non
     return result
 
 
-def one_start(corpus: Corpus, start: str, teacher: str | None, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what a start comes to on a corpus, with every seed; taught by what `teacher` became on it, if anything."""
+def one_start(corpus: Corpus, start: str, lesson: Lesson | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a start comes to on a corpus, with every seed, taught beside the labels or not."""
     source = random_start(options.out) if start == RANDOM else start
-    name = Path(start).name + (f" by {Path(teacher).name}" if teacher else "")
+    name = Path(start).name + (f" {lesson.name}" if lesson else "")
     runs = []
     for seed in options.seeds:
         folder = options.out / f"{corpus.name}-{name.replace(' ', '-')}-{seed}"
-        taught_by = options.out / f"{corpus.name}-{Path(teacher).name}-{seed}" if teacher else None
-        runs.append(measure(Ground(corpus, options.data, seed), source, folder, taught_by))
+        runs.append(measure(Ground(corpus, options.data, seed), source, folder, lesson))
     return {"corpus": corpus.name, "start": name, "trained": asdict(corpus), "runs": runs}
 
 
@@ -174,28 +199,32 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=names, help="some corpora only")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, help="train on at most so many rows of each corpus")
-    parser.add_argument("--taught-by", metavar="START", help="one of --start, whose models teach the others")
+    parser.add_argument("--teacher", type=Path, help="folder of a finished classifier of the one corpus in --only")
+    parser.add_argument("--rest", action="store_true", help="it teaches the training rows left out by a limit, too")
     parser.add_argument("--whole", action="store_true", help="all rows, trained with the defaults of elbert train")
     parser.add_argument("--out", type=Path, default=Path("runs/checkpoints"), help="where the models go")
     options = parser.parse_args()
-    if options.taught_by not in (None, *options.start):
-        parser.error(f"--taught-by {options.taught_by} is not among --start")
+    if options.teacher is not None and len(options.only or ()) != 1:
+        parser.error("--teacher knows the classes of one corpus; name it with --only")
+    if options.rest and options.teacher is None:
+        parser.error("--rest are texts that a --teacher labels; name one")
+    lessons: list[Lesson | None] = [None]
+    if options.teacher is not None:
+        lessons += [Lesson(options.teacher.resolve(), rest) for rest in (False, True)[: 1 + options.rest]]
     options.out.mkdir(parents=True, exist_ok=True)
     columns = ["full", *(f"{speedup}x" for speedup in SPEEDUPS)]
-    print(f"{'corpus':<10}{'start':<16}" + "".join(f"{column:>17}" for column in columns))
+    print(f"{'corpus':<10}{'start':<28}" + "".join(f"{column:>17}" for column in columns))
     rows: list[dict[str, Any]] = []
     for corpus in CORPORA:
         if options.only and corpus.name not in options.only:
             continue
         used = whole(corpus) if options.whole else corpus
         used = replace(used, train_rows=min(filter(None, (used.train_rows, options.rows)), default=None))
-        lessons = [(start, None) for start in options.start]
-        lessons += [(start, options.taught_by) for start in options.start if options.taught_by not in (None, start)]
-        for start, teacher in lessons:
-            row = one_start(used, start, teacher, options)
+        for start, lesson in product(options.start, lessons):
+            row = one_start(used, start, lesson, options)
             rows.append(row)
             print(
-                f"{corpus.name:<10}{row['start']:<16}"
+                f"{corpus.name:<10}{row['start']:<28}"
                 + "".join(f"{spread([run[column] for run in row['runs']]):>17}" for column in columns)
                 + f"\n{'':<10}by layer: {by_layer(row['runs'])}",
                 flush=True,

@@ -62,6 +62,13 @@ def limited(dataset: TextDataset, rows: int | None) -> TextDataset:
     return split(dataset, rows / len(dataset), SEED)[1]
 
 
+def left_out(dataset: TextDataset, rows: int | None) -> TextDataset:
+    """Return the texts that `limited` leaves out; there must be some."""
+    if rows is None or rows >= len(dataset):
+        raise SystemExit(f"{dataset.name}: no row is left out; give --rows below {len(dataset):,}")
+    return split(dataset, rows / len(dataset), SEED)[0]
+
+
 def parts(corpus: Corpus, data: Path) -> tuple[TextDataset, TextDataset]:
     """Return what is learnt from and what is kept aside; the same every time."""
     whole = limited(load_data(data / corpus.name, split="train"), corpus.train_rows)
