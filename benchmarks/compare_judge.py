@@ -14,6 +14,7 @@ import numpy as np
 from elbert.calibration.confidence import auroc
 from elbert.evaluation.sweep import Sweep, grids, sample, swept
 from elbert.exits import ExitPolicy, get, make, names
+from elbert.exits.beem import Beem
 from elbert.exits.elbert import Elbert
 from elbert.exits.fitting import wrongness
 from elbert.exits.replay import recorded
@@ -69,7 +70,7 @@ class Judged:
     Attributes:
         sweep: what every policy offers; with `held_out` values for what is reported.
         held_out: the curves of every policy.
-        variants: those of ELBERT's parts.
+        variants: those of ELBERT's parts and of BEEM's two readings.
         by_layer: [M] the score of every exit, meaned over seeds.
         auroc: by signal, [M] how well it ranks an exit's right answers before its wrong ones, meaned over seeds.
         trained: what was said of each training.
@@ -100,7 +101,8 @@ def judge(seeds: Sequence[Answers], metric: str | None, only: Sequence[str] | No
     ]
     labels = seeds[0].test_labels
     drawn = sample(replays, labels, metric=metric, bootstrap=bootstrap)
-    groups = {"fixed": drawn.groups()["fixed"], **_parts_of_elbert(replays[0].policies)}
+    settings = replays[0].policies
+    groups = {"fixed": drawn.groups()["fixed"], **_parts_of_elbert(settings), **_readings_of_beem(settings)}
     curves = [signal_auroc(answers, own, only or names()) for answers, own in zip(seeds, fitted, strict=True)]
     layers = [scores_by_layer(answers.test, answers.test_labels, metric) for answers in seeds]
     return Judged(
@@ -119,11 +121,12 @@ def _fitted(answers: Answers, only: Sequence[str] | None) -> dict[str, ExitPolic
 
 
 def _settings(outputs: LayerOutputs, fitted: Mapping[str, ExitPolicy], only: Sequence[str] | None) -> list[ExitPolicy]:
-    """Return every setting of every policy, ELBERT's with every criterion."""
+    """Return every setting of every policy, ELBERT's with every criterion, BEEM's in both readings."""
     _, layers, classes = outputs.probs.shape
     every = grids(only, layers, classes, fitted)
     windows = [each for each in every if isinstance(each, Elbert) and each.window is not None]
-    settings = [*(replace(each, criterion=name) for name in _CRITERIA for each in windows), *every]
+    beem = _beem_by_code(layers) if any(isinstance(each, Beem) for each in every) else []
+    settings = [*(replace(each, criterion=name) for name in _CRITERIA for each in windows), *beem, *every]
     return settings if outputs.gates is None else [replace(each, gates=outputs.gates) for each in settings]
 
 
@@ -140,6 +143,20 @@ def _parts_of_elbert(policies: Sequence[ExitPolicy]) -> dict[str, list[int]]:
             place for place, each in own.items() if each.window == window and each.criterion == "monotone"
         ]
     return {name: places for name, places in parts.items() if places}
+
+
+def _beem_by_code(layers: int) -> list[ExitPolicy]:
+    """Return BEEM as its authors' code has it, at sums that two to M − 1 sure exits reach, in halves."""
+    ends = [half / 2 for half in range(3, 2 * layers - 1)]
+    return [make("beem", reading="code", threshold=0.95 * Beem().growth * end * (end - 1) / 2) for end in ends]
+
+
+def _readings_of_beem(policies: Sequence[ExitPolicy]) -> dict[str, list[int]]:
+    """Return the places of BEEM's settings by reading."""
+    own = {place: policy for place, policy in enumerate(policies) if isinstance(policy, Beem)}
+    words = {"paper": "BEEM, the paper's sum", "code": "BEEM, the code's sum"}
+    groups = {told: [place for place, each in own.items() if each.reading == name] for name, told in words.items()}
+    return {told: places for told, places in groups.items() if places}
 
 
 def signal_auroc(

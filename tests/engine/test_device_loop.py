@@ -163,6 +163,7 @@ OTHERS = [
     make("f_pabee", threshold=0.1, patience=1),
     make("epee", threshold=0.5, patience=2),
     make("beem", threshold=1.5),
+    make("beem", threshold=0.3, reading="code"),
     make("fixed", layer=1),
     make("fixed", layer=4),
 ]

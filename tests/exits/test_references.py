@@ -129,6 +129,12 @@ def epee(p: dict[str, Any], h: History, kind: str) -> bool:
 def beem(p: dict[str, Any], h: History, kind: str) -> bool:
     if kind == REGRESSION:
         return False
+    if p["reading"] == "code":
+        total = 0.0
+        for exit in range(1, len(h)):  # the authors count exits from 0
+            agrees = label(h[exit], kind) == label(h[exit - 1], kind)
+            total = total + p["growth"] * exit * confidence(h[exit], kind) if agrees else 0.0
+        return total >= p["threshold"]
     agreeing = h[len(h) - 1 - repeats(h, kind, 0.0) :]
     return sum(confidence(probs, kind) for probs in agreeing) >= p["threshold"]
 
@@ -344,7 +350,16 @@ PARAMETERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "pcee": st.fixed_dictionaries({"threshold": UNIT, "patience": COUNT}),
     "f_pabee": st.fixed_dictionaries({"threshold": STEP, "patience": COUNT}),
     "epee": st.fixed_dictionaries({"threshold": UNIT, "patience": COUNT, "tolerance": STEP}),
-    "beem": st.fixed_dictionaries({"threshold": st.floats(0.001, 8)}),
+    "beem": st.one_of(
+        st.fixed_dictionaries({"threshold": st.floats(0.001, 8)}),
+        st.fixed_dictionaries(
+            {
+                "threshold": st.floats(0.001, 8),
+                "reading": st.just("code"),
+                "growth": st.sampled_from([0.0, 0.1, 0.4]),
+            }
+        ),
+    ),
     "energy": st.fixed_dictionaries({"threshold": st.floats(0.1, 8)}),
     "saturation": st.fixed_dictionaries({"threshold": st.floats(0.01, 0.99), "patience": st.integers(1, 3)}),
     "certainty": st.fixed_dictionaries({"threshold": UNIT}),

@@ -22,6 +22,7 @@ EVEN = [[0.5, 0.5]]
         ("epee", {"threshold": 1.0, "patience": 2}, EVEN * 4, None, 3),
         ("max_prob", {"threshold": 0.75}, [[0.75, 0.25]] * 3 + EVEN, None, 4),  # max p > θ
         ("beem", {"threshold": 1.25}, [[0.75, 0.25], *EVEN, *EVEN, *EVEN], None, 2),  # S >= θ
+        ("beem", {"threshold": 0.5, "reading": "code", "growth": 0.5}, [[1.0, 0.0]] * 4, None, 2),
         ("patience", {"patience": 1, "tolerance": 0.5}, [[1.0], [1.5], [1.75], [2.0]], REGRESSION, 3),  # |Δy| < τ
         ("f_pabee", {"patience": 1, "threshold": 0.5}, [[1.0], [1.5], [1.75], [2.0]], REGRESSION, 3),
         ("f_pabee", {"patience": 1, "threshold": 0.0}, EVEN * 4, None, 4),  # D = 0 is not below 0
