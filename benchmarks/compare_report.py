@@ -14,9 +14,10 @@ import numpy as np
 
 from compare_judge import SIGNALS, Judged
 from compare_rivals import Standing
+from elbert.evaluation.sweep import Sweep
 from elbert.reports import sweep_plots
 from elbert.reports.plots import layer_ticks, rendered, styled
-from elbert.scoring.held_out import HeldOut, band
+from elbert.scoring.held_out import LAYER_SPEEDUPS, HeldOut, band
 from elbert.scoring.pareto import area
 from elbert.scoring.points import SpeedupPoint
 
@@ -145,7 +146,47 @@ def _timed(judged: Judged) -> list[str]:
         [f"`{name}`", f"{each.speedup or 0:.2f}×", f"{each.layer_speedup:.2f}×", f"{each.score:.3f}"]
         for name, each in sorted(points, key=lambda pair: -(pair[1].speedup or 0))
     ]
-    return _table(("run for real", "on the clock", "layers", "score, all texts"), rows) if rows else []
+    if not rows:
+        return []
+    head = ("score by the clock", *(f"{speed:g}×" for speed in LAYER_SPEEDUPS))
+    clock = [
+        [f"`{name}`", *("–" if score is None else f"{score:.3f}" for score in scores)]
+        for name, scores in at_clock_speedups(judged.sweep).items()
+    ]
+    told = (
+        "By lines between the settings run for real, in time; chosen on all texts. A dash: nothing that fast was run."
+    )
+    return [
+        *_table(("run for real", "on the clock", "layers", "score, all texts"), rows),
+        *_table(head, clock),
+        told,
+        "",
+    ]
+
+
+def at_clock_speedups(sweep: Sweep) -> dict[str, list[float | None]]:
+    """Return what every policy scores at `LAYER_SPEEDUPS` times less measured time than full depth takes.
+
+    A coin that picks one of two settings for each text takes a time between theirs, so scores lie on straight lines
+    over time; behind the best setting a line is level. The fastest constant depth that was run, and full depth, belong
+    to every policy. None where nothing that fast was run; empty where nothing was timed.
+    """
+    timed = {
+        curve.policy: [(1 / each.speedup, each.score) for each in curve.points if each.speedup is not None]
+        for curve in sweep.curves
+    }
+    if not any(timed.values()):
+        return {}
+    ends = [*sorted(timed.get("fixed", []))[:1], (1.0, sweep.full_depth.score)]
+    found: dict[str, list[float | None]] = {}
+    for name, points in timed.items():
+        if points:
+            times, scores = np.array(sorted({*points, *ends})).T
+            line = np.maximum.accumulate(scores)
+            found[name] = [
+                float(np.interp(1 / speed, times, line)) if 1 / speed >= times[0] else None for speed in LAYER_SPEEDUPS
+            ]
+    return found
 
 
 def _variants(judged: Judged) -> list[str]:
@@ -158,7 +199,7 @@ def _variants(judged: Judged) -> list[str]:
         constant, constant_drawn = held.area("fixed")
         own = f"{value:.3f}, {gain(value - constant, band(drawn - constant_drawn))}"
         rows.append([name, own, *(_at(point, constant=False) for point in points)])
-    return _table(("ELBERT's parts", "area, gain", "2×", "3×", "5×"), rows) if rows else []
+    return _table(("ELBERT's parts, BEEM's readings", "area, gain", "2×", "3×", "5×"), rows) if rows else []
 
 
 def _auroc(judged: Judged) -> list[str]:
@@ -272,7 +313,8 @@ def numbers(judged: Mapping[Key, Judged]) -> dict[str, Any]:
                 "models": sweep.models,
                 "by_layer": each.by_layer,
                 "policies": curves,
-                "elbert_parts": variants,
+                "at_clock_speedups": at_clock_speedups(sweep),
+                "parts": variants,
                 "auroc": each.auroc,
                 "trained": each.trained,
             }

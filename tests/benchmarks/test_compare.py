@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import compare
-from compare_report import gain
+from compare_report import at_clock_speedups, gain
 
-POLICIES = ("elbert", "patience", "certainty")
+POLICIES = ("elbert", "patience", "beem", "certainty")
 STUDY = """
 start = "random-tiny"
 seeds = [0, 1]
@@ -70,9 +71,10 @@ def test_policies_are_ranked_for_every_kind_of_training(folder: Path) -> None:
         assert set(row["policies"]) == {*POLICIES, "fixed"}
         assert row["n"] == 40
         assert row["metric"] == "matthews"
-        assert sum(each["rank"] for each in row["policies"].values()) == 1 + 2 + 3 + 4
-        assert set(row["elbert_parts"]) >= {"stage 1 alone", "both stages, range", "both stages, N = 3"}
-        assert set(row["auroc"]) == {"patience", "certainty"}  # what of these has a signal
+        assert sum(each["rank"] for each in row["policies"].values()) == 1 + 2 + 3 + 4 + 5
+        assert set(row["parts"]) >= {"stage 1 alone", "both stages, range", "both stages, N = 3"}
+        assert set(row["parts"]) >= {"BEEM, the paper's sum", "BEEM, the code's sum"}
+        assert set(row["auroc"]) == {"patience", "beem", "certainty"}  # what of these has a signal
         assert all(len(values) == row["layers"] for values in row["auroc"].values())
 
 
@@ -98,11 +100,29 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is(folder: Path, mo
 
 
 def test_settings_can_be_run_for_real(folder: Path) -> None:
-    call(folder, "--report", "--timed", "1", "--policies", "patience")
+    found = call(folder, "--report", "--timed", "1", "--policies", "patience")
     page = (folder / "out" / "report.md").read_text()
     assert "| run for real | on the clock |" in page
     assert "| `fixed` |" in page.split("run for real")[1].split("\n\n")[0]
+    assert "| score by the clock | 1× | 1.5× | 2× | 3× | 5× | 10× |" in page
+    assert set(found["rows"][0]["at_clock_speedups"]) == {"patience", "fixed"}
     assert (folder / "out" / "figures" / "sst2-equal-leap-clock.svg").exists()
+
+
+def test_scores_by_the_clock_lie_on_lines_over_time() -> None:
+    def curve(policy: str, *points: tuple[float | None, float]) -> SimpleNamespace:
+        return SimpleNamespace(
+            policy=policy, points=[SimpleNamespace(speedup=speed, score=score) for speed, score in points]
+        )
+
+    # In shares of full depth's time: a constant depth at 0.25 and 0.5, the policy at 0.5 and, no better, 0.8.
+    curves = (curve("fixed", (4.0, 0.6), (2.0, 0.7)), curve("entropy", (2.0, 0.9), (1.25, 0.8), (None, 1.0)))
+    sweep: Any = SimpleNamespace(curves=curves, full_depth=SimpleNamespace(score=0.8))
+    found = at_clock_speedups(sweep)
+    assert found["fixed"] == pytest.approx([0.8, 0.7 + 0.1 / 3, 0.7, 0.6 + 0.1 / 3, None, None])
+    assert found["entropy"] == pytest.approx([0.9, 0.9, 0.9, 0.7, None, None])
+    sweep.curves = (curve("entropy", (None, 0.9)),)
+    assert at_clock_speedups(sweep) == {}
 
 
 def test_without_a_run_one_line_says_so(folder: Path, tmp_path: Path) -> None:
