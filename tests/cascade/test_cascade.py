@@ -19,6 +19,7 @@ from elbert.cascade import Cascade
 from elbert.errors import CalibrationWarning, ModelError, UsageError
 from elbert.evaluation.evaluate import evaluate
 from elbert.exits import make, replay
+from elbert.results import LayerOutputs
 from elbert.words.fit import fit_words
 
 Folders = tuple[Path, Path]
@@ -193,6 +194,31 @@ def test_a_rare_class_is_told_of(folders: Folders, twins: Folders) -> None:
     labels = [0] * (len(texts) - 3) + [1] * 3
     with pytest.warns(CalibrationWarning, match="the cascade: a promise of 0.02 .* protects no class this rare: 'bad'"):
         assert cascade.calibrate(TextDataset(texts, labels, cascade.labels, "held-out.csv"), 0.02).guaranteed
+
+
+def test_a_protected_class_keeps_what_the_last_model_finds_of_it(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cascade = Cascade.of(folders)
+    assert cascade.labels.names == ("fair", "bad", "good")
+    labels = torch.arange(800) % 10 % 2  # half "fair", half "bad"
+    labels[labels == 1] = 2
+    labels[::10] = 1  # a tenth "bad", which the first model takes for "good"; of the rest it knows all
+    said = torch.nn.functional.one_hot(torch.stack([labels.where(labels != 1, torch.tensor(2)), labels], 1), 3) * 4.0
+    outputs = LayerOutputs(said, said.softmax(-1), torch.full((800,), 5), None, SINGLE)
+    monkeypatch.setattr(cascade, "record", lambda *_, **__: outputs)
+    dataset = TextDataset([f"text {row}" for row in range(800)], labels.tolist(), cascade.labels, "held-out.csv")
+    lax = cascade.calibrate(dataset, 0.2)
+    assert (lax.guaranteed, lax.evidence["mean_exit_layer"]) == (True, 1.0)
+    assert lax.evidence["classes"][1]["recall"] == 0
+    for asked in ({"protect": ["bad"]}, {"per_class": True}):
+        strict = cascade.calibrate(dataset, 0.2, **asked)
+        assert strict.evidence["classes"][1]["recall"] == 1
+        assert strict.evidence["mean_exit_layer"] == 2.0
+        assert strict.evidence["protect"] == (["bad"] if "protect" in asked else ["fair", "bad", "good"])
+    assert "protected class" in cascade.calibrate(dataset, 0.2, protect=["fair"]).evidence["note"]
+    with pytest.raises(UsageError, match="unknown class 'awful' to protect"):
+        cascade.calibrate(dataset, 0.2, protect=["awful"])
 
 
 def test_at_full_depth_the_last_model_is_asked_alone(folders: Folders, many: list[str]) -> None:

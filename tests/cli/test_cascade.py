@@ -49,6 +49,18 @@ def test_two_models_become_one_folder_that_predicts(
     }
 
 
+def test_a_class_is_protected_by_its_flag(
+    run: Run, model_folder: Path, other_folder: Path, held_out: Path, tmp_path: Path
+) -> None:
+    for flags, protected in ((["--protect", "neg"], ["neg"]), (["--per-class"], ["pos", "neg"])):
+        out = tmp_path / flags[0]
+        asked = ("cascade", model_folder, other_folder, "--data", held_out, "--out", out, *flags, "--json")
+        status, told, err = run(*asked)
+        assert status == 0, err
+        assert json.loads(told)["protect"] == protected
+        assert json.loads((out / "cascade.json").read_text())["calibration"]["protect"] == protected
+
+
 def test_it_is_evaluated_beside_its_last_model(
     run: Run, model_folder: Path, other_folder: Path, held_out: Path, tmp_path: Path
 ) -> None:
@@ -87,6 +99,7 @@ def test_a_wrong_request_is_refused_with_one_line(
     assert "is no cascade, so --overwrite leaves it" in refused(*both, tmp_path, "--overwrite")
     assert "max_drop is 2" in refused(*both, tmp_path / "out", "--max-drop", 2)
     assert "have not in common" in refused(*both, tmp_path / "out", "--policy", "certainty")
+    assert "unknown class 'none' to protect" in refused(*both, tmp_path / "out", "--protect", "none")
     assert "two models or more" in refused("cascade", model_folder, "--data", held_out, "--out", tmp_path / "out")
     assert run(*both, tmp_path / "out")[0] == 0
     assert "is a cascade of models" in refused("explain", tmp_path / "out", "a good film", "--json")

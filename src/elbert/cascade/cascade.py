@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from elbert.calibration import Calibration, calibrate
 from elbert.calibration.doubts import check_repeats, check_unseen, misfit, rare_classes
 from elbert.calibration.keeping import PolicyLike
+from elbert.calibration.parts import protected_classes
 from elbert.calibration.promises import check_request, promise_name
 from elbert.cascade.files import read_cascade, write_cascade
 from elbert.cascade.member import Member
@@ -245,6 +246,8 @@ class Cascade:
         on_texts: Callable[[int], object] | None = None,
         on_policy: Callable[[], object] | None = None,
         allow_seen: bool = False,
+        protect: Sequence[str] = (),
+        per_class: bool = False,
     ) -> Calibration:
         """Find the policy by which most texts leave early while the chain gives up less than was promised, and keep it.
 
@@ -261,13 +264,15 @@ class Cascade:
             on_texts: called with a count of texts whenever a model is through with so many more.
             on_policy: called after every policy tried.
             allow_seen: only warn where a model was trained on some of these texts.
+            protect: names of classes whose recall may not lose `max_drop` either, each by itself.
+            per_class: protect every class so.
 
         Returns:
             The policy with its evidence; the last model alone, not `guaranteed`, where no test passed.
 
         Raises:
-            UsageError: a value out of range, a policy that can't decide between models, or a model was trained on these
-                texts.
+            UsageError: a value out of range, a policy that can't decide between models, an unknown class, or a model
+                was trained on these texts.
             DataError: fewer than ten texts, or they have no labels.
         """
         check_family(policy, len(self.models), self.labels.num_labels)
@@ -275,6 +280,7 @@ class Cascade:
         check_request(self.problem_type, promised, confidence, policy, metric)
         if dataset.labels is None:
             raise DataError(f"{dataset.name}: no labels; a cascade is calibrated on labelled texts")
+        guarded = protected_classes(protect, self.labels.names, per_class=per_class, labelled=True)
         dataset = in_space_of(dataset, self.labels)
         sha256 = fingerprint(dataset.texts, dataset.labels)
         for model in self.models:
@@ -282,8 +288,9 @@ class Cascade:
         check_repeats(dataset.texts, dataset.name)
         outputs = self.record(dataset.texts, batch_size=batch_size, on_texts=on_texts)
         asked: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric, "on_policy": on_policy}
-        (found,) = calibrate(outputs, dataset.labels, promised, **asked).values()
-        about = {"source": short_name(dataset.name), "sha256": sha256, **self._here()}
+        (found,) = calibrate(outputs, dataset.labels, promised, protect=guarded, **asked).values()
+        about: dict[str, Any] = {"source": short_name(dataset.name), "sha256": sha256, **self._here()}
+        about["protect"] = [self.labels.names[index] for index in guarded]
         found = replace(found, evidence={**found.evidence, **about})
         self.policy, self.evidence = found.policy, found.evidence
         if (line := rare_classes(found.evidence, self.labels.names)) is not None:

@@ -34,6 +34,8 @@ def cascade(
     policy: Annotated[
         str, typer.Option(help="How a model is sure: max_prob, energy, entropy, or patience (two say the same).")
     ] = "max_prob",
+    protect: options.Protected = None,
+    per_class: options.PerClass = False,
     metric: Annotated[str | None, typer.Option(help="What scores are shown in: accuracy, f1_macro, …")] = None,
     allow_seen: options.AllowSeen = False,
     overwrite: options.Overwrite = False,
@@ -53,6 +55,7 @@ def cascade(
     Example:
         elbert cascade runs/small runs/big --data held-out.csv --out runs/both
         elbert cascade runs/small runs/big --data held-out.csv --out runs/both --policy energy --max-drop 0.005
+        elbert cascade runs/small runs/big --data held-out.csv --out runs/both --protect fraud
         elbert predict runs/both "What a film!"
     """
     _check_target(out, models, overwrite=overwrite)
@@ -62,6 +65,7 @@ def cascade(
         chain = Cascade.of(models, **asdict(loading))
     dataset = columns.load(data, split, chain.labels)
     asked: dict[str, Any] = {"policy": policy, "metric": metric, "allow_seen": allow_seen, "batch_size": batch_size}
+    asked |= {"protect": protect or (), "per_class": per_class}
     with progress_bar(len(models) * len(dataset), "texts", forced=progress) as bar:
         found = chain.calibrate(dataset, max_drop, confidence, **asked, on_texts=bar.update)
     chain.save_pretrained(out)
