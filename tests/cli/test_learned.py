@@ -74,6 +74,14 @@ def test_weights_are_kept_where_no_policy_passed_and_are_the_newest(
         status, out, err = run("predict", folder, *TEXTS[:30], "--policy", "budget", "--set", f"layers={layers}")
         assert status == 0, err
         assert {json.loads(line)["exit_layer"] for line in out.splitlines()} == {int(layers)}
+    taken = first.calibration["paid"]["exit_milliseconds"]
+    assert len(taken) == 4
+    assert 0 < taken[0] <= taken[1] <= taken[2] <= taken[3]
+    for milliseconds, layer in ((taken[0] / 2, 1), (taken[3] * 2, 4)):
+        asked = ("--policy", "budget", "--set", f"milliseconds={milliseconds}")
+        status, out, err = run("predict", folder, *TEXTS[:30], *asked)
+        assert status == 0, err
+        assert {json.loads(line)["exit_layer"] for line in out.splitlines()} == {layer}
     assert run("calibrate", folder, held_out, *words, "--allow-seen")[0] == 0
     later = Classifier.from_pretrained(folder)
     old, new = (each.policies["budget"].tensors()["thresholds"] for each in (first, later))

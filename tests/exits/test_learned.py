@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load, save
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names, replay
@@ -439,9 +440,27 @@ def test_layers_that_take_longer_leave_fewer_of_them_to_the_budget() -> None:
     assert taken[replay(policy, easy_and_hard(2000, seed=1)).numpy() - 1].mean() == pytest.approx(30, abs=2)
 
 
+def test_what_exits_were_measured_to_take_serves_every_budget_and_is_saved() -> None:
+    seen, taken = easy_and_hard(1000), [10.0, 11.0, 12.0, 50.0, 90.0, 130.0]
+    timed = make("budget").fit(seen, np.zeros(1000)).timed(taken)
+    for milliseconds in (12.0, 30.0, 100.0):
+        told = make("budget", milliseconds=milliseconds, exit_milliseconds=taken).with_tensors(timed.tensors())
+        asked = make("budget", milliseconds=milliseconds)
+        again = ExitPolicy.from_dict(json.loads(json.dumps(asked.to_dict())), load(save(timed.tensors())))
+        assert replay(again, seen).equal(replay(told, seen))
+    assert replay(timed, seen).equal(replay(make("budget").fit(seen, np.zeros(1000)), seen))  # a budget in layers
+    by_hand = make("budget", milliseconds=30.0, exit_milliseconds=[30.0] * 6).with_tensors(timed.tensors())
+    assert replay(by_hand, seen).float().mean() > replay(asked.with_tensors(timed.tensors()), seen).float().mean()
+
+
 def test_a_budget_in_milliseconds_needs_what_layers_take() -> None:
-    with pytest.raises(UsageError, match="milliseconds is 5.0 and exit_milliseconds None; give both"):
-        make("budget", milliseconds=5.0)
+    weights = make("budget").fit(easy_and_hard(50), np.zeros(50)).tensors()
+    before = {"thresholds": weights["thresholds"]}  # as models have them that were calibrated before exits were timed
+    for tensors in (weights, before):
+        with pytest.raises(UsageError, match="milliseconds is 5, and nobody measured what exits take"):
+            replay(make("budget", milliseconds=5.0).with_tensors(tensors), easy_and_hard(10))
+    with pytest.raises(UsageError, match=r"exit_milliseconds is \[2.0\] and milliseconds None; give both"):
+        make("budget", exit_milliseconds=[2.0])
     with pytest.raises(UsageError, match="never less at a later one"):
         make("budget", milliseconds=5.0, exit_milliseconds=[2.0, 1.0])
     policy = make("budget", milliseconds=5.0, exit_milliseconds=[2.0, 3.0]).fit(easy_and_hard(50), np.zeros(50))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from elbert.classifier import Classifier
-from tests.serving.conftest import TEXTS
+from elbert.exits import make
+from tests.serving.conftest import TEXTS, Start
 
 PAIRS = [("a good film", "a bad film"), ("so so", "good")]
 
@@ -106,6 +109,26 @@ def test_a_deadline_that_is_over_is_refused_and_a_distant_one_hurries_nobody(cli
     assert "later than max_latency_ms allows" in over.json()["error"]
     found = ask(600_000.0).json()[0]
     assert (found["exit_layer"], found["cause"]) == (4, "last_layer")
+
+
+def test_a_budget_in_milliseconds_is_kept_by_what_exits_were_measured_to_take(model_folder: Path, start: Start) -> None:
+    def load() -> Classifier:
+        classifier = Classifier.from_pretrained(model_folder)
+        fitted = make("budget").fit(classifier.record(TEXTS), np.zeros(len(TEXTS)))
+        classifier.policies["budget"] = fitted.timed([10.0, 20.0, 30.0, 40.0])
+        return classifier
+
+    with start({"tiny": load}) as running:
+
+        def asked(**budget: Any) -> Any:
+            body = {"inputs": TEXTS, "parameters": {"policy": {"name": "budget", **budget}}}
+            return running.client.post("/predict", json=body)
+
+        for milliseconds, layer in ((5, 1), (100, 4)):
+            assert {each[0]["exit_layer"] for each in asked(milliseconds=milliseconds).json()} == {layer}
+        assert {each[0]["exit_layer"] for each in asked(milliseconds=100, exit_milliseconds=[100] * 4).json()} == {4}
+        refused = asked(milliseconds=5, exit_milliseconds=[1.0, 2.0])
+        assert (refused.status_code, "has 2 numbers; allowed: 4" in refused.text) == (422, True)
 
 
 def test_a_policy_may_be_an_object_and_texts_of_several_share_the_server(client: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,8 +31,8 @@ class Budget(Learned):
     multi-label the least sure label's confidence counts; regression has none and never leaves early. Use it where the
     mean cost is what is given: it holds on texts like those it was fitted on, without any label.
 
-    A budget in milliseconds is one in layers: that whose shares r_i take Σ r_i · `exit_milliseconds`_i on average, as
-    far as 1 to M layers reach.
+    A budget in milliseconds is one in layers: that whose shares r_i take Σ r_i · e_i on average, as far as 1 to M
+    layers reach, e_i what a text takes that leaves at layer i: `exit_milliseconds`, else what `timed` was told.
 
     Fitted on recorded probabilities. Geometric shares and plain confidence are our reading: EENet trains two small nets
     for shares and scores.
@@ -47,20 +47,22 @@ class Budget(Learned):
         "Huang et al., Multi-Scale Dense Networks for Resource Efficient Image Classification, ICLR 2018, "
         "arXiv:1703.09844"
     )
-    axes: ClassVar[Mapping[str, int]] = {"thresholds": 2}
+    axes: ClassVar[Mapping[str, int]] = {"thresholds": 2, "exit_milliseconds": 1}
 
     layers: float = number(4.0, "layers a text may run on average", low=1.0, of_layers=True)
     milliseconds: float | None = number(None, "milliseconds a text may take on average, in place of `layers`")
-    exit_milliseconds: tuple[float, ...] | None = per_layer("measured milliseconds of a text that leaves at each layer")
+    exit_milliseconds: tuple[float, ...] | None = per_layer(
+        "milliseconds of a text that leaves at each layer, in place of those that elbert calibrate measured"
+    )
 
     def __post_init__(self) -> None:
-        """Check that a budget in milliseconds comes with what layers take; raises UsageError."""
+        """Check what layers are said to take; raises UsageError."""
         super().__post_init__()
         taken = self.exit_milliseconds
-        if (self.milliseconds is None) != (taken is None):
+        if taken is not None and self.milliseconds is None:
             raise UsageError(
-                f"exit policy 'budget': milliseconds is {self.milliseconds!r} and exit_milliseconds {taken!r}; "
-                "give both, or layers alone"
+                f"exit policy 'budget': exit_milliseconds is {list(taken)} and milliseconds None; give both, or layers "
+                "alone"
             )
         if taken is not None and any(later < sooner for sooner, later in pairwise(taken)):
             raise UsageError(
@@ -69,12 +71,21 @@ class Budget(Learned):
             )
 
     def learn(self, said: ExitOutput, targets: NDArray[Any]) -> Mapping[str, ArrayLike]:
-        """Return thresholds [1 + 4 (M − 1), M − 1] for budgets of 1 to M layers in quarters."""
+        """Return thresholds [1 + 4 (M − 1), M − 1] for budgets of 1 to M layers in quarters; no exit is timed yet."""
         del targets
         sure = reading(said).confidence(said.probs)
         depth = sure.shape[1]
         sure = np.where(np.isfinite(sure), sure, 0.0)
-        return {"thresholds": [_thresholds(sure, 1 + step / _STEPS) for step in range(_STEPS * (depth - 1) + 1)]}
+        steps = range(_STEPS * (depth - 1) + 1)
+        return {"thresholds": [_thresholds(sure, 1 + step / _STEPS) for step in steps], "exit_milliseconds": []}
+
+    def with_tensors(self, tensors: Mapping[str, ArrayLike]) -> Self:
+        """Return the policy with these weights; those of a model whose exits were never timed need not say so."""
+        return super().with_tensors({"exit_milliseconds": (), **tensors})
+
+    def timed(self, taken: ArrayLike) -> Self:
+        """Return the policy with what a text takes that leaves at each layer, [M] milliseconds that never fall."""
+        return self.with_tensors({**self.tensors(), "exit_milliseconds": taken})
 
     def decide(self, state: State, output: ExitOutput, layer: Array) -> tuple[Found, State]:
         """Compare the confidence with the layer's threshold."""
@@ -98,9 +109,14 @@ class Budget(Learned):
 
     def _layers(self, depth: int) -> float:
         """Return the budget in layers."""
-        taken = self.exit_milliseconds
-        if self.milliseconds is None or taken is None:
+        if self.milliseconds is None:
             return self.layers
+        taken = self.exit_milliseconds or self.weights["exit_milliseconds"].tolist()
+        if not taken:
+            raise UsageError(
+                f"exit policy 'budget': milliseconds is {self.milliseconds:g}, and nobody measured what exits take: "
+                "run elbert calibrate with --policy budget, or give exit_milliseconds"
+            )
         if len(taken) != depth:
             raise UsageError(
                 f"exit policy 'budget': exit_milliseconds has {len(taken)} numbers; allowed: {depth}, one for each "
