@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from elbert.exits.gates import SkipGates
+    from elbert.exits.gates import Shortcut, SkipGates
     from elbert.exits.tokens import TokenSchedule
 
 # A numpy.ndarray or a torch.Tensor.
@@ -108,6 +108,11 @@ class LayerOutputs:
     tokens: TokenSchedule | None = None
     gates: SkipGates | None = None
     depth: Tensor | None = None
+
+    @property
+    def shortcut(self) -> Shortcut | None:
+        """What the texts left out meanwhile, tokens or layers; None for nothing."""
+        return self.tokens or self.gates
 
     def select(self, rows: Any) -> LayerOutputs:
         """Return the recording of these texts only: [n] positions, or a slice."""

@@ -14,7 +14,7 @@ from elbert import Classifier
 from elbert.calibration import calibrate
 from elbert.calibration.losses import Losses
 from elbert.calibration.parts import Parts
-from elbert.calibration.paths import Path, Sequence, path, with_tokens
+from elbert.calibration.paths import Path, Sequence, path, with_shortcuts
 from elbert.calibration.search import choose_along
 from elbert.errors import UsageError
 from elbert.exits import make, replay
@@ -70,7 +70,7 @@ def test_schedules_are_asked_for_by_word_by_name_or_not_at_all() -> None:
 
 def test_every_schedule_has_every_sequence_for_itself_at_an_equal_share_of_the_level() -> None:
     alone = path(make("elbert"), 6, 2, SINGLE_LABEL, words=True)
-    tried = with_tokens(alone, (None, HALF, FEW))
+    tried = with_shortcuts(alone, (None, HALF, FEW))
     assert len(tried.policies) == 3 * len(alone.policies)
     assert sum(each.share for each in tried.sequences) == pytest.approx(1)
     for place, tokens in enumerate((None, HALF, FEW)):
@@ -78,7 +78,7 @@ def test_every_schedule_has_every_sequence_for_itself_at_an_equal_share_of_the_l
             assert own.share == pytest.approx(given.share / 3)
             wanted = [dataclasses.replace(alone.policies[at], tokens=tokens) for at in given.places]
             assert [tried.policies[at] for at in own.places] == wanted
-    assert with_tokens(alone, (None,)) == alone
+    assert with_shortcuts(alone, (None,)) == alone
 
 
 @pytest.mark.parametrize("family", ["elbert", "pcee"])
@@ -122,7 +122,7 @@ def test_what_dropping_tokens_loses_is_held_against_full_depth_with_all_of_them(
 def test_of_several_schedules_that_lose_as_much_as_is_forbidden_one_is_taken_no_more_often_than_said() -> None:
     rng, texts, level = np.random.default_rng(0), 200, 0.1
     kinds = (None, HALF, FEW, TokenSchedule(((2, 0.5),)))
-    tried = with_tokens(Path((make("full"),), (Sequence(1.0, range(1)),)), kinds)
+    tried = with_shortcuts(Path((make("full"),), (Sequence(1.0, range(1)),)), kinds)
     none = np.zeros(texts)
     exit_layer, cost = np.ones((4, texts), int), np.repeat([[4], [1], [2], [3]], texts, 1)
     broken = 0

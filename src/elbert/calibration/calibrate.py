@@ -13,12 +13,14 @@ from numpy.typing import ArrayLike
 
 from elbert.calibration.learned import fit_aside
 from elbert.calibration.notes import note, rounded
-from elbert.calibration.paths import path, with_tokens
+from elbert.calibration.paths import path, with_shortcuts
 from elbert.calibration.promises import LADDER, check_request
 from elbert.calibration.sample import Asked, Sample
 from elbert.calibration.search import choose_along, learned_order, texts_needed
 from elbert.errors import DataError
 from elbert.exits import ExitPolicy, make
+from elbert.exits.gates import SkipGates
+from elbert.exits.tokens import TokenSchedule
 from elbert.results import LayerOutputs
 from elbert.tasks import task_of
 
@@ -86,9 +88,9 @@ def calibrate(
         conditional: whether the promise must also hold among the texts that leave at layer l or before, for every l.
         abstain: whether to test, on texts kept aside for it, how sure an answer must be to be right often enough.
         seed: of the texts put aside.
-        shortened: recordings of the same texts, each with another schedule of tokens, which is then tried with every
-            policy beside all tokens. The fastest is then what runs the fewest token-layers, and its loss, that of
-            dropping tokens included, is still against full depth with all of them.
+        shortened: recordings of the same texts, each with another schedule of tokens or other skip gates, which are
+            then tried with every policy beside all tokens and layers. The fastest is what runs the fewest layers, or
+            token-layers where tokens are dropped, and its loss is still against full depth with all of them.
         on_policy: called after every replay, for a progress bar.
 
     Raises:
@@ -119,14 +121,14 @@ class _Search(Sample):
         task = task_of(self.outputs.problem_type, self.classes)
         words = self.words is not None
         tried = path(self.learned, self.layers, self.classes, task, nothing=max_drop <= 0, words=words)
-        tried = with_tokens(tried, tuple(self.recorded))
+        tried = with_shortcuts(tried, tuple(self.recorded))
         # Along a path few leave at first, too few to test what is conditional.
         ordered = bool(tried.sequences) and not self.asked.conditional
         aside = self._aside(ordered=ordered)
         policies = self._later(tried.policies) if self.asked.conditional else tried.policies
         exit_layer = np.stack([self._exit_layers(policy) for policy in policies])
         cost = np.stack([self._cost(*each) for each in zip(policies, exit_layer, strict=True)])
-        parts = [self.parts[policy.tokens] for policy in policies]
+        parts = [self.parts[policy.shortcut] for policy in policies]
         sequences: Sequence[tuple[float, Sequence[int]]] = tried.sequences
         if not ordered:
             sequences = [(1.0, learned_order(exit_layer, parts, max_drop, aside, cost=cost))]
@@ -147,7 +149,7 @@ class _Search(Sample):
             "bound": self.bound,
             "family": self.learned.name,
             "tried": len(policies),
-            **({"schedules": [str(each) for each in self.recorded if each]} if len(self.recorded) > 1 else {}),
+            **self._shortcuts(),
             "n": self.n,
             "tested_on": len(rows),
             **({"fitted_on": self.fitted_on} if self.fitted_on else {}),
@@ -161,7 +163,7 @@ class _Search(Sample):
         return Calibration(
             name,
             policy,
-            rounded({**evidence, "note": note(choice, evidence, dropping=policy.tokens is not None)}),
+            rounded({**evidence, "note": note(choice, evidence, policy)}),
             fitted,
         )
 
@@ -176,6 +178,12 @@ class _Search(Sample):
             for policy in policies
             for layer in range(policy.min_layer, max(policy.max_layer or self.layers - 1, policy.min_layer) + 1)
         )
+
+    def _shortcuts(self) -> dict[str, Any]:
+        """Return the schedules of tokens and the thresholds of gates that were tried, where there were any."""
+        schedules = [str(way) for way in self.recorded if isinstance(way, TokenSchedule)]
+        thresholds = [way.threshold for way in self.recorded if isinstance(way, SkipGates)]
+        return {name: values for name, values in (("schedules", schedules), ("gates", thresholds)) if values}
 
     def _needed(self, max_drop: float, share: float, times: float) -> int | None:
         """Return how many texts a test at this share of the level takes, with those put aside."""

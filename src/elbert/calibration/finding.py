@@ -21,8 +21,8 @@ from elbert.calibration.statistics import scipy_part
 from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError
-from elbert.exits import get, replay
-from elbert.exits.gates import SkipGates
+from elbert.exits import get, make, replay
+from elbert.exits.gates import AUTO, Shortcut, SkipGates, asked_gates, shortcut_field
 from elbert.exits.tokens import TokenSchedule, asked_schedules
 from elbert.results import LayerOutputs, ProblemType
 
@@ -71,6 +71,7 @@ class PolicyFinder(PolicyKeeper):
         conditional: bool = False,
         abstain: bool = False,
         tokens: TokenSchedule | dict[str, Any] | Sequence[TokenSchedule | dict[str, Any]] | str | None = None,
+        gates: SkipGates | float | Sequence[SkipGates | float] | str | None = AUTO,
     ) -> dict[str, Calibration]:
         """Find the fastest policies that give up less than was promised, and keep them with their evidence, see docs.
 
@@ -100,6 +101,9 @@ class PolicyFinder(PolicyKeeper):
             tokens: schedules to try with every policy, beside all tokens: one or several, or `auto` for a few that fit
                 the depth, see `elbert.exits.tokens.schedules`; None for none. Each takes a run of the texts of its own,
                 and its share of what the test may be wrong by. Fastest is then what runs the fewest token-layers.
+            gates: thresholds of skip gates to try with every policy, beside running every layer: one or several, or
+                `auto` for the one that the model was trained with, if it was; None for none. Each takes a run and a
+                share as a schedule of tokens does. A policy that learns takes none.
 
         Returns:
             Each policy with its evidence, by name; full depth, not `guaranteed`, where no test passed.
@@ -111,7 +115,7 @@ class PolicyFinder(PolicyKeeper):
         """
         promised = promises(max_drop, name)
         chosen = default_name(default, promised, self.policies)
-        schedules = asked_schedules(tokens, self.num_layers)
+        shortcuts: list[Shortcut] = [*asked_schedules(tokens, self.num_layers), *self.gates_for(policy, gates)]
         search: dict[str, Any] = {"confidence": confidence, "family": policy, "metric": metric}
         check_request(self.problem_type, promised, **search)
         dataset = TextDataset.of(texts, labels, self.labels)
@@ -123,7 +127,7 @@ class PolicyFinder(PolicyKeeper):
         check_repeats(dataset.texts, dataset.name)
         told: dict[str, Any] = {"batch_size": batch_size, "on_texts": on_texts, "pooled": "pooled" in get(policy).needs}
         # First those that a model may refuse.
-        shortened = [self.record(dataset.texts, tokens=each, **told) for each in schedules]
+        shortened = [self.record(dataset.texts, **shortcut_field(each), **told) for each in shortcuts]
         outputs = self.record(dataset.texts, **told)
         about: dict[str, Any] = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
         about["protect"] = [self.labels.names[index] for index in guarded]
@@ -140,6 +144,23 @@ class PolicyFinder(PolicyKeeper):
         line = rare_classes(self.calibration[chosen], self.labels.names) if chosen in found else None
         if line is not None:
             warnings.warn(f"policy {chosen!r}: {line}", CalibrationWarning, stacklevel=2)
+        return found
+
+    def gates_for(self, family: str, asked: Any) -> tuple[SkipGates, ...]:
+        """Return the skip gates to try with a family of policies, with their weights.
+
+        Args:
+            family: name of an exit policy.
+            asked: as `gates` of `calibrate`.
+
+        Raises:
+            UsageError: the model has none, the family learns, or this is no threshold.
+        """
+        if asked == AUTO and get(family).learned:
+            return ()
+        found = tuple(self._trained(each) for each in asked_gates(asked, self.gates))
+        for each in found:
+            make(family, gates=each)  # a policy that learns refuses
         return found
 
     def check(

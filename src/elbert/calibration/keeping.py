@@ -131,14 +131,19 @@ class PolicyKeeper(ABC):
             )
         return tokens.with_weights(weights)
 
+    @property
+    def gates(self) -> SkipGates | None:
+        """The skip gates that the model was trained with, with their weights; None where it has none."""
+        kept = (each.gates for each in (*self.policies.values(), self.policy))
+        return next((each for each in kept if each is not None and each.weights is not None), None)
+
     def _trained(self, gates: SkipGates) -> SkipGates:
         """Return gates that fit the model; those without weights take the ones that are kept.
 
         Raises:
             UsageError: the model has none, or they do not fit.
         """
-        kept = [each.gates for each in (self.policy, *self.policies.values()) if each.gates is not None]
-        weights = next((each.weights for each in (gates, *kept) if each.weights is not None), None)
+        weights = next((each.weights for each in (gates, self.gates) if each and each.weights is not None), None)
         found = gates if weights is None else gates.with_weights(weights)
         found.check_fits(self.num_layers, self._hidden_size)
         return found

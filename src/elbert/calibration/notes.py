@@ -7,19 +7,21 @@ from typing import Any
 
 from elbert.calibration.parts import CLASS_BOUND
 from elbert.calibration.search import Choice, texts_needed
+from elbert.exits import ExitPolicy
 
 _DIGITS = 6
 
 
-def note(choice: Choice, evidence: Mapping[str, Any], *, dropping: bool = False) -> str:
-    """Say in one line what is promised, or why nothing is; `dropping` says that the policy drops tokens."""
+def note(choice: Choice, evidence: Mapping[str, Any], policy: ExitPolicy) -> str:
+    """Say in one line what is promised of a policy, or why nothing is."""
     sure, most = f"{evidence['confidence']:.6g}", f"{evidence['max_drop']:g}"
     if choice.index is not None:
         what = f"less than {most}" if evidence["max_drop"] else "nothing"
         classes = len(evidence["protect"])
         also = f", and as little of the recall of {classes} protected class{'es' * (classes > 1)}" if classes else ""
         also += ", also among the texts that leave at any one layer or before it" * evidence["conditional"]
-        how = "leaving early and dropping tokens cost" if dropping else "leaving early costs"
+        left_out = "dropping tokens" if policy.tokens else "skipping layers" if policy.gates else None
+        how = f"leaving early and {left_out} cost" if left_out else "leaving early costs"
         return f"at confidence {sure}, {how} {what} in the mean (loss: {evidence['loss']}){also}"
     takes = texts_needed(evidence["max_drop"], 1 - evidence["confidence"], CLASS_BOUND)
     if takes is not None and min(evidence["protected_texts"], default=takes) < takes:

@@ -15,7 +15,7 @@ import numpy as np
 
 from elbert.exits import ExitPolicy, make
 from elbert.exits.elbert import Elbert
-from elbert.exits.tokens import TokenSchedule
+from elbert.exits.gates import Shortcut, shortcut_field
 from elbert.tasks import REGRESSION, Task
 
 # Thresholds of ELBERT's path, and from which one on the window spans which share of the layers. Threshold and window
@@ -92,21 +92,21 @@ def path(
     return _with_words(policies)
 
 
-def with_tokens(tried: Path, schedules: tuple[TokenSchedule | None, ...]) -> Path:
-    """Return a path in which every policy is tried with every schedule of tokens.
+def with_shortcuts(tried: Path, shortcuts: tuple[Shortcut | None, ...]) -> Path:
+    """Return a path in which every policy is tried with every schedule of tokens and with every threshold of gates.
 
-    Where it has sequences, each schedule has them all for itself, at an equal share of the level: which schedules are
-    any good is not known in advance, and one that is bad may not end the sequence of another.
+    Where it has sequences, each shortcut has them all for itself, at an equal share of the level: which ones are any
+    good is not known in advance, and one that is bad may not end the sequence of another.
 
     Args:
-        tried: policies without a schedule.
-        schedules: None for all tokens.
+        tried: policies without a shortcut.
+        shortcuts: None for all tokens through all layers.
     """
     steps = len(tried.policies)
-    policies = (dataclasses.replace(each, tokens=tokens) for tokens in schedules for each in tried.policies)
+    policies = (dataclasses.replace(each, **shortcut_field(way)) for way in shortcuts for each in tried.policies)
     sequences = (
-        Sequence(each.share / len(schedules), range(each.places.start + begin, each.places.stop + begin))
-        for begin in range(0, steps * len(schedules), steps)
+        Sequence(each.share / len(shortcuts), range(each.places.start + begin, each.places.stop + begin))
+        for begin in range(0, steps * len(shortcuts), steps)
         for each in tried.sequences
     )
     return Path(tuple(policies), tuple(sequences))

@@ -18,6 +18,7 @@ from elbert.calibration.losses import Losses, agreement_losses, label_losses, va
 from elbert.calibration.notes import rounded
 from elbert.calibration.parts import Parts, class_parts
 from elbert.exits import ExitPolicy, make, replay
+from elbert.exits.gates import Shortcut
 from elbert.exits.tokens import TokenSchedule, token_layers
 from elbert.exits.words import by_words
 from elbert.results import LayerOutputs
@@ -54,7 +55,8 @@ class Sample:
         fitted_on: int,
         on_policy: Callable[[], object] | None,
     ) -> None:
-        self.recorded = {each.tokens: each for each in recordings}  # by the schedule that was kept, None the first
+        self.recorded = {each.shortcut: each for each in recordings}  # None the first
+        self.drops = any(isinstance(each, TokenSchedule) for each in self.recorded)  # some drop tokens
         outputs = self.outputs = recordings[0]
         self.lengths = outputs.lengths.numpy()
         self.asked, self.learned, self.fitted_on = asked, learned, fitted_on
@@ -73,28 +75,28 @@ class Sample:
         self.words = None if outputs.words is None else outputs.words.numpy()  # what layer 0 says of each text
         self.exits: list[dict[str, Any]] = rounded(describe_exits(outputs, self.losses[None], self.labels))
 
-    def _losses(self) -> dict[TokenSchedule | None, Losses]:
-        """Return the losses by the schedule of tokens, all of them against those of full depth with all tokens."""
+    def _losses(self) -> dict[Shortcut | None, Losses]:
+        """Return the losses by what texts left out, all of them against those of full depth with all tokens."""
         aside = self._aside(ordered=True)  # nobody, where there are no values that want a scale
         given = self.outputs.probs[:, -1] if self.labels is None else self.labels
         scale = value_range(given[aside]) if len(aside) else 1.0
         found = {
-            tokens: agreement_losses(each, scale, whole=self.outputs)
+            way: agreement_losses(each, scale, whole=self.outputs)
             if self.labels is None
             else label_losses(each, self.labels, self.metric, scale)
-            for tokens, each in self.recorded.items()
+            for way, each in self.recorded.items()
         }
-        return {tokens: each.against(found[None]) for tokens, each in found.items()}
+        return {way: each.against(found[None]) for way, each in found.items()}
 
-    def _parts(self) -> dict[TokenSchedule | None, Parts]:
-        """Return what a promise must hold for, by the schedule of tokens."""
-        parts: dict[TokenSchedule | None, Parts] = {}
-        for tokens, outputs in self.recorded.items():
+    def _parts(self) -> dict[Shortcut | None, Parts]:
+        """Return what a promise must hold for, by what texts left out."""
+        parts: dict[Shortcut | None, Parts] = {}
+        for way, outputs in self.recorded.items():
             classes = () if self.labels is None else class_parts(outputs, self.labels, self.asked.protect)
             if parts:
                 pairs = zip(classes, parts[None].classes, strict=True)
                 classes = tuple((members, losses.against(whole)) for (members, losses), (_, whole) in pairs)
-            parts[tokens] = Parts(self.losses[tokens], self.bound, classes, self.asked.conditional)
+            parts[way] = Parts(self.losses[way], self.bound, classes, self.asked.conditional)
         return parts
 
     def _aside(self, *, ordered: bool) -> NDArray[np.int64]:
@@ -105,7 +107,7 @@ class Sample:
     def _exit_layers(self, policy: ExitPolicy) -> NDArray[np.int64]:
         alone = dataclasses.replace(policy, words=None)
         if alone not in self._replayed:
-            self._replayed[alone] = replay(alone, self.recorded[policy.tokens]).cpu().numpy()
+            self._replayed[alone] = replay(alone, self.recorded[policy.shortcut]).cpu().numpy()
             self.on_policy()
         if self.words is None or policy.words is None:
             return self._replayed[alone]
@@ -113,34 +115,34 @@ class Sample:
 
     def _cost(self, policy: ExitPolicy, exit_layer: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return what every text costs, [n]: its token-layers where schedules are tried, else its layers."""
-        return token_layers(policy.tokens, self.lengths, exit_layer) if len(self.recorded) > 1 else exit_layer
+        return token_layers(policy.tokens, self.lengths, exit_layer) if self.drops else exit_layer
 
     def _outcome(self, policy: ExitPolicy) -> dict[str, Any]:
         """Return what the policy does with these texts."""
-        exit_layer, tokens = self._exit_layers(policy), policy.tokens
-        sure = exit_confidence(self.recorded[tokens], exit_layer)
-        wrong = self.losses[tokens].at(exit_layer) > 0
+        exit_layer, way = self._exit_layers(policy), policy.shortcut
+        sure = exit_confidence(self.recorded[way], exit_layer)
+        wrong = self.losses[way].at(exit_layer) > 0
         mean = float(exit_layer.mean())
         share = float(self._cost(policy, exit_layer).sum() / (self.lengths.sum() * self.layers))
         return {
-            "score": self._score(exit_layer, tokens),
+            "score": self._score(exit_layer, way),
             "full_depth_score": self._score(np.full(self.n, self.layers)),
-            "agreement": self._agreement(exit_layer, tokens),
+            "agreement": self._agreement(exit_layer, way),
             "mean_exit_layer": mean,
             "layer_speedup": self.layers / mean if mean else None,
-            **({"token_layers": share} if len(self.recorded) > 1 else {}),
+            **({"token_layers": share} if self.drops else {}),
             **({"layer_0": int((exit_layer == 0).sum())} if policy.words is not None else {}),
             "exit_histogram": np.bincount(exit_layer, minlength=self.layers + 1)[1:].tolist(),
             "abstain": self._abstention(sure, wrong),
             "abstain_on": self.kept,
-            "exit_gaps": self._gaps(exit_layer, tokens),
-            "classes": self._recalls(exit_layer, tokens),
+            "exit_gaps": self._gaps(exit_layer, way),
+            "classes": self._recalls(exit_layer, way),
             "drift": summarize(sure),
         }
 
-    def _agreement(self, exit_layer: NDArray[Any], tokens: TokenSchedule | None) -> float | None:
+    def _agreement(self, exit_layer: NDArray[Any], way: Shortcut | None) -> float | None:
         """Return the share of texts answered as full depth would; None for values, which are never quite the same."""
-        same = self.task.right(self.recorded[tokens].at(exit_layer), self.task.decisions(self.outputs.probs[:, -1]))
+        same = self.task.right(self.recorded[way].at(exit_layer), self.task.decisions(self.outputs.probs[:, -1]))
         return None if same is None else float(same.float().mean())
 
     def _abstention(self, sure: NDArray[np.float64], wrong: NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -150,13 +152,13 @@ class Sample:
         rows = self.shuffled[: self.kept]
         return abstention(sure[rows], wrong[rows], self.level)
 
-    def _gaps(self, exit_layer: NDArray[Any], tokens: TokenSchedule | None) -> list[dict[str, Any]]:
+    def _gaps(self, exit_layer: NDArray[Any], way: Shortcut | None) -> list[dict[str, Any]]:
         """Return for every layer at which texts leave how many do, and what they lose there in the mean."""
-        differences = self.losses[tokens].differences(exit_layer)
+        differences = self.losses[way].differences(exit_layer)
         layers = [(layer, exit_layer == layer) for layer in np.unique(exit_layer).tolist()]
         return [{"layer": layer, "n": int(at.sum()), "gap": float(differences[at].mean())} for layer, at in layers]
 
-    def _recalls(self, exit_layer: NDArray[Any], tokens: TokenSchedule | None) -> list[dict[str, Any]]:
+    def _recalls(self, exit_layer: NDArray[Any], way: Shortcut | None) -> list[dict[str, Any]]:
         """Return for every class, [C], its share of the texts and how many of its texts are found, early and late.
 
         A promise about all texts together says little of a class that is a small part of them.
@@ -167,7 +169,7 @@ class Sample:
         said = [
             self.task.members(self.task.decisions(each.at(layers)), self.classes)
             for each, layers in (
-                (self.recorded[tokens], exit_layer),
+                (self.recorded[way], exit_layer),
                 (self.outputs, np.full(self.n, self.layers)),
             )
         ]
@@ -178,8 +180,8 @@ class Sample:
             for n, a, b in found
         ]
 
-    def _score(self, exit_layer: NDArray[Any], tokens: TokenSchedule | None = None) -> float:
+    def _score(self, exit_layer: NDArray[Any], way: Shortcut | None = None) -> float:
         if self.labels is None:
-            return 1.0 - float(self.losses[tokens].at(exit_layer).mean())
-        given = self.task.decisions(self.recorded[tokens].at(exit_layer)).numpy()
+            return 1.0 - float(self.losses[way].at(exit_layer).mean())
+        given = self.task.decisions(self.recorded[way].at(exit_layer)).numpy()
         return score(self.outputs.problem_type, given, self.labels.numpy(), self.metric)[1]

@@ -35,11 +35,8 @@ def calibrate(
     agreement: Annotated[
         bool, typer.Option("--agreement", help="Guarantee the answers of full depth instead; needs no labels.")
     ] = False,
-    protect: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LABEL", help="A class whose recall may not lose --max-drop either; repeatable."),
-    ] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Protect every class so.")] = False,
+    protect: options.Protected = None,
+    per_class: options.PerClass = False,
     conditional: Annotated[
         bool,
         typer.Option("--conditional", help="Guarantee it also among the texts that leave at any one layer or before."),
@@ -48,6 +45,7 @@ def calibrate(
         bool, typer.Option("--abstain", help="Keep 3 in 10 texts aside to test how sure an answer must be.")
     ] = False,
     tokens: options.Schedules = None,
+    gates: options.TriedGates = None,
     words: Annotated[
         str | None,
         typer.Option(
@@ -88,7 +86,8 @@ def calibrate(
     used where no policy is named, unless --default names another. Where nothing passes, because the texts are too few
     or the exits too bad, full depth is saved under the name, and said so. A --policy that learns is fitted on three
     tenths of the texts first, and judged by the others. With --tokens the fastest policy is what runs the fewest
-    token-layers, and may drop tokens: what that loses is part of what the guarantee is about.
+    token-layers, and may drop tokens; a model trained with skip gates may skip layers. What that loses is part of what
+    the guarantee is about.
 
     Example:
         elbert calibrate runs/mine held-out.csv
@@ -122,9 +121,14 @@ def calibrate(
         "conditional": conditional,
         "abstain": abstain,
         "tokens": options.token_schedules(tokens, loaded.num_layers),
+        "gates": loaded.gates_for(policy, options.tried_gates(gates)),
     }
-    with _bars(len(dataset) * (1 + len(asked["tokens"])), forced=progress) as ticks:
+    with _bars(len(dataset) * (1 + len(asked["tokens"]) + len(asked["gates"])), forced=progress) as ticks:
         found = loaded.calibrate(dataset, **asked, default=default, batch_size=batch_size, **ticks)
+    if policy == "budget":
+        from elbert.evaluation.exit_times import time_budgets
+
+        time_budgets(loaded, dataset.texts)
     loaded.save_policies(folder)
     _show(found, folder, loaded.metadata.default_policy, as_json=json)
 
@@ -166,10 +170,14 @@ def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json:
     from elbert.reports.tables import table
 
     facts = next(iter(found.values())).evidence
-    dropped = ("tokens", "token-layers") if "schedules" in facts else ()
+    dropped = ("tokens", "token-layers") * ("schedules" in facts) + ("gates",) * ("gates" in facts)
     head = ("policy", "score", "full", "mean layer", "speedup", *dropped, "p-value", "guarantee")
     rows = [(name, *_cells(each)) for name, each in found.items()]
     line = f"{facts['metric']} of {facts['n']:,} texts ({facts['source']}); speedup counts layers; saved in {folder}"
+    if "exit_milliseconds" in facts:
+        first, last = (facts["exit_milliseconds"][place] for place in (0, -1))
+        line += f"\na text takes {first:.3g} ms to layer 1 and {last:.3g} ms to the last, one at a time: "
+        line += "--policy budget --set milliseconds=NUMBER answers in so many on average"
     told = f"default: {default} answers where no policy is named; --default NAME chooses another"
     document = {
         "model": str(folder),
@@ -185,4 +193,5 @@ def _cells(found: Calibration) -> tuple[str, ...]:
     speedup = facts["layer_speedup"]  # none where every text leaves at layer 0
     depth = (f"{facts['mean_exit_layer']:.2f}", "no layers" if speedup is None else f"{speedup:.2f}x")
     tokens = (str(found.policy.tokens or "all"), f"{facts['token_layers']:.3f}") if "schedules" in facts else ()
-    return (*scores, *depth, *tokens, f"{facts['p_value']:.2g}", facts["note"])
+    gates = (str(found.policy.gates or "none"),) if "gates" in facts else ()
+    return (*scores, *depth, *tokens, *gates, f"{facts['p_value']:.2g}", facts["note"])

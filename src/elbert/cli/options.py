@@ -138,6 +138,12 @@ class PolicyFlags:
         return named | further
 
 
+Protected = Annotated[
+    list[str] | None,
+    typer.Option("--protect", metavar="LABEL", help="A class whose recall may not lose --max-drop either; repeatable."),
+]
+PerClass = Annotated[bool, typer.Option("--per-class", help="Protect every class so.")]
+
 Schedules = Annotated[
     list[str] | None,
     typer.Option(
@@ -147,6 +153,38 @@ Schedules = Annotated[
         "your own, such as 3=0.5; repeatable. Every schedule takes a run of its own over the texts.",
     ),
 ]
+
+
+TriedGates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gates",
+        metavar="auto|none|NUMBER",
+        help="Try skipping layers too, where the model has gates for it: auto as they were trained, none, or at a "
+        "threshold of your own, such as 0.4; repeatable. Every one takes a run of its own over the texts.  "
+        "[default: auto]",
+    ),
+]
+
+
+def tried_gates(words: list[str] | None) -> list[float] | str | None:
+    """Return what `--gates` asks to be tried, as `Classifier.calibrate` takes it.
+
+    Raises:
+        UsageError: a word is no number, or auto or none stands beside others.
+    """
+    from elbert.exits.gates import AUTO
+
+    if not words or words == [AUTO]:
+        return AUTO
+    if words == ["none"]:
+        return None
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        raise UsageError(
+            f"--gates is {' '.join(words)}; allowed: numbers from 0 to 1, or {AUTO} or none alone"
+        ) from None
 
 
 def token_schedules(words: list[str] | None, num_layers: int) -> tuple[TokenSchedule, ...]:

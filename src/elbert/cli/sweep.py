@@ -35,6 +35,7 @@ def sweep(
     also: Annotated[list[str] | None, typer.Option("--also", metavar="MODEL", help=f"{_ALSO_HELP} Repeatable.")] = None,
     policies: Annotated[str, typer.Option(help="all, or names with commas between (see elbert policies).")] = "all",
     tokens: options.Schedules = None,
+    gates: options.TriedGates = None,
     split: options.SplitOfDev = None,
     metric: options.Metric = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples behind every band.")] = 1000,
@@ -58,7 +59,8 @@ def sweep(
     score between layer 1 and full depth along the policy's Pareto front, `gain` what of it a constant depth lacks,
     both with bands over resampled texts. `held out` is the area with the settings chosen on one half of the texts and
     scored on the other. With --tokens every policy has a second curve, `entropy+tokens` for example, over its settings
-    with the schedules; there each layer counts by the share of a text's tokens that it ran.
+    with the schedules; there each layer counts by the share of a text's tokens that it ran. Where the model was trained
+    with skip gates, `entropy+gates` and its like skip layers, and count those that were run.
 
     Example:
         elbert sweep runs/mine test.csv --out runs/sweep
@@ -77,7 +79,7 @@ def sweep(
         data,
         split,
         chosen,
-        tokens,
+        (tokens, gates),
         metric,
         loading,
         columns,
@@ -116,7 +118,7 @@ def _record(
     data: str,
     split: str | None,
     names: list[str] | None,
-    tokens: list[str] | None,
+    left_out: tuple[list[str] | None, list[str] | None],
     metric: str | None,
     loading: options.LoadFlags,
     columns: options.ColumnFlags,
@@ -126,7 +128,8 @@ def _record(
 ) -> tuple[Classifier, TextDataset, list[Replays]]:
     """Load one model after another, record the texts and keep what a sweep needs; return the first model too."""
     from elbert.classifier import Classifier
-    from elbert.evaluation.sweep import grids, with_schedules
+    from elbert.evaluation.sweep import grids, with_shortcut
+    from elbert.exits.gates import Shortcut, SkipGates, shortcut_field
     from elbert.modeling.files.sources import find_folder
     from elbert.scoring.curves import joined, replay_all
     from elbert.scoring.metrics import metric_name
@@ -136,7 +139,10 @@ def _record(
     first = Classifier.from_pretrained(models[0], **asdict(loading))
     metric_name(first.problem_type, metric)
     dataset = columns.load(data, split, first.labels)
-    schedules = options.token_schedules(tokens, first.num_layers)
+    tokens, gates = left_out
+    thresholds = (each.threshold for each in first.gates_for("full", options.tried_gates(gates)))
+    # Without weights: every model has gates of its own.
+    shortcuts: list[Shortcut] = [*options.token_schedules(tokens, first.num_layers), *map(SkipGates, thresholds)]
     replays = []
     for name in models:
         classifier = first if name == models[0] else Classifier.from_pretrained(name, **asdict(loading))
@@ -152,10 +158,13 @@ def _record(
             f"recording: {len(dataset):,} texts through all layers of {name}, {len(settings):,} settings replayed",
             err=True,
         )
-        with progress_bar(len(dataset) * (1 + len(schedules)), "texts recorded", forced=progress) as bar:
+        with progress_bar(len(dataset) * (1 + len(shortcuts)), "texts recorded", forced=progress) as bar:
             shortened = [  # first, as a model may refuse them
-                replay_all(with_schedules(settings, kept), _parts(classifier, dataset, bar, tokens=kept, **told))
-                for kept in schedules
+                replay_all(
+                    with_shortcut(settings, each),
+                    _parts(classifier, dataset, bar, **shortcut_field(each), **told),
+                )
+                for each in shortcuts
             ]
             replays.append(joined(replay_all(settings, _parts(classifier, dataset, bar, **told)), shortened))
     return first, dataset, replays
@@ -196,6 +205,7 @@ def _show(result: Sweep, out: Path, *, as_json: bool) -> None:
 
 
 def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, ...]:
+    from elbert.exits.gates import SkipGates
     from elbert.exits.tokens import TokenSchedule
 
     (low, high), (least, most) = curve.area_band, curve.gain_band
@@ -205,7 +215,11 @@ def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, .
     if best is None:
         return (*numbers, "none")
     setting = " ".join(
-        f"tokens {TokenSchedule.from_dict(value)}" if key == "tokens" else f"{key}={value}"
+        f"tokens {TokenSchedule.from_dict(value)}"
+        if key == "tokens"
+        else f"gates {SkipGates.from_value(value)}"
+        if key == "gates"
+        else f"{key}={value}"
         for key, value in best.policy.items()
         if key != "name" and value is not None
     )

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names
-from elbert.exits.tokens import TokenSchedule
+from elbert.exits.gates import Shortcut, SkipGates, shortcut_field
 from elbert.results import LayerOutputs
 from elbert.scoring.curves import OperatingPoint, Replays, fastest_within, replay_all
 from elbert.scoring.held_out import CONFIDENCE
@@ -42,7 +42,8 @@ class Sweep:
         seed: of the resamples.
         full_depth: every text at layer M.
         curves: one per policy, ELBERT's and its siblings first, the constant depth last; behind it those of the same
-            policies with schedules of tokens, as `entropy+tokens`, where any were tried.
+            policies with schedules of tokens, as `entropy+tokens`, or skip gates, as `entropy+gates`, where any were
+            tried.
         timing: how `speedup` was measured, by name; None where nothing was timed.
     """
 
@@ -122,14 +123,16 @@ def grids(
     return [each.with_tensors(tensors[name]) for name in wanted for each in get(name).grid(num_layers, num_labels)]
 
 
-def with_schedules(policies: Sequence[ExitPolicy], tokens: TokenSchedule) -> list[ExitPolicy]:
-    """Return the settings as they are with a schedule of tokens, the constant depth with its own among them.
+def with_shortcut(policies: Sequence[ExitPolicy], shortcut: Shortcut) -> list[ExitPolicy]:
+    """Return the settings as they are with a schedule of tokens or gates, the constant depth with its own among them.
 
     Args:
         policies: settings without one, from `grids`.
-        tokens: what to keep.
+        shortcut: what to keep or skip; with gates those settings are left out that learn.
     """
-    return [replace(each, tokens=tokens) for each in policies if each.name != "full"]
+    skips = isinstance(shortcut, SkipGates)
+    able = (each for each in policies if each.name != "full" and not (skips and each.learned))
+    return [replace(each, **shortcut_field(shortcut)) for each in able]
 
 
 def sweep(

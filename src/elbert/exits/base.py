@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from elbert.arrays import Array, namespace
 from elbert.errors import NotFiniteError, UsageError, did_you_mean
 from elbert.exits import parameters
-from elbert.exits.gates import SkipGates, gates
+from elbert.exits.gates import Shortcut, SkipGates, gates
 from elbert.exits.parameters import count, number
 from elbert.exits.tokens import TokenSchedule, schedule
 from elbert.results import ExitOutput, LayerOutputs
@@ -100,6 +100,11 @@ class ExitPolicy(ABC):
     def around(self) -> dict[str, Any]:
         """What the policy does around its exits, by name, as fields for another rule that is to do the same."""
         return {name: getattr(self, name) for name in AROUND}
+
+    @property
+    def shortcut(self) -> Shortcut | None:
+        """What a text leaves out on its way to its exit: the schedule of tokens or the gates; None for nothing."""
+        return self.tokens or self.gates
 
     def earliest(self, num_layers: int) -> int:
         """Return the first layer, 1-based, whose output the rule looks at; the engine skips the exits before it.

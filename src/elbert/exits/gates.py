@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits.parameters import SPEC, Spec
+from elbert.exits.tokens import TokenSchedule
 
 Integers = NDArray[np.int64]
+
+# What stands for the gates that a model was trained with.
+AUTO = "auto"
 
 _ALLOWED = 'a number from 0 to 1, an object such as {"threshold": 0.5}, or none (off)'
 
@@ -62,6 +66,10 @@ class SkipGates:
             if key != "threshold":
                 raise UsageError(f"gates have no {reprlib.repr(key)}{did_you_mean(str(key), ['threshold'])}")
         return cls(**value)
+
+    def __str__(self) -> str:
+        """Return the threshold, as flags name it."""
+        return f"{self.threshold:g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object, without the weights."""
@@ -108,6 +116,38 @@ class SkipGates:
         skips = (self.said(states) >= self.threshold) & (gates > layer[:, None])
         runs = np.concatenate([~skips & (gates > layer[:, None]), np.ones((len(states), 1), bool)], axis=1)
         return np.asarray(np.maximum(runs.argmax(1) + 2, layer + 1))
+
+
+# What a text leaves out on its way to its exit, of which a policy has one at most: tokens, or layers.
+Shortcut: TypeAlias = TokenSchedule | SkipGates
+
+
+def shortcut_field(shortcut: Shortcut | None) -> dict[str, Any]:
+    """Return a shortcut under its name, `tokens` or `gates`, as a policy and `record` take it; nothing for None."""
+    if shortcut is None:
+        return {}
+    return {"gates" if isinstance(shortcut, SkipGates) else "tokens": shortcut}
+
+
+def asked_gates(asked: Any, trained: SkipGates | None) -> tuple[SkipGates, ...]:
+    """Return the gates to try beside running every layer, each once.
+
+    Args:
+        asked: None for none, `auto` for those of the model if it has any, a threshold, gates as such, or several.
+        trained: the model's; None where it has none.
+
+    Raises:
+        UsageError: it is none of that, or the model has no gates.
+    """
+    if asked is None:
+        return ()
+    if isinstance(asked, str) and asked == AUTO:
+        return () if trained is None else (trained,)
+    several = asked if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
+    read = [each if isinstance(each, SkipGates) else SkipGates.from_value(each) for each in several]
+    if read and trained is None:
+        raise UsageError("gates were never trained: train with scheme skip_gates, or leave gates away")
+    return tuple(dict.fromkeys(read))
 
 
 def gates(about: str) -> Any:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, replay
-from elbert.exits.tokens import TokenSchedule, token_layers
+from elbert.exits.gates import Shortcut
+from elbert.exits.tokens import token_layers
 from elbert.results import LayerOutputs, ProblemType
 from elbert.scoring.metrics import score
 from elbert.tasks import task_of
@@ -69,7 +70,7 @@ class Replays:
         answers: [N, M] class indices or values; [N, M, C] decisions 0 and 1, or values where there are several.
         problem_type: how to read them.
         ran: [P, N] layers, each counted by the share of the text's tokens that it ran; None where all ran all.
-        shortened: by schedule of tokens, what was answered under it, as `answers`; those of policies with one.
+        shortened: by schedule of tokens or skip gates, what was answered under them, as `answers`.
     """
 
     policies: tuple[ExitPolicy, ...]
@@ -77,12 +78,12 @@ class Replays:
     answers: NDArray[Any]
     problem_type: ProblemType
     ran: NDArray[Any] | None = None
-    shortened: Mapping[TokenSchedule, NDArray[Any]] = field(default_factory=dict)
+    shortened: Mapping[Shortcut, NDArray[Any]] = field(default_factory=dict)
 
     def answered(self, policy: int) -> NDArray[Any]:
         """Return the answers at the exits of the policy at this place, [N] or [N, C]."""
-        tokens = self.policies[policy].tokens
-        said = self.answers if tokens is None else self.shortened.get(tokens, self.answers)
+        shortcut = self.policies[policy].shortcut
+        said = self.answers if shortcut is None else self.shortened.get(shortcut, self.answers)
         chosen: NDArray[Any] = said[np.arange(len(said)), self.exit_layer[policy].astype(np.int64) - 1]
         return chosen
 
@@ -96,8 +97,8 @@ class Replays:
         """[P, N] place, from 1, of what each policy answered among `every_answer`."""
         if not self.shortened:
             return self.exit_layer
-        begins = {tokens: run * self.answers.shape[1] for run, tokens in enumerate((None, *self.shortened))}
-        begin = np.array([begins[policy.tokens] for policy in self.policies])[:, None]
+        begins = {shortcut: run * self.answers.shape[1] for run, shortcut in enumerate((None, *self.shortened))}
+        begin = np.array([begins[policy.shortcut] for policy in self.policies])[:, None]
         return self.exit_layer.astype(np.int32) + begin.astype(np.int32)
 
     def changed(self, policy: int) -> float:
@@ -107,22 +108,23 @@ class Replays:
 
 
 def joined(whole: Replays, shortened: Sequence[Replays]) -> Replays:
-    """Return replays of one model's texts under several schedules of tokens as one.
+    """Return replays of one model's texts under several schedules of tokens, or gates, as one.
 
     Args:
-        whole: of recordings with all tokens.
-        shortened: of the same texts, each of recordings with another schedule.
+        whole: of recordings with all tokens through all layers.
+        shortened: of the same texts, each of recordings with another schedule or other gates.
     """
     if not shortened:
         return whole
     every = [whole, *shortened]
+    ways = [(each.policies[0].shortcut, each.answers) for each in shortened]
     return Replays(
         policies=tuple(policy for each in every for policy in each.policies),
         exit_layer=np.concatenate([each.exit_layer for each in every]),
         answers=whole.answers,
         problem_type=whole.problem_type,
         ran=np.concatenate([(each.exit_layer if each.ran is None else each.ran).astype(np.float32) for each in every]),
-        shortened={each.policies[0].tokens: each.answers for each in shortened if each.policies[0].tokens is not None},
+        shortened={way: answers for way, answers in ways if way is not None},
     )
 
 

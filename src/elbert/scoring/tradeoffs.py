@@ -21,8 +21,8 @@ from elbert.scoring.resample import Scores, bootstrap_weights, weighted_scores
 
 Array = NDArray[Any]
 
-# Behind the name of a policy whose settings have a schedule of tokens.
-SHORTENED = "+tokens"
+# Behind the name of a policy whose settings have a schedule of tokens, or gates where others have none.
+SHORTENED, SKIPPING = "+tokens", "+gates"
 
 # Times the texts are halved for `area_held_out`; each half chooses once.
 _HALVINGS = 20
@@ -50,9 +50,11 @@ class Sample:
 
     @property
     def names(self) -> Array:
-        """[P] name of every setting's policy; one that drops tokens is another, which stands beside it."""
+        """[P] name of every setting's policy; one that drops tokens or skips layers stands beside it as another."""
         policies = self.replays[0].policies
-        return np.array([policy.name if policy.tokens is None else f"{policy.name}{SHORTENED}" for policy in policies])
+        skipping = SKIPPING if any(policy.gates is None for policy in policies) else ""
+        ends = (SHORTENED if each.tokens else skipping if each.gates else "" for each in policies)
+        return np.array([f"{each.name}{end}" for each, end in zip(policies, ends, strict=True)])
 
     @property
     def full(self) -> int:
