@@ -13,7 +13,7 @@ from elbert.cli import main
 from elbert.data import Labels, TextDataset
 from elbert.errors import ModelError, UsageError
 from elbert.modeling import load_model
-from elbert.modeling.losses import depth_distance, layer_losses
+from elbert.modeling.losses import depth_distance, labelled_losses, layer_losses
 from elbert.runs.callbacks import TrainingInterruptedError
 from elbert.training import teachers
 from elbert.training.encoding import encode
@@ -119,6 +119,36 @@ def test_texts_without_labels_need_a_teacher_and_the_datas_own_kind(save_teacher
         make_lesson(None, more, reviews, 32)
     with pytest.raises(UsageError, match="single texts and pairs"):
         make_lesson(save_teacher(), TextDataset([("one", "two")]), reviews, 32)
+
+
+def test_a_text_without_a_label_counts_nothing_where_nobody_teaches():
+    logits, labels = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 0, 0])
+    some = labelled_losses(logits, labels, torch.tensor([True, True, False, False]), SINGLE)
+    torch.testing.assert_close(some, layer_losses(logits[:2], labels[:2], SINGLE))
+    torch.testing.assert_close(labelled_losses(logits, labels, None, SINGLE), layer_losses(logits, labels, SINGLE))
+    assert labelled_losses(logits, labels, torch.zeros(4, dtype=torch.bool), SINGLE).tolist() == [0.0] * 3
+
+
+def test_exits_learn_from_the_last_one_of_texts_without_labels_too(
+    fine_tune, settings, tmp_path, save_teacher, tiny_texts
+):
+    chosen = dataclasses.replace(settings, scheme="self_distillation", words=False)
+    told = {"settings": chosen, "family": "bert", "heads": "full"}
+    texts = [f"{text} again" for text in tiny_texts]
+    fine_tune(tmp_path / "none", **told)
+    fine_tune(tmp_path / "more", **told, unlabelled=TextDataset(texts))
+    assert not same_weights(tmp_path / "none", tmp_path / "more")
+    saved = json.loads((tmp_path / "more" / "elbert.json").read_text())["training"]
+    assert (saved["unlabelled"]["rows"], saved["train_rows"], "teacher" in saved) == (8, 54, False)
+    assert saved["steps"] == 16  # of 62 texts in batches of 8, twice
+    assert "texts without a label, for the exits before the last: 8" in (tmp_path / "more" / "README.md").read_text()
+    labels = TextDataset(texts, [0] * 8, SPACE, "reviews")  # which nobody looks at
+    fine_tune(tmp_path / "again", **told, unlabelled=labels)
+    assert same_weights(tmp_path / "more", tmp_path / "again")
+    fine_tune(tmp_path / "both", **told, unlabelled=TextDataset(texts), teacher=save_teacher())
+    other = told | {"settings": dataclasses.replace(chosen, scheme="two_stage")}
+    with pytest.raises(UsageError, match="asks for a label of every text"):
+        fine_tune(tmp_path / "refused", **other, unlabelled=TextDataset(texts), teacher=save_teacher())
 
 
 def test_a_run_killed_while_the_teacher_is_asked_goes_on_to_the_same_model(

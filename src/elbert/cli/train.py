@@ -51,7 +51,10 @@ def train(
         str | None, typer.Option(metavar="MODEL", help="Learn from this trained classifier of the same classes, too.")
     ] = None,
     unlabelled: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Texts without labels, to learn from the teacher alone.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Texts without labels, to learn from the teacher alone, or by self_distillation."
+        ),
     ] = None,
     columns: options.ColumnFlags = options.COLUMNS,
     problem_type: Annotated[

@@ -32,6 +32,32 @@ def layer_losses(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> T
     return row_losses(logits, labels, problem_type).mean(0)
 
 
+def labelled_losses(
+    logits: Tensor,
+    labels: Tensor,
+    labelled: Tensor | None,
+    problem_type: ProblemType,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """Return each exit's own loss without a teacher, meaned over the texts that have a label, 0 where none has.
+
+    Args:
+        logits: [B, M, C].
+        labels: as in `layer_losses`; anything where there is none.
+        labelled: [B] 1 where the text has a label; None where all have.
+        problem_type: of the model.
+        class_weights: [C], as in `row_losses`.
+
+    Returns:
+        [M] losses.
+    """
+    each = row_losses(logits, labels, problem_type, class_weights)
+    if labelled is None:
+        return each.mean(0)
+    counts = labelled.to(each.dtype)
+    return (each * counts[:, None]).sum(0) / counts.sum().clamp(min=1)
+
+
 def depth_distance(pooled: Tensor) -> Tensor:
     """Return the mean over texts and exits before the last of `1 - cosine(pooled, last pooled)`, computed in fp32.
 

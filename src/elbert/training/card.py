@@ -143,7 +143,9 @@ def _words(training: dict[str, Any]) -> str:
 
 
 def _teacher(training: dict[str, Any]) -> str:
-    """Return the card's line about the teacher, or nothing where there was none."""
+    """Return the card's line about the teacher, or texts without a label; nothing where there was none."""
+    if "unlabelled" in training:
+        return f"\n- texts without a label, for the exits before the last: {training['unlabelled']['rows']}"
     if "teacher" not in training:
         return ""
     teacher, settings = training["teacher"], training["settings"]

@@ -39,7 +39,7 @@ class EncodedDataset(Dataset[dict[str, Any]]):
         words: by place, the token ids that layer 0 reads of a text that was cut off; it may read more of it.
         answers: [N, C] what a teacher says of each, see `elbert.training.teachers`; None where there is none.
         labelled: how many of the texts, the first ones, have a label; the others stand behind them with a label that
-            means nothing. Only where there are answers.
+            means nothing. 0 where all have one, and nobody teaches.
     """
 
     input_ids: list[list[int]]
@@ -58,7 +58,9 @@ class EncodedDataset(Dataset[dict[str, Any]]):
         if self.token_type_ids is not None:
             row["token_type_ids"] = self.token_type_ids[index]
         if self.answers is not None:
-            row["answers"], row["labelled"] = self.answers[index], index < self.labelled
+            row["answers"] = self.answers[index]
+        if self.labelled:
+            row["labelled"] = index < self.labelled
         return row
 
     @property
@@ -125,7 +127,7 @@ class Collator:
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask`, maybe `token_type_ids`, each [B, S], and `labels` [B] or [B, C].
 
-        With a teacher also its `answers` [B, C], and [B] whether each text is `labelled`.
+        With a teacher also its `answers` [B, C]; where some texts may have no label, [B] whether each is `labelled`.
         """
         lengths = [len(row["input_ids"]) for row in rows]
         width = max(lengths)
@@ -138,6 +140,7 @@ class Collator:
             batch["token_type_ids"] = torch.tensor(_padded([row["token_type_ids"] for row in rows], width, 0))
         if "answers" in rows[0]:
             batch["answers"] = torch.stack([row["answers"] for row in rows])
+        if "labelled" in rows[0]:
             batch["labelled"] = torch.tensor([row["labelled"] for row in rows])
         return batch
 

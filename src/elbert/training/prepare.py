@@ -148,7 +148,7 @@ def make_trainer(
     scheme = schemes.make(settings.scheme, model.num_layers, **settings.scheme_options)
     arguments = training_arguments(settings, folder.checkpoints, len(sets[0]))
     scheme.begin(model, steps_of(settings, len(sets[0])))
-    if scheme.staged and 0 < sets[0].labelled < len(sets[0]):
+    if scheme.staged and not scheme.without_labels and 0 < sets[0].labelled < len(sets[0]):
         raise UsageError(
             f"scheme {settings.scheme!r} asks for a label of every text; leave --unlabelled out, or take another scheme"
         )

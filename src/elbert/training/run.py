@@ -25,7 +25,7 @@ from elbert.modeling.quiet import quiet_transformers
 from elbert.runs.attention import float32_attention
 from elbert.runs.callbacks import EarlyStop, EvaluateWithin, Interruption, Progress, TrainingInterruptedError
 from elbert.runs.folder import CHECKPOINT, LOG, RunFolder, open_run, run_folder
-from elbert.training import checkpoint, ranks
+from elbert.training import checkpoint, ranks, schemes
 from elbert.training.balance import choose_metric, class_weights
 from elbert.training.card import model_card
 from elbert.training.encoding import encode
@@ -77,7 +77,8 @@ def train(
         progress: show bars on stderr.
         model_name: what `model` was loaded as, for the model card.
         teacher: folder, hub id or bundled name of a trained classifier of the same classes, to learn from as well.
-        unlabelled: texts to learn from the teacher alone; labels they have are not looked at.
+        unlabelled: texts to learn from the teacher alone, or from the last exit, where the scheme does that; labels
+            they have are not looked at.
 
     Returns:
         The scores of every layer and where the model lies.
@@ -101,7 +102,8 @@ def train(
     max_length = choose_length(settings.max_length, train, plain, most)
     settings = dataclasses.replace(settings, max_length=max_length)
     weights = class_weights(settings.class_weight, train)
-    lesson = make_lesson(teacher, unlabelled, train, max_length)
+    alone = schemes.get(settings.scheme).without_labels
+    lesson = make_lesson(teacher, unlabelled, train, max_length, alone=alone)
     record = run_record(model, train, evaluation, settings, model_name) | ({} if lesson is None else lesson.record())
     if ranks.is_first():
         open_run(Path(out), record, settings.defaults(), resume=resume, overwrite=overwrite)
@@ -235,7 +237,7 @@ def _elbert_json(
         "training": {
             "model": record["model"]["name"],
             "data": record["data"],
-            **({"teacher": record["teacher"]} if "teacher" in record else {}),
+            **{name: record[name] for name in ("teacher", "unlabelled") if name in record},
             "settings": record["settings"],
             **outcome,
             "device": trainer.args.device.type,

@@ -157,18 +157,20 @@ class Lesson:
     """What a student learns besides its labels.
 
     Attributes:
-        teacher: whose answers.
+        teacher: whose answers; None where the scheme makes something of texts without any.
         unlabelled: texts that have no label, maybe none.
         max_length: tokens the student reads of a text.
     """
 
-    teacher: Teacher
+    teacher: Teacher | None
     unlabelled: Sequence[Text]
     max_length: int
 
     def record(self) -> dict[str, Any]:
         """Return what decides the outcome, for `run.json`; a resumed run must have the same."""
         unlabelled = {"rows": len(self.unlabelled), "digest": fingerprint(self.unlabelled, None)[:16]}
+        if self.teacher is None:
+            return {"unlabelled": unlabelled}
         about = {"name": short_name(self.teacher.name), "digest": self.teacher.digest()}
         return {"teacher": {**about, "unlabelled": unlabelled}}
 
@@ -183,7 +185,7 @@ class Lesson:
         *,
         progress: bool,
     ) -> EncodedDataset:
-        """Return the student's texts and behind them those without labels, each with the teacher's answer.
+        """Return the student's texts and behind them those without labels, each with the answer of a teacher's.
 
         Args:
             student: `train` as the student reads it.
@@ -197,19 +199,14 @@ class Lesson:
         Raises:
             TrainingInterruptedError: Ctrl-C came while the teacher was asked; what it said so far is kept.
         """
-        texts = [*train.texts, *self.unlabelled]
-        try:
-            answers = soft_labels(self.teacher, texts, folder, dtype=dtype, progress=progress)
-        except KeyboardInterrupt:
-            kept = min(CHUNK * len(list(folder.glob("*.safetensors"))), len(texts))
-            raise TrainingInterruptedError(
-                f"stopped while the teacher was asked; {kept} of {len(texts)} answers are kept: run the same command "
-                "with --resume"
-            ) from None
-        if units is not None:
-            answers = (answers - units.mean) / units.scale
+        answers = None
+        if self.teacher is not None:
+            answers = self._asked(self.teacher, [*train.texts, *self.unlabelled], dtype, folder, progress=progress)
+            if units is not None:
+                answers = (answers - units.mean) / units.scale
         more = encode(TextDataset(self.unlabelled), tokenizer, self.max_length, progress=progress)
-        nothing = [0.0] * answers.shape[1] if isinstance(student.labels[0], (list, tuple)) else 0
+        first = student.labels[0]
+        nothing = [0.0] * len(first) if isinstance(first, (list, tuple)) else 0
         types = None
         if student.token_type_ids is not None:
             types = [*student.token_type_ids, *(more.token_type_ids or [])]
@@ -223,31 +220,50 @@ class Lesson:
             labelled=len(student),
         )
 
+    @staticmethod
+    def _asked(teacher: Teacher, texts: Sequence[Text], dtype: str, folder: Path, *, progress: bool) -> Tensor:
+        """Return the teacher's answers to all texts; raises TrainingInterruptedError as `add_to`."""
+        try:
+            return soft_labels(teacher, texts, folder, dtype=dtype, progress=progress)
+        except KeyboardInterrupt:
+            kept = min(CHUNK * len(list(folder.glob("*.safetensors"))), len(texts))
+            raise TrainingInterruptedError(
+                f"stopped while the teacher was asked; {kept} of {len(texts)} answers are kept: run the same command "
+                "with --resume"
+            ) from None
+
 
 def make_lesson(
-    teacher: str | None, unlabelled: TextDataset | None, train: TextDataset, max_length: int
+    teacher: str | None, unlabelled: TextDataset | None, train: TextDataset, max_length: int, *, alone: bool = False
 ) -> Lesson | None:
-    """Return what a run learns besides its labels, or None where it has no teacher.
+    """Return what a run learns besides its labels, or None where that is nothing.
 
     Args:
         teacher: its name.
-        unlabelled: texts for it alone.
+        unlabelled: texts for it alone, or for the scheme.
         train: the student's labelled texts.
         max_length: tokens the student reads.
+        alone: texts without a label teach by themselves, for the scheme makes something of them.
 
     Raises:
-        UsageError: texts without a teacher, or not of the kind that `train` holds; or as `load_teacher`.
+        UsageError: texts that teach nothing without a teacher, or not of the kind that `train` holds; or as
+            `load_teacher`.
     """
     texts = () if unlabelled is None else unlabelled.texts
     if teacher is None:
-        if unlabelled is not None:
-            raise UsageError(f"{unlabelled.name} has nothing to teach without a teacher; give one, or leave it out")
-        return None
+        if unlabelled is None:
+            return None
+        if not alone:
+            raise UsageError(
+                f"{unlabelled.name} has nothing to teach without a teacher; give one, take a scheme that learns from "
+                "such texts (self_distillation), or leave it out"
+            )
     if len({isinstance(text, tuple) for text in (*train.texts, *texts)}) > 1:
         raise UsageError("single texts and pairs can't be learnt together; give unlabelled texts of the data's kind")
     if train.label_space is None:
         raise UsageError(f"{train.name} has no labels; give a data set that has")
-    return Lesson(load_teacher(teacher, train.label_space, max_length), texts, max_length)
+    loaded = None if teacher is None else load_teacher(teacher, train.label_space, max_length)
+    return Lesson(loaded, texts, max_length)
 
 
 def taught_losses(

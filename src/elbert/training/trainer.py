@@ -18,7 +18,7 @@ from transformers import Trainer, TrainingArguments
 from elbert.disk import FREE_SPACE, whole_folder, write_errors
 from elbert.exits.tokens import TokenSchedule
 from elbert.modeling import MultiExitModel, MultiExitOutput, layer_losses
-from elbert.modeling.losses import depth_distance, row_losses
+from elbert.modeling.losses import depth_distance, labelled_losses
 from elbert.runs.folder import CHECKPOINT, step_of
 from elbert.scoring.metrics import metric_name
 from elbert.tasks import task_of
@@ -183,7 +183,7 @@ class EarlyExitTrainer(Trainer):
         output, problem_type = model(**inputs), self.multi_exit.problem_type
         weights = self._class_weights
         if answers is None or labelled is None:
-            losses = row_losses(output.logits, labels, problem_type, weights).mean(0)
+            losses = labelled_losses(output.logits, labels, labelled, problem_type, weights)
         else:
             how = {"weight": self.teacher_weight, "temperature": self.temperature}
             losses = taught_losses(output.logits, labels, answers, labelled, problem_type, **how, class_weights=weights)

@@ -26,6 +26,7 @@ class LossScheme(nn.Module):
         summary: one line for `elbert schemes`.
         citation: the paper.
         staged: whether it looks at more than the exits' losses, so that `begin` has to come before the first step.
+        without_labels: whether texts without a label teach it something where nobody else teaches.
         reads_one_label: what it does with the one label of a text, where it is for such data alone.
         num_layers: exits of the model, M.
         learning_rate: of the scheme's own parameters; None where it has none.
@@ -35,6 +36,7 @@ class LossScheme(nn.Module):
     summary: ClassVar[str]
     citation: ClassVar[str]
     staged: ClassVar[bool] = False
+    without_labels: ClassVar[bool] = False
     reads_one_label: ClassVar[str | None] = None
     learning_rate: float | None = None
     fixed: Tensor
