@@ -310,6 +310,7 @@ def main() -> None:
     parser.add_argument("--start", help="folder of the study's start, where it is not to come from a hub")
     parser.add_argument("--only", nargs="+", help="some corpora only")
     parser.add_argument("--schemes", nargs="+", help="some kinds of training only")
+    parser.add_argument("--seeds", nargs="+", type=int, help="some seeds only")
     parser.add_argument("--rivals", nargs="*", help="some static rivals only; alone for none")
     parser.add_argument("--policies", nargs="+", help="some policies only")
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples behind every band")
@@ -325,6 +326,7 @@ def main() -> None:
         study,
         corpora=tuple(each for each in study.corpora if each.name in (options.only or [each.name])),
         schemes=schemes,
+        seeds=tuple(each for each in study.seeds if each in (options.seeds or study.seeds)),
         rivals=tuple(
             each
             for each in study.rivals

@@ -100,7 +100,8 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is(folder: Path, mo
 
 
 def test_settings_can_be_run_for_real(folder: Path) -> None:
-    found = call(folder, "--report", "--timed", "1", "--policies", "patience")
+    found = call(folder, "--report", "--timed", "1", "--policies", "patience", "--seeds", "1")
+    assert found["rows"][0]["models"] == 1  # of the two that are there
     page = (folder / "out" / "report.md").read_text()
     assert "| run for real | on the clock |" in page
     assert "| `fixed` |" in page.split("run for real")[1].split("\n\n")[0]
