@@ -208,7 +208,8 @@ def test_a_protected_class_keeps_what_the_last_model_finds_of_it(
     outputs = LayerOutputs(said, said.softmax(-1), torch.full((800,), 5), None, SINGLE)
     monkeypatch.setattr(cascade, "record", lambda *_, **__: outputs)
     dataset = TextDataset([f"text {row}" for row in range(800)], labels.tolist(), cascade.labels, "held-out.csv")
-    lax = cascade.calibrate(dataset, 0.2)
+    with pytest.warns(CalibrationWarning, match="protects no class this rare: 'bad'"):
+        lax = cascade.calibrate(dataset, 0.2)
     assert (lax.guaranteed, lax.evidence["mean_exit_layer"]) == (True, 1.0)
     assert lax.evidence["classes"][1]["recall"] == 0
     for asked in ({"protect": ["bad"]}, {"per_class": True}):
@@ -216,7 +217,8 @@ def test_a_protected_class_keeps_what_the_last_model_finds_of_it(
         assert strict.evidence["classes"][1]["recall"] == 1
         assert strict.evidence["mean_exit_layer"] == 2.0
         assert strict.evidence["protect"] == (["bad"] if "protect" in asked else ["fair", "bad", "good"])
-    assert "protected class" in cascade.calibrate(dataset, 0.2, protect=["fair"]).evidence["note"]
+    with pytest.warns(CalibrationWarning, match="protects no class this rare: 'bad'"):
+        assert "protected class" in cascade.calibrate(dataset, 0.2, protect=["fair"]).evidence["note"]
     with pytest.raises(UsageError, match="unknown class 'awful' to protect"):
         cascade.calibrate(dataset, 0.2, protect=["awful"])
 
