@@ -106,7 +106,9 @@ def test_settings_can_be_run_for_real(folder: Path) -> None:
     assert "| run for real | on the clock |" in page
     assert "| `fixed` |" in page.split("run for real")[1].split("\n\n")[0]
     assert "| score by the clock | 1× | 1.5× | 2× | 3× | 5× | 10× |" in page
-    assert set(found["rows"][0]["at_clock_speedups"]) == {"patience", "fixed"}
+    clock = found["rows"][0]["at_clock_speedups"]
+    assert clock["fixed"][0] is not None  # whether `patience` has a setting that is worth a run depends on the model
+    assert set(clock) <= {"patience", "fixed"}
     assert (folder / "out" / "figures" / "sst2-equal-leap-clock.svg").exists()
 
 
