@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import Found, State, Sweep
 from elbert.exits.learned import Learned, Weights
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
@@ -25,6 +25,8 @@ _MEMORY = 65_536
 
 # The thresholds to choose from.
 ARMS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
+
+_COSTS = (0.3, 0.1, 0.05, 0.03, 0.02, 0.015, 0.01, 0.007, 0.005, 0.003, 0.002, 0.001, 0.0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Bandit(Learned):
         "arXiv:2405.15039; UAT, 2025, arXiv:2509.23666"
     )
     axes: ClassVar[Mapping[str, int]] = {"tried": 1, "gained": 1, "passed": 1, "layers": 0}
+    sweep: ClassVar[Sweep] = {"cost": _COSTS}
 
     cost: float = number(0.02, "confidence that a layer more has to earn")
     curiosity: float = number(2.0, "how much an arm seldom tried is preferred")
@@ -129,12 +132,6 @@ class Bandit(Learned):
         """Return the confidence and the arm in use."""
         del layer
         return f"confidence {found['confidence']:.4g}, threshold {self.threshold:g}, chosen online"
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Costs of a layer from 0.3 down to 0."""
-        del num_layers, num_labels
-        return [cls(cost) for cost in (0.3, 0.1, 0.05, 0.03, 0.02, 0.015, 0.01, 0.007, 0.005, 0.003, 0.002, 0.001, 0.0)]
 
 
 class OnlineBandit:

@@ -8,6 +8,7 @@ one call may stand at different depths. A rule is written once, with the operati
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import reprlib
 from abc import ABC, abstractmethod
@@ -32,6 +33,9 @@ State: TypeAlias = dict[str, Array]
 # that made it so.
 Found: TypeAlias = dict[str, Array]
 
+# Parameters that a grid varies, each with its values, fastest first.
+Sweep: TypeAlias = Mapping[str, Sequence[Any]]
+
 
 # What of a policy is no exit's business: what is done to a text around its exits, whatever the rule.
 AROUND = ("words", "tokens", "gates")
@@ -42,7 +46,7 @@ class ExitPolicy(ABC):
     """Base of all exit policies: frozen dataclasses whose fields are the parameters.
 
     A subclass sets the three class variables, describes its fields with `elbert.exits.parameters`, and writes `decide`;
-    `start` where it keeps state, `reason` and `grid` to be pleasant. Nothing may depend on another row of the call.
+    `start` where it keeps state, `reason` and `sweep` to be pleasant. Nothing may depend on another row of the call.
 
     Attributes:
         name: the word users write.
@@ -50,6 +54,7 @@ class ExitPolicy(ABC):
         citation: the paper it comes from.
         needs: what the rule reads beside probabilities and logits: "pooled", or nothing.
         learned: whether it has weights to be fitted, see `elbert.exits.learned`.
+        sweep: what its grid varies; empty where that depends on the model.
         min_layer: no text leaves before this layer, except at layer 0.
         max_layer: every text leaves at this layer; None leaves it to the rule.
         words: threshold of layer 0; None switches it off.
@@ -62,6 +67,7 @@ class ExitPolicy(ABC):
     citation: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
     learned: ClassVar[bool] = False
+    sweep: ClassVar[Sweep] = {}
 
     _: dataclasses.KW_ONLY
     min_layer: int = count(1, "no text leaves before this layer, except at layer 0")
@@ -251,14 +257,15 @@ class ExitPolicy(ABC):
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Return a sensible sweep of the parameters, fastest first.
+        """Return a sensible sweep of the parameters, fastest first: all settings of `sweep`.
 
         Args:
             num_layers: M of the model.
             num_labels: C of the model; 1 is read as regression.
         """
         del num_layers, num_labels
-        return [cls()]
+        settings = itertools.product(*cls.sweep.values())
+        return [cls(**dict(zip(cls.sweep, values, strict=True))) for values in settings]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object saved with a model: the name, the rule's parameters, and the common ones that are set.

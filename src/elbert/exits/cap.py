@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import LEAST, Array, amax, namespace, own_products
-from elbert.exits.base import ExitPolicy, Found, State, one_label
+from elbert.exits.base import Found, State, Sweep, one_label
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
@@ -45,6 +45,7 @@ class Cap(Learned):
     citation: ClassVar[str] = "He et al., NSP and its score CAP, IJCAI 2025, arXiv:2506.17249"
     needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
     axes: ClassVar[Mapping[str, int]] = {"read": 3, "shift": 2}
+    sweep: ClassVar[Sweep] = {"threshold": _GRID, "alpha": _SCALES}
 
     threshold: float = number(0.05, "leave when the further class is less likely than this", high=1.0)
     alpha: float = number(0.1, "α: how much the share counts that is not read")
@@ -80,12 +81,6 @@ class Cap(Learned):
         weight = xp.exp(further - most)
         chance = weight / (xp.exp(logits - most[:, None]).sum(-1) + weight)
         return {"fired": chance < self.threshold, "chance_of_none": chance}, state
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds from 0.9 down to 0.00001, with α 0.1, 1 and 3."""
-        del num_layers, num_labels
-        return [cls(threshold, alpha) for threshold in _GRID for alpha in _SCALES]
 
 
 def _head(states: NDArray[Any], logits: NDArray[Any]) -> tuple[tuple[NDArray[Any], NDArray[Any]], float]:

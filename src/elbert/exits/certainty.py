@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, products, sigmoid
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import Found, State, Sweep
 from elbert.exits.fitting import fit_unit, wrongness
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
@@ -38,6 +38,7 @@ class Certainty(Learned):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
     axes: ClassVar[Mapping[str, int]] = {"weight": 1, "bias": 0}
+    sweep: ClassVar[Sweep] = {"threshold": ENTROPY_GRID}
 
     threshold: float = number(0.005, "leave when the exit is wrong less likely than this", high=1.0)
 
@@ -55,9 +56,3 @@ class Certainty(Learned):
         weight, bias = (self.weights.like(name, output.pooled) for name in ("weight", "bias"))
         error = sigmoid(products(output.pooled, weight[None])[:, 0] + bias)
         return {"fired": error < self.threshold, "estimated_error": error}, state
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds from 1 down to 0.001."""
-        del num_layers, num_labels
-        return [cls(threshold) for threshold in ENTROPY_GRID]

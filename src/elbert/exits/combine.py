@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from elbert.arrays import Array
 from elbert.errors import UsageError
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import ExitPolicy, Found, State, Sweep
 from elbert.exits.entropy import Entropy
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.parameters import SPEC, Spec
@@ -153,6 +153,7 @@ class AllOf(_Combined):
     name: ClassVar[str] = "all"
     summary: ClassVar[str] = "leave when all of several rules would at once"
     citation: ClassVar[str] = "no paper"
+    sweep: ClassVar[Sweep] = {"policies": [(Entropy(threshold), Patience(1)) for threshold in ENTROPY_GRID]}
 
     @staticmethod
     def joined(first: Array, second: Array) -> Array:
@@ -162,9 +163,3 @@ class AllOf(_Combined):
     def waits(self, num_layers: int) -> int:
         """Return the first layer at which all rules can fire."""
         return max(policy.soonest(num_layers) for policy in self.policies)
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Entropies from 1 down to 0.001, with a label confirmed once."""
-        del num_layers, num_labels
-        return [cls((Entropy(threshold), Patience(1))) for threshold in ENTROPY_GRID]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, namespace, own_products, sigmoid
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import Found, State, Sweep
 from elbert.exits.fitting import descend, leaving, losses, scaled, wrongness
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
@@ -19,6 +19,7 @@ from elbert.results import ExitOutput
 
 # Hidden units of each head, the paper's.
 _UNITS = 32
+_GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 _GELU = math.sqrt(2 / math.pi)
 
 
@@ -45,6 +46,7 @@ class Consistent(Learned):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
     axes: ClassVar[Mapping[str, int]] = {"hidden": 3, "hidden_bias": 2, "out": 2, "out_bias": 1}
+    sweep: ClassVar[Sweep] = {"threshold": _GRID}
 
     threshold: float = number(0.5, "leave when the head says so with more than this", high=1.0)
     cost: float = number(0.05, "what a layer costs an easy text while the heads are fitted, in units of the loss")
@@ -95,13 +97,6 @@ class Consistent(Learned):
         said = _gelu(own_products(pooled, hidden, at) + shift[at], xp)
         chance = sigmoid((said * out[at]).sum(-1) + bias[at])
         return {"fired": chance > self.threshold, "says_leave": chance}, state
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds from 0 up to 0.999."""
-        del num_layers, num_labels
-        steps = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
-        return [cls(threshold) for threshold in steps]
 
 
 def _gelu(values: Array, xp: Any) -> Array:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from elbert.arrays import Array
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import ExitPolicy, Found, State, Sweep
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
 from elbert.tasks import reading
@@ -33,6 +33,7 @@ class Energy(ExitPolicy):
         "arXiv:2203.00748; He et al., COSEE: Consistency-Oriented Signal-Based Early Exiting, AAAI 2025, "
         "arXiv:2412.13236"
     )
+    sweep: ClassVar[Sweep] = {"threshold": _GRID}
 
     threshold: float = number(4.0, "leave when the logits' negative free energy reaches this")
 
@@ -41,9 +42,3 @@ class Energy(ExitPolicy):
         del layer
         energy = reading(output).energy(output.logits)
         return {"fired": energy >= self.threshold, "energy": energy}, state
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds from 0 up to 17, which no logit of a usual model reaches."""
-        del num_layers, num_labels
-        return [cls(threshold) for threshold in _GRID]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from elbert.arrays import Array
 from elbert.errors import UsageError
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import ExitPolicy, Found, State, Sweep
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.parameters import number, switch
 from elbert.results import ExitOutput
@@ -33,6 +33,7 @@ class Entropy(ExitPolicy):
         "Xin et al., DeeBERT: Dynamic Early Exiting for Accelerating BERT Inference, ACL 2020, arXiv:2004.12993; "
         "Liu et al., FastBERT: a Self-distilling BERT with Adaptive Inference Time, ACL 2020, arXiv:2004.02178"
     )
+    sweep: ClassVar[Sweep] = {"threshold": ENTROPY_GRID}
 
     threshold: float = number(0.1, "leave when the entropy is below this; at most 1 when normalised")
     normalized: bool = switch(True, "divide the entropy by log C, so that it lies in [0, 1]; else it is in nats")
@@ -54,9 +55,3 @@ class Entropy(ExitPolicy):
         else:
             name, score = "entropy_in_nats", reading(output).entropy(output.probs)
         return {"fired": score < self.threshold, name: score}, state
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Normalised thresholds from 1 down to 0.001."""
-        del num_layers, num_labels
-        return [cls(threshold) for threshold in ENTROPY_GRID]

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, amax, constants, namespace, products, sigmoid
-from elbert.exits.base import ExitPolicy, Found, State, one_label
+from elbert.exits.base import Found, State, Sweep, one_label
 from elbert.exits.fitting import descend, scaled
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
+
+# Slack 1 is what every winner has.
+_GRID = (1.0, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.0)
 
 # What a layer's weight costs while the unit is fitted: the paper's τ.
 PRICE = 5e-4
@@ -44,6 +47,7 @@ class Halting(Learned):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
     axes: ClassVar[Mapping[str, int]] = {"weight": 1, "bias": 0, "layers": 0}
+    sweep: ClassVar[Sweep] = {"slack": _GRID}
 
     slack: float = number(0.0, "how far the winner may be from safe, 0 for the answer of all layers", high=1.0)
 
@@ -90,13 +94,6 @@ class Halting(Learned):
         margin = best * kept - (1 - (1 - second) * kept)
         stands = (margin >= -self.slack) & (said.argmax(-1) == winner)
         return {"fired": stands, "safe_by": margin}, after
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Slack from 1, which every winner has, down to 0."""
-        del num_layers, num_labels
-        steps = (1.0, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.0)
-        return [cls(slack) for slack in steps]
 
 
 def _mixed(scores: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

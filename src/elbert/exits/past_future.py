@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, namespace, own_products, products, sigmoid
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import Found, State, Sweep
 from elbert.exits.fitting import descend, scaled
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
@@ -50,6 +50,7 @@ class PastFuture(Learned):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
     axes: ClassVar[Mapping[str, int]] = {"ahead": 3, "weight": 2, "bias": 1, "gate": 2}
+    sweep: ClassVar[Sweep] = {"threshold": ENTROPY_GRID}
 
     threshold: float = number(0.1, "leave when the normalised entropy is below this", high=1.0)
 
@@ -94,12 +95,6 @@ class PastFuture(Learned):
         probs, agrees = opinion(logits + bias, output)
         entropy = reading(output).normalised_entropy(probs)
         return {"fired": (entropy < self.threshold) & agrees, "entropy_of_the_guess": entropy}, {"past": past}
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds from 1 down to 0.001."""
-        del num_layers, num_labels
-        return [cls(threshold) for threshold in ENTROPY_GRID]
 
 
 def _map(states: Array, later: Array) -> Array:

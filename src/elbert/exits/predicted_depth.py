@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, constants, namespace
-from elbert.exits.base import ExitPolicy, Found, State, describe
+from elbert.exits.base import Found, State, Sweep, describe
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
@@ -48,6 +48,7 @@ class PredictedDepth(Learned):
         "MICRO 2021, arXiv:2011.14203"
     )
     axes: ClassVar[Mapping[str, int]] = {"table": 2}
+    sweep: ClassVar[Sweep] = {"threshold": ENTROPY_GRID}
 
     threshold: float = number(0.2, "leave when the normalised entropy is, or was predicted to be, below this", high=1.0)
 
@@ -81,9 +82,3 @@ class PredictedDepth(Learned):
         del layer
         entropy = describe("normalised_entropy", found["normalised_entropy"])
         return f"{entropy}, threshold {self.threshold:g}; predicted layer {found['predicted_layer']}"
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds from 1 down to 0.001."""
-        del num_layers, num_labels
-        return [cls(threshold) for threshold in ENTROPY_GRID]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import LEAST, Array, amin, constants, distances, namespace
-from elbert.exits.base import ExitPolicy, Found, State, one_label
+from elbert.exits.base import Found, State, Sweep, one_label
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
@@ -42,6 +42,7 @@ class Prototype(Learned):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
     axes: ClassVar[Mapping[str, int]] = {"prototypes": 3}
+    sweep: ClassVar[Sweep] = {"threshold": ENTROPY_GRID}
 
     threshold: float = number(0.2, "leave when the mean of entropy and distance ratio is below this", high=1.0)
     balance: float = number(1.0, "λ: what the distance ratio weighs against the entropy")
@@ -70,9 +71,3 @@ class Prototype(Learned):
         weighed = (self.balance * entropy + ratio).clip(min=LEAST)
         uncertainty = (self.balance + 1) * ratio * entropy / weighed
         return {"fired": uncertainty < self.threshold, "uncertainty": uncertainty}, state
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds from 1 down to 0.001."""
-        del num_layers, num_labels
-        return [cls(threshold) for threshold in ENTROPY_GRID]

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, copy, products, sigmoid
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import Found, State, Sweep
 from elbert.exits.fitting import descend, leaving, losses, scaled
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
+
+_GRID = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 0.99, 0.999)
 
 # The paper's prior of the exit layer and its weight in the loss.
 PRIOR, PULL = 0.1, 0.5
@@ -50,6 +52,7 @@ class QExit(Learned):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
     axes: ClassVar[Mapping[str, int]] = {"weight": 1, "bias": 0}
+    sweep: ClassVar[Sweep] = {"threshold": _GRID}
 
     threshold: float = number(0.5, "leave when it is more likely than this to have left by now", high=1.0)
 
@@ -93,30 +96,3 @@ class QExit(Learned):
         stayed = state["stayed"] * (1 - sigmoid(both[:, 0] + bias))
         gone = 1 - stayed
         return {"fired": gone > self.threshold, "chance_to_have_left": gone}, {"stayed": stayed, "last": copy(pooled)}
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Chances from 0.02 up to 0.999."""
-        del num_layers, num_labels
-        steps = (
-            0.02,
-            0.05,
-            0.1,
-            0.15,
-            0.2,
-            0.25,
-            0.3,
-            0.35,
-            0.4,
-            0.45,
-            0.5,
-            0.55,
-            0.6,
-            0.65,
-            0.7,
-            0.8,
-            0.9,
-            0.99,
-            0.999,
-        )
-        return [cls(threshold) for threshold in steps]

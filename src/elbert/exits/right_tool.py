@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, products
-from elbert.exits.base import ExitPolicy, Found, State
+from elbert.exits.base import Found, State, Sweep
 from elbert.exits.fitting import descend, scaled
 from elbert.exits.grids import CONFIDENCE_GRID
 from elbert.exits.learned import Learned
@@ -45,6 +45,7 @@ class RightTool(Learned):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
     axes: ClassVar[Mapping[str, int]] = {"share": 1, "weight": 2, "bias": 1, "temperature": 1}
+    sweep: ClassVar[Sweep] = {"threshold": CONFIDENCE_GRID}
 
     threshold: float = number(0.9, "leave when the mix's class is more probable than this", high=1.0)
 
@@ -83,12 +84,6 @@ class RightTool(Learned):
         confidence = reading(output).confidence(probs)
         found = {"fired": (confidence > self.threshold) & agrees, "confidence_of_the_mix": confidence}
         return found, {"mixed": mixed, "mass": mass}
-
-    @classmethod
-    def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds up to 0.9999."""
-        del num_layers, num_labels
-        return [cls(threshold) for threshold in CONFIDENCE_GRID]
 
 
 def _mixed(states: Array, share: Array) -> Array:
