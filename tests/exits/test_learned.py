@@ -14,7 +14,8 @@ from safetensors.numpy import load, save
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names, replay
-from elbert.exits.fitting import fit_unit, leaving, losses, wrongness
+from elbert.exits.certainty import fit_unit
+from elbert.exits.fitting import leaving, losses, wrongness
 from elbert.exits.halting import PRICE, _mixed
 from elbert.exits.learned import Learned, Weights
 from elbert.results import ExitOutput, LayerOutputs

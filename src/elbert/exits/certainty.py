@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, products, sigmoid
 from elbert.exits.base import Found, State, Sweep
-from elbert.exits.fitting import fit_unit, wrongness
+from elbert.exits.fitting import Floats, fit_linear, wrongness
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
@@ -56,3 +57,24 @@ class Certainty(Learned):
         weight, bias = (self.weights.like(name, output.pooled) for name in ("weight", "bias"))
         error = sigmoid(products(output.pooled, weight[None])[:, 0] + bias)
         return {"fired": error < self.threshold, "estimated_error": error}, state
+
+
+def fit_unit(features: Floats, targets: Floats, texts: int) -> tuple[Floats, float]:
+    """Return (weight [H], bias) of u = σ(weight · features + bias) with the least mean of (u − t)².
+
+    Args:
+        features: [n, H].
+        targets: t, [n] in [0, 1].
+        texts: that the n rows come from.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+    """
+
+    def loss(scores: Floats) -> tuple[float, Floats]:
+        u = sigmoid(scores[:, 0])
+        return float(((u - targets) ** 2).mean()), 2 * (u - targets) * u * (1 - u) / len(u)
+
+    rate = np.clip(targets.mean(), 1e-3, 1 - 1e-3)
+    weight, bias = fit_linear(features, loss, texts, np.log(rate / (1 - rate))[None])
+    return weight[0], float(bias[0])

@@ -11,6 +11,7 @@ from elbert.exits.parameters import number
 from elbert.results import ExitOutput
 from elbert.tasks import reading
 
+# Up to what no logit of a usual model reaches.
 _GRID = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 10.0, 13.0, 17.0)
 
 

@@ -1,4 +1,4 @@
-"""What learned policies share in learning: how wrong every exit was, and units fitted to say so or to leave by."""
+"""What learned policies share in learning: how wrong every exit was, and what is fitted to say so or to leave by."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from elbert.results import ExitOutput
 from elbert.tasks import reading
 
 Floats = NDArray[np.floating[Any]]
-
-# Given outputs u and targets t, [n] each in [0, 1]: the mean loss, and its derivative by what goes into the sigmoid.
-Loss = Callable[[Floats, Floats], tuple[float, Floats]]
 
 _STEPS = 200
 
@@ -95,38 +92,33 @@ def scaled(features: Floats) -> tuple[Floats, Floats, Floats]:
     return ((features - mean) / spread).astype(np.float32), mean, spread
 
 
-def squared_error(u: Floats, t: Floats) -> tuple[float, Floats]:
-    """Return the mean of (u − t)², see `Loss`."""
-    return float(((u - t) ** 2).mean()), 2 * (u - t) * u * (1 - u) / len(u)
-
-
-def fit_unit(features: Floats, targets: Floats, texts: int, loss: Loss = squared_error) -> tuple[Floats, float]:
-    """Return (weight [H], bias) of the unit sigmoid(weight · features + bias) with the least loss.
+def fit_linear(
+    features: Floats, loss: Callable[[Floats], tuple[float, Floats]], texts: int, begin: Floats
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (weight [K, H], bias [K]) of the scores features · weightᵀ + bias with the least loss.
 
     Features are standardised meanwhile, and ‖weight‖² / (2 · texts) is added to the loss: the prior of a weight of
     size 1, worth as much as one text, so that a few texts in many dimensions aren't learned by heart.
 
     Args:
         features: [n, H].
-        targets: [n] in [0, 1].
+        loss: given the scores [n, K], their mean loss and its derivative by them.
         texts: that the n rows come from.
-        loss: what is minimised.
+        begin: [K] the bias that the search begins with.
 
     Raises:
         MissingExtraError: scipy is not installed.
     """
     inputs, mean, spread = scaled(features)
+    outputs, width = len(begin), features.shape[1]
 
     def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weight, bias = packed[:-1], packed[-1]
-        u = (np.tanh((inputs @ weight.astype(np.float32) + bias) / 2) + 1) / 2
-        value, slope = loss(u, targets)
-        gradient = np.append(inputs.T @ slope.astype(np.float32) + weight / texts, slope.sum())
-        return value + float(weight @ weight) / (2 * texts), gradient
+        weight, bias = packed[:-outputs].reshape(outputs, width), packed[-outputs:]
+        value, slope = loss((inputs @ weight.T.astype(np.float32)).astype(np.float64) + bias)
+        back = slope.reshape(-1, outputs)
+        by_weight = back.T.astype(np.float32) @ inputs + weight / texts
+        return value + float((weight * weight).sum()) / (2 * texts), np.append(by_weight, back.sum(0))
 
-    begin = np.zeros(features.shape[1] + 1)
-    rate = np.clip(targets.mean(), 1e-3, 1 - 1e-3)
-    begin[-1] = np.log(rate / (1 - rate))
-    found = descend(objective, begin)
-    weight = found[:-1] / spread
-    return weight, float(found[-1] - weight @ mean)
+    found = np.asarray(descend(objective, np.append(np.zeros(outputs * width), begin)), np.float64)
+    weight = found[:-outputs].reshape(outputs, width) / spread
+    return weight, found[-outputs:] - weight @ mean

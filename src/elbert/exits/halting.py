@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, amax, constants, namespace, products, sigmoid
 from elbert.exits.base import Found, State, Sweep, one_label
-from elbert.exits.fitting import descend, scaled
+from elbert.exits.fitting import Floats, fit_linear
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
@@ -57,19 +57,13 @@ class Halting(Learned):
         texts, layers, width = pooled.shape
         if not one_label(said):
             return {"weight": np.zeros(width), "bias": 0.0, "layers": float(layers)}
-        inputs, mean, spread = scaled(pooled.reshape(-1, width))
         right = np.take_along_axis(said.probs, targets.astype(np.int64)[:, None, None], -1)[..., 0].astype(np.float64)
 
-        def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            weight, bias = packed[:-1], packed[-1]
-            scores = (inputs @ weight.astype(np.float32)).astype(np.float64).reshape(texts, layers) + bias
-            value, slope = _mixed(scores, right)
-            gradient = inputs.T @ slope.reshape(-1).astype(np.float32) + weight / texts
-            return value + float(weight @ weight) / (2 * texts), np.append(gradient, slope.sum())
+        def loss(scores: Floats) -> tuple[float, Floats]:
+            return _mixed(scores.reshape(texts, layers), right)
 
-        found = descend(objective, np.zeros(width + 1))
-        weight = found[:-1] / spread
-        return {"weight": weight, "bias": found[-1] - weight @ mean, "layers": float(layers)}
+        weight, bias = fit_linear(pooled.reshape(-1, width), loss, texts, np.zeros(1))
+        return {"weight": weight[0], "bias": bias[0], "layers": float(layers)}
 
     def start(self, rows: int, num_labels: int) -> State:
         """Return `mixed` [rows, C], the answer so far, and `weight` [rows], that of the next exit in it."""

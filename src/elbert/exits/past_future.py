@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, namespace, own_products, products, sigmoid
 from elbert.exits.base import Found, State, Sweep
-from elbert.exits.fitting import descend, scaled
+from elbert.exits.fitting import Floats, fit_linear
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
@@ -108,17 +108,8 @@ def _map(states: Array, later: Array) -> Array:
 def _fit(features: Array, targets: NDArray[Any], classes: int, task: Task) -> tuple[Array, Array]:
     """Return weight [C, H] and bias [C] over features [N, M, H] with the least loss, meaned over all layers."""
     texts, layers, width = features.shape
-    flat, mean, spread = scaled(features.reshape(-1, width))
 
-    def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weight, bias = packed[:-classes].reshape(classes, width), packed[-classes:]
-        logits = flat @ weight.T.astype(np.float32) + bias
-        value, back = slope(logits.reshape(texts, layers, classes).astype(np.float64), targets, task)
-        flat_back = back.reshape(-1, classes)
-        by_weight = flat_back.T.astype(np.float32) @ flat + weight / texts
-        gradient = np.concatenate([by_weight.reshape(-1), flat_back.sum(0)])
-        return value + float((weight * weight).sum()) / (2 * texts), gradient
+    def loss(logits: Floats) -> tuple[float, Floats]:
+        return slope(logits.reshape(texts, layers, classes), targets, task)
 
-    found = np.asarray(descend(objective, np.zeros(classes * (width + 1))), np.float64)
-    weight = found[:-classes].reshape(classes, width) / spread
-    return weight, found[-classes:] - weight @ mean
+    return fit_linear(features.reshape(-1, width), loss, texts, np.zeros(classes))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, copy, products, sigmoid
 from elbert.exits.base import Found, State, Sweep
-from elbert.exits.fitting import descend, leaving, losses, scaled
+from elbert.exits.fitting import Floats, fit_linear, leaving, losses
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
@@ -64,21 +64,13 @@ class QExit(Learned):
         features = np.concatenate([pooled, before], -1)[:, : layers - 1].reshape(-1, 2 * width)
         if not len(features):  # one layer: there is nothing to leave early from
             return {"weight": np.zeros(2 * width), "bias": 0.0}
-        inputs, mean, spread = scaled(features)
         costs, prior = losses(said, targets), geometric(layers)
 
-        def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            weight, bias = packed[:-1], packed[-1]
-            scores = (inputs @ weight.astype(np.float32)).astype(np.float64).reshape(texts, layers - 1) + bias
-            value, slope = leaving(scores, costs, prior, PULL)
-            gradient = inputs.T @ slope.reshape(-1).astype(np.float32) + weight / texts
-            return value + float(weight @ weight) / (2 * texts), np.append(gradient, slope.sum())
+        def loss(scores: Floats) -> tuple[float, Floats]:
+            return leaving(scores.reshape(texts, layers - 1), costs, prior, PULL)
 
-        begin = np.zeros(2 * width + 1)
-        begin[-1] = np.log(PRIOR / (1 - PRIOR))
-        found = descend(objective, begin)
-        weight = found[:-1] / spread
-        return {"weight": weight, "bias": found[-1] - weight @ mean}
+        weight, bias = fit_linear(features, loss, texts, np.log([PRIOR / (1 - PRIOR)]))
+        return {"weight": weight[0], "bias": bias[0]}
 
     def start(self, rows: int, num_labels: int) -> State:
         """Return `stayed` [rows], the chance to be there still, and `last` [rows, H], the state before."""
