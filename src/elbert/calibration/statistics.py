@@ -5,13 +5,12 @@ Every function tests H0: mean ≥ limit, so a small p-value says that the limit 
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.errors import MissingExtraError
+from elbert.lazy import from_extra
 
 Array = NDArray[np.float64]
 
@@ -25,10 +24,7 @@ def scipy_part(name: str) -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        return importlib.import_module(f"scipy.{name}")
-    except ImportError as error:
-        raise MissingExtraError("scipy", "calibrate") from error
+    return from_extra("calibrate", f"scipy.{name}")
 
 
 def binomial_p_value(count: ArrayLike, n: ArrayLike, limit: float) -> Array:

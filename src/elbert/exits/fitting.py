@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elbert.errors import MissingExtraError
+from elbert.lazy import from_extra
 from elbert.results import ExitOutput
 from elbert.tasks import reading
 
@@ -78,10 +78,7 @@ def descend(objective: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.f
     Raises:
         MissingExtraError: scipy is not installed.
     """
-    try:
-        from scipy.optimize import minimize
-    except ImportError as error:
-        raise MissingExtraError("scipy", "calibrate", error) from None
+    minimize = from_extra("calibrate", "scipy.optimize").minimize
     found: Floats = minimize(objective, begin, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
     return found
 

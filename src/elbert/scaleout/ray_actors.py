@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from elbert.errors import MissingExtraError, UsageError
+from elbert.errors import UsageError
+from elbert.lazy import from_extra
 from elbert.scaleout.parts import Answers, Block, How
 from elbert.scaleout.workers import Load, Numbered, load_classifier, loaded
 
@@ -86,10 +87,7 @@ def connect(address: str | None = None) -> Any:
         MissingExtraError: it is not installed.
         UsageError: there is no cluster at the address.
     """
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtraError("ray", "ray") from None
+    ray = from_extra("ray", "ray")
     if not ray.is_initialized():
         try:
             ray.init(address=address, log_to_driver=False, logging_level="warning")

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from elbert.errors import MissingExtraError, UsageError
+from elbert.errors import UsageError
+from elbert.lazy import from_extra
 from elbert.scaleout.ray_actors import connect
 
 if TYPE_CHECKING:
@@ -157,8 +158,4 @@ def serve_on_ray(
 
 
 def _ray_serve() -> Any:
-    try:
-        from ray import serve
-    except ImportError:
-        raise MissingExtraError("ray", "ray") from None
-    return serve
+    return from_extra("ray", "ray.serve")

@@ -6,7 +6,6 @@ undefined for the given answers (a constant prediction has no correlation) is 0.
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.errors import MissingExtraError, UsageError, did_you_mean
+from elbert.errors import UsageError, did_you_mean
+from elbert.lazy import from_extra
 from elbert.results import ProblemType
 from elbert.tasks import task_of
 
@@ -155,11 +155,7 @@ def _library(metric: str) -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    module, package = _LIBRARIES[metric]
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(package, "train") from error
+    return from_extra("train", *_LIBRARIES[metric])
 
 
 def _columns(values: ArrayLike) -> Array:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elbert.errors import MissingExtraError, UsageError
+from elbert.errors import UsageError
+from elbert.lazy import from_extra
 from elbert.words.grams import BUCKETS, Integers, grams_of, packed
 from elbert.words.model import MOST_BYTES, Floats, WordModel
 
@@ -178,12 +179,9 @@ def _regression(seed: int) -> Any:
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", "train", error) from None
+    linear_model = from_extra("train", "sklearn.linear_model", "scikit-learn")
     settings: dict[str, Any] = {"solver": "saga", "max_iter": _PASSES, "tol": _TOLERANCE, "random_state": seed}
-    return LogisticRegression(C=_INVERSE_PENALTY, **settings)
+    return linear_model.LogisticRegression(C=_INVERSE_PENALTY, **settings)
 
 
 def _temperature(logits: Floats, targets: NDArray[Any]) -> float:

@@ -10,7 +10,8 @@ from typing import Any
 
 from elbert.data.readers.dataset import read_dataset
 from elbert.data.table import Table
-from elbert.errors import MissingExtraError, UsageError
+from elbert.errors import UsageError
+from elbert.lazy import from_extra
 
 HUB_PREFIX = "hub:"
 
@@ -27,11 +28,7 @@ def read_hub(source: str, split: str) -> Table:
         MissingExtraError: datasets is not installed.
     """
     name, config, named_split = parse_hub(source)
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtraError("datasets", "train") from None
-    return read_dataset(_load(datasets, name, config), named_split or split, source)
+    return read_dataset(_load(from_extra("train", "datasets"), name, config), named_split or split, source)
 
 
 def parse_hub(source: str) -> tuple[str, str | None, str | None]:

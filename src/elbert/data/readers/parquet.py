@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from elbert.data.table import BrokenRowError, Table, check_columns, number_rows
-from elbert.errors import DataError, MissingExtraError
+from elbert.errors import DataError
+from elbert.lazy import from_extra
 
 ROWS_AT_ONCE = 1000
 
@@ -20,11 +21,7 @@ def read_parquet(name: str, stream: BinaryIO) -> Table:
         DataError: not a Parquet file, a damaged one, or one that names a column twice.
         MissingExtraError: pyarrow is not installed.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingExtraError("pyarrow", "train") from None
+    pa, pq = from_extra("train", "pyarrow"), from_extra("train", "pyarrow.parquet")
     try:
         plain_file = isinstance(stream, io.BufferedReader) and stream.seekable()
         file = pq.ParquetFile(stream if plain_file else io.BytesIO(stream.read()))

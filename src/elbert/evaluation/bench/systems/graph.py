@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
-from elbert.errors import MissingExtraError
 from elbert.evaluation.bench.batches import load_tokenizer
 from elbert.evaluation.bench.job import Job
+from elbert.lazy import from_extra
 
 _OPSET = 18
 
@@ -42,10 +42,7 @@ def exported(job: Job) -> Path:
     path = job.scratch / "model.onnx"
     if path.is_file():
         return path
-    try:
-        import onnx  # noqa: F401 - what the export writes with
-    except ImportError as error:
-        raise MissingExtraError("onnx", "bench", error) from None
+    from_extra("bench", "onnx")  # what the export writes with
     model = AutoModelForSequenceClassification.from_pretrained(
         job.folder, attn_implementation="eager", local_files_only=True, trust_remote_code=False
     )

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from elbert.engine.backends.runtimes import import_openvino, openvino, openvino_core
-from elbert.errors import ElbertError, MissingExtraError
+from elbert.errors import ElbertError
 from elbert.evaluation.bench.batches import Array, in_batches, reader_of
 from elbert.evaluation.bench.job import Job, Run, Spec
 from elbert.evaluation.bench.machine import saturates
 from elbert.evaluation.bench.systems.graph import exported
+from elbert.lazy import from_extra
 
 # Texts that NNCF looks at to choose scales.
 _CALIBRATED_ON = 300
@@ -49,10 +50,7 @@ def load(job: Job, spec: Spec) -> Run:
 def _quantise(job: Job) -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # this process only quantises: stays quiet
     library = import_openvino()
-    try:
-        import nncf
-    except ImportError as error:
-        raise MissingExtraError("nncf", "bench", error) from None
+    nncf = from_extra("bench", "nncf")
     reader = reader_of(job)
     step = max(1, len(job.texts) // _CALIBRATED_ON)
     samples = [reader.feeds([row]) for row in islice(reader.rows(job.texts[::step]), _CALIBRATED_ON)]
