@@ -127,10 +127,15 @@ def draw_depth(axes: Any, curve: DepthCurve) -> None:
     axes.set_xlim(first - 0.5, layers + 0.5)
     axes.set_xticks(layer_ticks(layers, first))
     axes.grid(axis="y", lw=0.6)
+    widen(axes)
+    name_marks(axes)
+
+
+def widen(axes: Any) -> None:
+    """Let an axis of scores cover `_LEAST_RANGE` at least."""
     low, high = axes.get_ylim()
     spare = max(_LEAST_RANGE - (high - low), 0) / 2
     axes.set_ylim(low - spare, high + spare)
-    name_marks(axes)
 
 
 def name_marks(axes: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from elbert.evaluation.bench.rows import Row
 from elbert.evaluation.bench.systems import OURS
-from elbert.reports.plots import COLOURS, PictureFormat, rendered, styled
+from elbert.reports.plots import COLOURS, new_figure, rendered, styled
 from elbert.reports.tables import table
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (*words, *("" if value is None else format(value, form) for value, form in numbers))
 
 
-def picture_of(rows: Sequence[Row], title: str, *, picture: PictureFormat = "png") -> bytes:
-    """Draw texts per second, a panel per batch size and a bar per system; ours are coloured apart.
+def picture_of(rows: Sequence[Row], title: str) -> bytes:
+    """Draw as PNG texts per second, a panel per batch size and a bar per system; ours are coloured apart.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -61,13 +61,11 @@ def picture_of(rows: Sequence[Row], title: str, *, picture: PictureFormat = "png
     batches = list(dict.fromkeys(row.batch for row in rows))
     tallest = max(sum(row.batch == batch for row in rows) for batch in batches)
     with styled("bench", **{"font.size": 8}):
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(5.2, (0.5 + 0.2 * tallest) * len(batches) + 0.4), layout="constrained")
+        figure = new_figure((5.2, (0.5 + 0.2 * tallest) * len(batches) + 0.4))
         for axes, batch in zip(figure.subplots(len(batches), squeeze=False)[:, 0], batches, strict=True):
             _panel(axes, batch, [row for row in rows if row.batch == batch and row.texts_per_second])
         _name(figure, title)
-        return rendered(figure, picture)
+        return rendered(figure, "png")
 
 
 def _panel(axes: Any, batch: int, rows: Sequence[Row]) -> None:

@@ -45,11 +45,11 @@ class Frame:
         low, high = self.y
         return round(self.top + self.height * (1 - (value - low) / ((high - low) or 1)), 1)
 
-    def axes(self, x_label: str = "", y_label: str = "", layers: range = range(0), digits: int | None = None) -> str:
+    def axes(self, x_label: str = "", y_label: str = "", layers: range = range(0)) -> str:
         """Draw horizontal rules with their values, layer numbers below, and both names."""
         parts = []
         step = tick_step(self.y, self.height / 34)
-        places = max(0, -floor(log10(step))) if digits is None else digits
+        places = max(0, -floor(log10(step)))
         for value in ticks(self.y, step):
             y = self.py(value)
             parts.append(f'<path class="rule" d="M{self.left} {y}h{self.width}"/>')

@@ -9,15 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from elbert.evaluation.sweep import Sweep
-from elbert.reports.plots import COLOURS, PictureFormat, layer_ticks, rendered, styled
+from elbert.reports.plots import COLOURS, PictureFormat, layer_ticks, new_figure, rendered, styled, widen
 from elbert.scoring.points import TradeoffCurve, TradeoffPoint
 
 # Panels in a row, and the size of one in inches: four are as wide as the text of an A4 page.
 _COLUMNS = 4
 _PANEL = (1.75, 1.7)
-
-# The score axis covers at least this much, so that a difference of one text in a hundred doesn't look like a cliff.
-_LEAST_RANGE = 0.1
 
 # Accuracy, F1 or correlation that the settings in the picture of exits may give up.
 CHOSEN_DROP = 0.01
@@ -87,9 +84,7 @@ def gains(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
     curves = sorted(_leaving(sweep), key=lambda curve: curve.gain)
     fixed = sweep.curve("fixed")
     with styled("gains", **_SMALL):
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(4.8, 0.9 + 0.26 * max(len(curves), 1)), layout="constrained")
+        figure = new_figure((4.8, 0.9 + 0.26 * max(len(curves), 1)))
         axes = figure.subplots()
         axes.axvline(0, color=COLOURS["depth"], lw=1)
         for row, curve in enumerate(curves):
@@ -123,11 +118,9 @@ def _panels(
 ) -> bytes:
     """Draw one panel per curve, all on the same two axes."""
     with styled(salt, **_SMALL):
-        from matplotlib.figure import Figure
-
         columns = min(_COLUMNS, max(len(curves), 1))
         rows = max(-(-len(curves) // columns), 1)
-        figure = Figure(figsize=(columns * _PANEL[0] + 0.35, rows * _PANEL[1] + 0.25), layout="constrained")
+        figure = new_figure((columns * _PANEL[0] + 0.35, rows * _PANEL[1] + 0.25))
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
         for place, (axes, curve) in enumerate(zip(grid, curves, strict=False)):
             axes.grid(axis="y", lw=0.5)
@@ -137,9 +130,7 @@ def _panels(
         for axes in list(grid)[len(curves) :]:
             axes.set_visible(False)
         if y == sweep.metric:
-            low, high = grid[0].get_ylim()
-            spare = max(_LEAST_RANGE - (high - low), 0) / 2
-            grid[0].set_ylim(low - spare, high + spare)
+            widen(grid[0])
         figure.supxlabel(x, fontsize=8)
         figure.supylabel(y, fontsize=8)
         return rendered(figure, picture)
