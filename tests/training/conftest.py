@@ -28,6 +28,11 @@ def make_dataset(texts: list[str], rows: int = 60, problem_type: Any = "single_l
     return TextDataset(chosen, [row % 2 for row in range(rows)], Labels(problem_type, ("good", "bad")), "reviews")
 
 
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of a run's log, in order."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 @pytest.fixture
 def reviews(tiny_texts: list[str]) -> TextDataset:
     return make_dataset(tiny_texts)

@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 
 from elbert.cli import main
 from elbert.errors import UsageError
-from elbert.training.steplog import read_log
-from tests.training.conftest import weights
+from tests.training.conftest import read_log, weights
 
 # Seconds that two processes may take; the run itself takes a few.
 LIMIT = 240

@@ -11,8 +11,7 @@ import torch
 
 from elbert.errors import ModelError, UsageError
 from elbert.training import EarlyExitTrainer, TrainingInterruptedError
-from elbert.training.steplog import read_log
-from tests.training.conftest import make_dataset, same_weights
+from tests.training.conftest import make_dataset, read_log, same_weights
 from tests.training.test_run import scripted
 
 STEPS_PER_EPOCH = 7  # 54 rows in batches of 8

@@ -14,9 +14,8 @@ from elbert.errors import DataError, ElbertError, MissingExtraError, UsageError
 from elbert.modeling import load_model
 from elbert.training import prepare, schemes
 from elbert.training import run as run_module
-from elbert.training.steplog import read_log
 from tests.conftest import FAMILIES
-from tests.training.conftest import make_dataset, same_weights, weights
+from tests.training.conftest import make_dataset, read_log, same_weights, weights
 
 
 def test_a_run_learns_and_reports_every_layer(fine_tune, settings, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from elbert.errors import ElbertError
-from elbert.training.steplog import StepLog, read_log
+from elbert.training.steplog import StepLog
+from tests.training.conftest import read_log
 
 
 def note(log, step, loss=1.0):

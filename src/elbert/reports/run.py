@@ -86,11 +86,6 @@ class Run:
         return self.outputs.probs.shape[1]
 
     @cached_property
-    def rows(self) -> Tensor:
-        """Places of the texts, [N]."""
-        return torch.arange(len(self.texts))
-
-    @cached_property
     def exit_probs(self) -> Tensor:
         """[N, C] what the exit said that each text took."""
         return self.outputs.at(self.exit_layer)

@@ -78,11 +78,6 @@ class StepLog:
             file.writelines(json.dumps(_rounded(entry)) + "\n" for entry in entries)
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return a log's entries, in order."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")

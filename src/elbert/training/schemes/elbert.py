@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +34,3 @@ class ElbertScheme(LossScheme):
         """Return w, [M]; they sum to M."""
         early = torch.sigmoid(self.logits)
         return torch.cat([early, (self.num_layers - early.sum()).unsqueeze(0)])
-
-    def forward(self, layer_losses: Tensor, output: Any = None, labels: Tensor | None = None, step: int = 0) -> Tensor:  # noqa: ARG002
-        """Return Σ w_i L_i; its gradient reaches the model and the t_i."""
-        return (self.weights() * layer_losses).sum()
