@@ -14,7 +14,7 @@ from elbert.data import Labels, TextDataset
 from elbert.errors import DataWarning, UsageError
 from elbert.modeling.losses import row_losses
 from elbert.training.balance import choose_metric, class_weights, rare_classes
-from elbert.training.teachers import taught_losses
+from elbert.training.lesson import taught_losses
 
 
 def counted(*counts: int, problem_type: Any = "single_label_classification") -> TextDataset:

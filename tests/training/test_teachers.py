@@ -18,7 +18,8 @@ from elbert.runs.callbacks import TrainingInterruptedError
 from elbert.training import teachers
 from elbert.training.encoding import encode
 from elbert.training.head_start import ValueUnits
-from elbert.training.teachers import Teacher, load_teacher, make_lesson, taught_losses
+from elbert.training.lesson import make_lesson, taught_losses
+from elbert.training.teachers import Teacher, load_teacher
 from tests.conftest import FAMILIES
 from tests.training.conftest import make_dataset, same_weights, train_command
 

@@ -37,7 +37,7 @@ class EncodedDataset(Dataset[dict[str, Any]]):
         labels: N ids, N rows of zeros and ones, or N values.
         truncated: how many texts were cut off.
         words: by place, the token ids that layer 0 reads of a text that was cut off; it may read more of it.
-        answers: [N, C] what a teacher says of each, see `elbert.training.teachers`; None where there is none.
+        answers: [N, C] what a teacher says of each, see `elbert.training.lesson`; None where there is none.
         labelled: how many of the texts, the first ones, have a label; the others stand behind them with a label that
             means nothing. 0 where all have one, and nobody teaches.
     """

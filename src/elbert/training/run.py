@@ -30,11 +30,11 @@ from elbert.training.balance import choose_metric, class_weights
 from elbert.training.card import model_card
 from elbert.training.encoding import encode
 from elbert.training.head_start import ValueUnits
+from elbert.training.lesson import make_lesson
 from elbert.training.prepare import check_datasets, check_installed, make_trainer, run_record
 from elbert.training.settings import TrainSettings
 from elbert.training.start import set_dropout
 from elbert.training.summary import TrainSummary
-from elbert.training.teachers import make_lesson
 from elbert.training.trainer import FINAL, TRAINER_STATE, EarlyExitTrainer
 from elbert.training.truncation import choose_length, tell_truncation
 from elbert.training.words import layer_zero

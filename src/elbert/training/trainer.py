@@ -25,10 +25,10 @@ from elbert.tasks import task_of
 from elbert.training import checkpoint, ranks
 from elbert.training.encoding import EncodedDataset, LengthGroupedBatches, LongestFirst, collator_for
 from elbert.training.length_drop import check_can_drop, sandwich, with_shortened
+from elbert.training.lesson import taught_losses
 from elbert.training.schemes import LossScheme
 from elbert.training.scores import layer_scores
 from elbert.training.steplog import StepLog
-from elbert.training.teachers import taught_losses
 
 TRAINER_STATE = "trainer_state.json"
 FINAL, MEAN_EXIT, ERROR = "eval_final", "eval_mean-exit", "eval_error"
