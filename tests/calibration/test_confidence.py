@@ -8,24 +8,8 @@ import pytest
 import torch
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from elbert.calibration.confidence import abstention, auroc, calibration_error, describe_exits, temperature
+from elbert.calibration.confidence import abstention, auroc, calibration_error, describe_exits
 from elbert.calibration.losses import agreement_losses, label_losses
-from elbert.tasks import MULTI_LABEL, SINGLE_LABEL
-
-
-def test_the_temperature_undoes_what_was_done_to_the_logits() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(20_000, 3, generator=generator)
-    labels = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
-    assert temperature(logits, labels, SINGLE_LABEL) == pytest.approx(1.0, abs=0.05)
-    assert temperature(3 * logits, labels, SINGLE_LABEL) == pytest.approx(3.0, abs=0.15)
-    wanted = torch.bernoulli(logits.sigmoid(), generator=generator)
-    assert temperature(logits / 2, wanted, MULTI_LABEL) == pytest.approx(0.5, abs=0.03)
-
-
-def test_exits_that_are_always_right_are_cooled_down_and_stay_within_the_range() -> None:
-    logits = torch.tensor([[4.0, 0.0]] * 20)
-    assert 0.05 <= temperature(logits, torch.zeros(20), SINGLE_LABEL) < 0.3
 
 
 def test_the_calibration_error_is_the_mean_gap_between_confidence_and_accuracy() -> None:

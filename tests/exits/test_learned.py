@@ -15,11 +15,11 @@ from safetensors.numpy import load, save
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names, replay
 from elbert.exits.certainty import fit_unit
-from elbert.exits.fitting import leaving, losses, wrongness
+from elbert.exits.fitting import leaving, losses, temperature, wrongness
 from elbert.exits.halting import PRICE, _mixed
 from elbert.exits.learned import Learned, Weights
 from elbert.results import ExitOutput, LayerOutputs
-from elbert.tasks import TASKS
+from elbert.tasks import MULTI_LABEL, SINGLE_LABEL, TASKS
 from tests.exits.ready import outputs_of, ready, targets_of
 
 LEARNED = [name for name in names() if get(name).learned]
@@ -467,3 +467,18 @@ def test_a_budget_in_milliseconds_needs_what_layers_take() -> None:
     policy = make("budget", milliseconds=5.0, exit_milliseconds=[2.0, 3.0]).fit(easy_and_hard(50), np.zeros(50))
     with pytest.raises(UsageError, match="has 2 numbers; allowed: 6"):
         replay(policy, easy_and_hard(10))
+
+
+def test_the_temperature_undoes_what_was_done_to_the_logits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(20_000, 3, generator=generator)
+    labels = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+    assert temperature(logits.numpy(), labels.numpy(), SINGLE_LABEL) == pytest.approx(1.0, abs=0.05)
+    assert temperature(3 * logits.numpy(), labels.numpy(), SINGLE_LABEL) == pytest.approx(3.0, abs=0.15)
+    wanted = torch.bernoulli(logits.sigmoid(), generator=generator)
+    assert temperature(logits.numpy() / 2, wanted.numpy(), MULTI_LABEL) == pytest.approx(0.5, abs=0.03)
+
+
+def test_exits_that_are_always_right_are_cooled_down_and_stay_within_the_range() -> None:
+    logits = torch.tensor([[4.0, 0.0]] * 20)
+    assert 0.05 <= temperature(logits.numpy(), np.zeros(20), SINGLE_LABEL) < 0.3

@@ -6,7 +6,6 @@ alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +15,9 @@ from torch import Tensor
 
 from elbert.calibration.losses import Losses
 from elbert.calibration.statistics import binomial_p_value, scipy_part
+from elbert.exits.fitting import temperature
 from elbert.results import LayerOutputs
-from elbert.tasks import Task, reading
+from elbert.tasks import reading
 
 Array = NDArray[np.float64]
 
@@ -49,33 +49,12 @@ def describe_exits(outputs: LayerOutputs, losses: Losses, labels: Tensor | None)
             continue
         if labels is not None:
             believed, right, targets = task.bets(probs, labels)
-            entry["temperature"] = temperature(logits, labels, task)
+            entry["temperature"] = temperature(logits.numpy(), labels.numpy(), task)
             entry["ece"] = calibration_error(believed.numpy(), right.numpy())
             entry["brier"] = float(((probs - targets) ** 2).sum(-1).mean())
         entry["auroc"] = auroc(-task.confidence(probs).numpy(), losses.by_exit[:, layer] > 0)
         described.append(entry)
     return described
-
-
-def temperature(logits: Tensor, labels: Tensor, task: Task) -> float:
-    """Return the temperature in [0.05, 20] under which the labels are likeliest.
-
-    Args:
-        logits: [N, C].
-        labels: [N] class indices, or [N, C] zeros and ones.
-        task: of classes.
-
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
-    """
-
-    def cost(log_temperature: float) -> float:
-        return float(task.exit_losses(logits[:, None] / math.exp(log_temperature), labels.view(len(logits), -1)).mean())
-
-    # The cost has one valley in 1 / temperature, so a bounded search finds its bottom.
-    found = scipy_part("optimize").minimize_scalar(
-        cost, bounds=(math.log(0.05), math.log(20.0)), method="bounded", options={"xatol": 1e-4}
-    )
-    return math.exp(float(found.x))
 
 
 def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, products, sigmoid
 from elbert.exits.base import Found, State, Sweep
-from elbert.exits.fitting import Floats, fit_linear, wrongness
+from elbert.exits.fitting import Doubles, Floats, fit_linear, wrongness
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
@@ -71,7 +71,7 @@ def fit_unit(features: Floats, targets: Floats, texts: int) -> tuple[Floats, flo
         MissingExtraError: scipy is not installed.
     """
 
-    def loss(scores: Floats) -> tuple[float, Floats]:
+    def loss(scores: Doubles) -> tuple[float, Doubles]:
         u = sigmoid(scores[:, 0])
         return float(((u - targets) ** 2).mean()), 2 * (u - targets) * u * (1 - u) / len(u)
 

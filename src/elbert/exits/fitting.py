@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from elbert.lazy import from_extra
 from elbert.results import ExitOutput
-from elbert.tasks import reading
+from elbert.tasks import Task, reading
 
 Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
 
 _STEPS = 200
 
@@ -29,7 +31,7 @@ def wrongness(said: ExitOutput, targets: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(reading(said).wrongness(said.probs, targets), np.float32)
 
 
-def losses(said: ExitOutput, targets: NDArray[Any]) -> NDArray[np.float64]:
+def losses(said: ExitOutput, targets: NDArray[Any]) -> Doubles:
     """Return the loss of every exit on every text, [N, M]: cross-entropy, its binary mean, or the mean squared error.
 
     Args:
@@ -42,9 +44,7 @@ def losses(said: ExitOutput, targets: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(reading(said).exit_losses(logits, wanted).numpy())
 
 
-def leaving(
-    scores: NDArray[np.float64], costs: NDArray[np.float64], prior: NDArray[np.float64], pull: float
-) -> tuple[float, NDArray[np.float64]]:
+def leaving(scores: Doubles, costs: Doubles, prior: Doubles, pull: float) -> tuple[float, Doubles]:
     """Return what leaving by chance costs on average, and the derivative of that by the scores, [N, M − 1].
 
     A text leaves at layer i < M with the chance σ(scores_i) if it is still there, and at M in any case: P(i). The cost
@@ -68,7 +68,7 @@ def leaving(
     return value, (np.exp(stay) * parts[:, :-1] - np.exp(go) * later) / len(scores)
 
 
-def descend(objective: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]], begin: Floats) -> Floats:
+def descend(objective: Callable[[Doubles], tuple[float, Doubles]], begin: Floats) -> Floats:
     """Return where a function has its least value, going down from `begin` by L-BFGS.
 
     Args:
@@ -83,6 +83,34 @@ def descend(objective: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.f
     return found
 
 
+def temperature(logits: Floats, targets: NDArray[Any], task: Task) -> float:
+    """Return the temperature in [0.05, 20] under which the targets are likeliest.
+
+    The bounds keep answers that are all right from being taken for certain.
+
+    Args:
+        logits: [N, C], of texts that nothing was fitted on.
+        targets: [N] class ids, or [N, C] zeros and ones.
+        task: of classes.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    """
+    import torch  # here: rules need none
+
+    given, wanted = torch.from_numpy(logits).double()[:, None], torch.from_numpy(targets)
+
+    def cost(log_temperature: float) -> float:
+        return float(task.exit_losses(given / math.exp(log_temperature), wanted).mean())
+
+    # The cost has one valley in 1 / temperature, so a bounded search finds its bottom.
+    search: dict[str, Any] = {"bounds": (math.log(0.05), math.log(20.0)), "method": "bounded"}
+    found = from_extra("calibrate", "scipy.optimize").minimize_scalar(cost, **search, options={"xatol": 1e-4})
+    return math.exp(float(found.x))
+
+
 def scaled(features: Floats) -> tuple[Floats, Floats, Floats]:
     """Return features [n, H] standardised, in fp32, with the mean and the spread [H] that were taken out."""
     mean, spread = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64) + 1e-6
@@ -90,8 +118,8 @@ def scaled(features: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def fit_linear(
-    features: Floats, loss: Callable[[Floats], tuple[float, Floats]], texts: int, begin: Floats
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    features: Floats, loss: Callable[[Doubles], tuple[float, Doubles]], texts: int, begin: Floats
+) -> tuple[Doubles, Doubles]:
     """Return (weight [K, H], bias [K]) of the scores features · weightᵀ + bias with the least loss.
 
     Features are standardised meanwhile, and ‖weight‖² / (2 · texts) is added to the loss: the prior of a weight of
@@ -109,7 +137,7 @@ def fit_linear(
     inputs, mean, spread = scaled(features)
     outputs, width = len(begin), features.shape[1]
 
-    def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def objective(packed: Doubles) -> tuple[float, Doubles]:
         weight, bias = packed[:-outputs].reshape(outputs, width), packed[-outputs:]
         value, slope = loss((inputs @ weight.T.astype(np.float32)).astype(np.float64) + bias)
         back = slope.reshape(-1, outputs)

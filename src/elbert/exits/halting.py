@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, amax, constants, namespace, products, sigmoid
 from elbert.exits.base import Found, State, Sweep, one_label
-from elbert.exits.fitting import Floats, fit_linear
+from elbert.exits.fitting import Doubles, fit_linear
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
@@ -59,7 +59,7 @@ class Halting(Learned):
             return {"weight": np.zeros(width), "bias": 0.0, "layers": float(layers)}
         right = np.take_along_axis(said.probs, targets.astype(np.int64)[:, None, None], -1)[..., 0].astype(np.float64)
 
-        def loss(scores: Floats) -> tuple[float, Floats]:
+        def loss(scores: Doubles) -> tuple[float, Doubles]:
             return _mixed(scores.reshape(texts, layers), right)
 
         weight, bias = fit_linear(pooled.reshape(-1, width), loss, texts, np.zeros(1))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, namespace, own_products, products, sigmoid
 from elbert.exits.base import Found, State, Sweep
-from elbert.exits.fitting import Floats, fit_linear
+from elbert.exits.fitting import Doubles, fit_linear
 from elbert.exits.grids import ENTROPY_GRID
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
@@ -109,7 +109,7 @@ def _fit(features: Array, targets: NDArray[Any], classes: int, task: Task) -> tu
     """Return weight [C, H] and bias [C] over features [N, M, H] with the least loss, meaned over all layers."""
     texts, layers, width = features.shape
 
-    def loss(logits: Floats) -> tuple[float, Floats]:
+    def loss(logits: Doubles) -> tuple[float, Doubles]:
         return slope(logits.reshape(texts, layers, classes), targets, task)
 
     return fit_linear(features.reshape(-1, width), loss, texts, np.zeros(classes))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, copy, products, sigmoid
 from elbert.exits.base import Found, State, Sweep
-from elbert.exits.fitting import Floats, fit_linear, leaving, losses
+from elbert.exits.fitting import Doubles, fit_linear, leaving, losses
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
 from elbert.results import ExitOutput
@@ -66,7 +66,7 @@ class QExit(Learned):
             return {"weight": np.zeros(2 * width), "bias": 0.0}
         costs, prior = losses(said, targets), geometric(layers)
 
-        def loss(scores: Floats) -> tuple[float, Floats]:
+        def loss(scores: Doubles) -> tuple[float, Doubles]:
             return leaving(scores.reshape(texts, layers - 1), costs, prior, PULL)
 
         weight, bias = fit_linear(features, loss, texts, np.log([PRIOR / (1 - PRIOR)]))

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from elbert.arrays import Array, products
 from elbert.exits.base import Found, State, Sweep
-from elbert.exits.fitting import descend, scaled
+from elbert.exits.fitting import descend, scaled, temperature
 from elbert.exits.grids import CONFIDENCE_GRID
 from elbert.exits.learned import Learned
 from elbert.exits.parameters import number
-from elbert.exits.second import fit_temperatures, opinion, slope, teaches
+from elbert.exits.second import opinion, slope, teaches
 from elbert.results import ExitOutput
 from elbert.tasks import Task, reading
 
@@ -62,9 +62,9 @@ class RightTool(Learned):
         learnt, rest = slice(0, None, 2), slice(1 if texts > 1 else 0, None, 2)
         share, weight, bias = _fit(states[learnt], targets[learnt], classes, task)
         said_by_mix = _mixed(states[rest], share) @ weight.T + bias
-        temperature = fit_temperatures(said_by_mix, targets[rest], task)
+        temperatures = [temperature(said_by_mix[:, layer], targets[rest], task) for layer in range(layers)]
         weight = weight / spread
-        return {"share": share, "weight": weight, "bias": bias - weight @ mean, "temperature": temperature}
+        return {"share": share, "weight": weight, "bias": bias - weight @ mean, "temperature": temperatures}
 
     def start(self, rows: int, num_labels: int) -> State:
         """Return `mixed` [rows, H], the mix so far, and `mass` [rows], the shares in it."""

@@ -1,4 +1,4 @@
-"""What rules share that ask a classifier over several layers' states, beside the exit: a second opinion, and its fit.
+"""What rules share that ask a classifier over several layers' states, beside the exit: a second opinion, and its loss.
 
 Exits answer for themselves, so a text leaves only where its exit says what the second opinion says: the answer is then
 the second opinion's.
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elbert.arrays import Array
-from elbert.exits.fitting import Floats, descend
 from elbert.results import ExitOutput
 from elbert.tasks import Task, reading
 
@@ -49,19 +48,3 @@ def slope(logits: NDArray[np.float64], targets: NDArray[Any], task: Task) -> tup
     loss = task.exit_losses(given, torch.from_numpy(np.asarray(targets))).mean()
     (gradient,) = torch.autograd.grad(loss, given)
     return loss.item(), gradient.numpy()
-
-
-def fit_temperatures(logits: Floats, targets: NDArray[Any], task: Task) -> NDArray[np.float64]:
-    """Return the temperature of every layer, [M], under which texts that nothing was fitted on are likeliest.
-
-    They are held between 1/20 and 20, so that texts which are all right can't make an exit certain.
-    """
-    wide = logits.astype(np.float64)
-
-    def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        bounded = 3 * np.tanh(packed / 3)
-        cooled = wide / np.exp(bounded)[:, None]
-        value, back = slope(cooled, targets, task)
-        return value, -(back * cooled).sum((0, 2)) * (1 - np.tanh(packed / 3) ** 2)
-
-    return np.asarray(np.exp(3 * np.tanh(descend(objective, np.zeros(logits.shape[1])) / 3)), np.float64)
