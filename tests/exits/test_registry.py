@@ -15,7 +15,7 @@ import torch
 
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names, register, registry, replay
-from elbert.exits.base import own_fields
+from elbert.exits.common import own_fields
 from elbert.exits.elbert import Elbert
 from elbert.exits.entropy import Entropy
 from elbert.exits.max_prob import MaxProb

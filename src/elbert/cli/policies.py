@@ -28,7 +28,7 @@ def policies(
 
 def _entry(policy: Any) -> dict[str, Any]:
     """Return what there is to know of one policy class, its own parameters included."""
-    from elbert.exits.base import own_fields
+    from elbert.exits.common import own_fields
 
     about = {"name": policy.name, "summary": policy.summary, "citation": policy.citation}
     return {**about, "parameters": [_parameter(field) for field in own_fields(policy)]}

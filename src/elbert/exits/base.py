@@ -21,9 +21,7 @@ from numpy.typing import ArrayLike
 from elbert.arrays import Array, namespace
 from elbert.errors import NotFiniteError, UsageError, did_you_mean
 from elbert.exits import parameters
-from elbert.exits.gates import Shortcut, SkipGates, gates
-from elbert.exits.parameters import count, number
-from elbert.exits.tokens import TokenSchedule, schedule
+from elbert.exits.common import CommonParameters, own_fields
 from elbert.results import ExitOutput, LayerOutputs
 from elbert.tasks import reading
 
@@ -37,12 +35,8 @@ Found: TypeAlias = dict[str, Array]
 Sweep: TypeAlias = Mapping[str, Sequence[Any]]
 
 
-# What of a policy is no exit's business: what is done to a text around its exits, whatever the rule.
-AROUND = ("words", "tokens", "gates")
-
-
 @dataclass(frozen=True)
-class ExitPolicy(ABC):
+class ExitPolicy(CommonParameters, ABC):
     """Base of all exit policies: frozen dataclasses whose fields are the parameters.
 
     A subclass sets the three class variables, describes its fields with `elbert.exits.parameters`, and writes `decide`;
@@ -55,42 +49,12 @@ class ExitPolicy(ABC):
         needs: what the rule reads beside probabilities and logits: "pooled", or nothing.
         learned: whether it has weights to be fitted, see `elbert.exits.learned`.
         sweep: what its grid varies; empty where that depends on the model.
-        min_layer: no text leaves before this layer, except at layer 0.
-        max_layer: every text leaves at this layer; None leaves it to the rule.
-        words: threshold of layer 0; None switches it off.
-        tokens: how many of its tokens a text keeps behind each layer; None keeps all.
-        gates: which layers a text skips; None runs all up to its exit.
     """
 
-    name: ClassVar[str]
     summary: ClassVar[str]
     citation: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
-    learned: ClassVar[bool] = False
     sweep: ClassVar[Sweep] = {}
-
-    _: dataclasses.KW_ONLY
-    min_layer: int = count(1, "no text leaves before this layer, except at layer 0")
-    max_layer: int | None = count(None, "every text leaves at this layer", may_be_off=True)
-    words: float | None = number(None, "layer 0: leave when a class is more probable than this by the words", high=1.0)
-    tokens: TokenSchedule | None = schedule("tokens kept behind layers, as shares or counts")  # noqa: RUF009 - a field
-    gates: SkipGates | None = gates("skip a layer when its trained gate says so with at least this")  # noqa: RUF009
-
-    def __post_init__(self) -> None:
-        """Check every described parameter; raises UsageError."""
-        parameters.validate(self)
-        if self.learned and self.tokens is not None and self.tokens.score == "learned":
-            raise UsageError(
-                f"exit policy {self.name!r} learns, and so would its score of tokens; allowed: score attention"
-            )
-        if self.gates is not None and (self.learned or self.tokens is not None):
-            other = "learns from every layer's exit" if self.learned else "drops tokens"
-            raise UsageError(f"exit policy {self.name!r} {other}, and skips layers by gates; allowed: one of the two")
-        if self.max_layer is not None and self.max_layer < self.min_layer:
-            raise UsageError(
-                f"exit policy {self.name!r}: max_layer is {self.max_layer}; allowed: min_layer ({self.min_layer}) or "
-                "more: raise it, or lower min_layer"
-            )
 
     def start(self, rows: int, num_labels: int) -> State:
         """Return the state of `rows` rows that have run no layer, as numpy arrays.
@@ -102,16 +66,6 @@ class ExitPolicy(ABC):
         del rows, num_labels  # most rules remember nothing
         return {}
 
-    @property
-    def around(self) -> dict[str, Any]:
-        """What the policy does around its exits, by name, as fields for another rule that is to do the same."""
-        return {name: getattr(self, name) for name in AROUND}
-
-    @property
-    def shortcut(self) -> Shortcut | None:
-        """What a text leaves out on its way to its exit: the schedule of tokens or the gates; None for nothing."""
-        return self.tokens or self.gates
-
     def earliest(self, num_layers: int) -> int:
         """Return the first layer, 1-based, whose output the rule looks at; the engine skips the exits before it.
 
@@ -121,14 +75,6 @@ class ExitPolicy(ABC):
             num_layers: M of the model.
         """
         return 1 if self.start(0, 1) else min(self.min_layer, self.latest(num_layers))
-
-    def latest(self, num_layers: int) -> int:
-        """Return the layer, 1-based, by which every row has left; where it is `earliest`, an engine need not ask.
-
-        Args:
-            num_layers: M of the model.
-        """
-        return num_layers if self.max_layer is None else min(self.max_layer, num_layers)
 
     def soonest(self, num_layers: int) -> int:
         """Return the first layer, 1-based, by which a text can have left, whatever exits say; above M for never early.
@@ -197,18 +143,6 @@ class ExitPolicy(ABC):
             (what the rule found, with `fired` [rows] bool; new state).
         """
 
-    def leaves(self, found: Found, layer: Array) -> Array:
-        """Return which rows leave, [rows] bool: those whose rule fired, within `min_layer` and `max_layer`.
-
-        Args:
-            found: what `decide` returned.
-            layer: [rows], likewise.
-        """
-        leave = found["fired"]
-        if self.min_layer > 1:
-            leave = leave & (layer >= self.min_layer)
-        return leave if self.max_layer is None else leave | (layer >= self.max_layer)
-
     @staticmethod
     def check(output: ExitOutput, layer: Array) -> None:
         """Raise NotFiniteError naming row and layer where a probability is NaN or infinite."""
@@ -248,13 +182,6 @@ class ExitPolicy(ABC):
         numbers = [describe(name, value) for name, value in settings.items() if type(value) in (int, float)]
         return ", ".join([*measures, *numbers]) if measures else self.summary
 
-    def _limit(self, fired: bool, layer: int) -> str:
-        if fired and layer < self.min_layer:
-            return f"; no text leaves before layer {self.min_layer}"
-        if not fired and self.max_layer is not None and layer >= self.max_layer:
-            return f"; every text leaves at layer {self.max_layer}"
-        return ""
-
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
         """Return a sensible sweep of the parameters, fastest first: all settings of `sweep`.
@@ -266,38 +193,6 @@ class ExitPolicy(ABC):
         del num_layers, num_labels
         settings = itertools.product(*cls.sweep.values())
         return [cls(**dict(zip(cls.sweep, values, strict=True))) for values in settings]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object saved with a model: the name, the rule's parameters, and the common ones that are set.
-
-        What every policy takes (`min_layer`, `max_layer`, `words`, `tokens`, `gates`) is left out where it has its
-        default.
-        """
-        common = [field for field in dataclasses.fields(ExitPolicy) if getattr(self, field.name) != field.default]
-        values = {field.name: getattr(self, field.name) for field in (*own_fields(self), *common)}
-        return {"name": self.name} | {name: _plain(value) for name, value in values.items()}
-
-    def tensors(self) -> dict[str, Array]:
-        """Return the learned weights by name, as numpy arrays; none for a rule that learns nothing.
-
-        Those of a learned score of tokens are called `tokens`, those of skip gates `gates`.
-        """
-        parts = {"tokens": self.tokens, "gates": self.gates}
-        return {name: part.weights for name, part in parts.items() if part is not None and part.weights is not None}
-
-    def with_tensors(self, tensors: Mapping[str, ArrayLike]) -> ExitPolicy:
-        """Return the policy with these weights.
-
-        Raises:
-            UsageError: the rule has no such weights.
-        """
-        if self.tokens is not None and set(tensors) == {"tokens"}:
-            return dataclasses.replace(self, tokens=self.tokens.with_weights(tensors["tokens"]))
-        if self.gates is not None and set(tensors) == {"gates"}:
-            return dataclasses.replace(self, gates=self.gates.with_weights(tensors["gates"]))
-        if tensors:
-            raise UsageError(f"exit policy {self.name!r} has no weights; given: {', '.join(sorted(tensors))}")
-        return self
 
     def fit(self, outputs: LayerOutputs, targets: ArrayLike) -> ExitPolicy:
         """Return the policy with weights learned from recorded outputs; for learned policies only.
@@ -332,21 +227,9 @@ class ExitPolicy(ABC):
         return policy.with_tensors(tensors) if tensors else policy
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, TokenSchedule | SkipGates):
-        return value.to_dict()
-    return list(value) if isinstance(value, tuple) else value
-
-
 def one_label(output: ExitOutput) -> bool:
     """Tell whether a text has exactly one of several labels; what is ruled for that alone fires nowhere else."""
     return reading(output).exclusive
-
-
-def own_fields(policy: Any) -> list[dataclasses.Field[Any]]:
-    """Return the fields of a policy or policy class that are parameters of its own rule, not common to all."""
-    common = {field.name for field in dataclasses.fields(ExitPolicy)}
-    return [field for field in dataclasses.fields(policy) if field.name not in common and field.compare]
 
 
 def describe(name: str, value: float) -> str:

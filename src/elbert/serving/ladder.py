@@ -12,7 +12,7 @@ from elbert.cascade import Cascade
 from elbert.classifier import Classifier
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits import ExitPolicy
-from elbert.exits.base import own_fields
+from elbert.exits.common import own_fields
 
 
 @dataclass(frozen=True)
