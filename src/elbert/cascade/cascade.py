@@ -10,12 +10,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from elbert.calibration import Calibration, calibrate
@@ -23,24 +21,22 @@ from elbert.calibration.doubts import check_repeats, check_unseen, misfit, rare_
 from elbert.calibration.keeping import PolicyLike
 from elbert.calibration.parts import protected_classes
 from elbert.calibration.promises import check_request, promise_name
+from elbert.cascade.chain import Chain
 from elbert.cascade.files import read_cascade, write_cascade
-from elbert.cascade.member import Member
-from elbert.cascade.passage import Passage
-from elbert.cascade.rules import check_family, check_members, check_rule
+from elbert.cascade.rules import check_family, check_rule
 from elbert.classifier import Classifier
-from elbert.data import Labels, Text, TextDataset
+from elbert.data import Text, TextDataset
 from elbert.data.dataset import in_space_of
 from elbert.data.source import fingerprint, short_name
-from elbert.engine.engine import SORTING_WINDOW
 from elbert.errors import CalibrationWarning, DataError, PolicyWarning, UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.modeling.files.sources import find_folder
-from elbert.results import LayerOutputs, Prediction
+from elbert.results import Prediction
 
 _NAME = "cascade"
 
 
-class Cascade:
+class Cascade(Chain):
     """A text classifier made of several; each keeps its own tokenizer, its own exits, and whatever it was saved with.
 
     `policy` decides after every model but the last, with the models counted as layers: `max_prob` and `energy` ask how
@@ -49,9 +45,6 @@ class Cascade:
     in layers of the last.
 
     Attributes:
-        models: two or more, in the order they are asked.
-        members: the same in their places.
-        labels: the label space, in the last model's order.
         policy: which model answers; until it is calibrated or named the last one answers.
         evidence: of its calibration; empty where there was none.
         name: where it was read from.
@@ -65,14 +58,8 @@ class Cascade:
         evidence: dict[str, Any] | None = None,
         name: str = "",
     ) -> None:
-        if len(models) < 2:
-            raise UsageError(f"a cascade has two models or more; given: {len(models)}")
-        self.models, self.name = tuple(models), name
-        last = self.models[-1]
-        self.labels: Labels = last.labels
-        self.problem_type, self.task = last.problem_type, last.task
-        self.members = tuple(Member.of(model, last) for model in self.models)
-        check_members(self.models)
+        super().__init__(models)
+        self.name = name
         self.evidence: dict[str, Any] = dict(evidence or {})
         self.policy = self.equip(make("full") if policy is None else policy)
 
@@ -148,16 +135,6 @@ class Cascade:
         """The evidence of that policy, by its name; empty where it was not calibrated."""
         return {_NAME: self.evidence} if self.evidence else {}
 
-    @property
-    def max_length(self) -> int:
-        """Tokens of a text that every model reads."""
-        return min(model.max_length for model in self.models)
-
-    @property
-    def classes_(self) -> tuple[str, ...]:
-        """The class names in the order of `predict_proba`'s columns, the last model's; empty for values."""
-        return self.labels.names
-
     @overload
     def predict(  # type: ignore[overload-overlap]  # as in `Classifier.predict`
         self, texts: Text, *, policy: PolicyLike = None, batch_size: int = 32
@@ -178,7 +155,7 @@ class Cascade:
 
     def stream(self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32) -> Iterator[Prediction]:
         """Classify any number of texts, yielding in input order; 64 × batch_size of them are read ahead."""
-        for prediction, _ in self._answers(texts, policy, batch_size):
+        for prediction, _ in self.answers(texts, self.exit_policy(policy), batch_size):
             yield prediction
 
     def predict_proba(
@@ -187,52 +164,8 @@ class Cascade:
         """Return what the model that answered says of every class, [N, C]; see `Classifier.predict_proba`."""
         if isinstance(texts, (str, tuple)):
             raise UsageError("predict_proba takes a list of texts; put a single one into a list")
-        rows = [probs for _, probs in self._answers(texts, policy, batch_size)]
+        rows = [probs for _, probs in self.answers(texts, self.exit_policy(policy), batch_size)]
         return np.array(rows, dtype=np.float32).reshape(len(rows), self.labels.num_labels)
-
-    def _answers(
-        self, texts: Iterable[Text], policy: PolicyLike, batch_size: int
-    ) -> Iterator[tuple[Prediction, NDArray[np.float32]]]:
-        """Yield predictions, each with its probabilities, in input order."""
-        source, chosen = iter(texts), self.exit_policy(policy)
-        while window := list(islice(source, SORTING_WINDOW * batch_size)):
-            yield from self._window(window, chosen, batch_size)
-
-    def _window(
-        self, texts: list[Text], policy: ExitPolicy, batch_size: int
-    ) -> list[tuple[Prediction, NDArray[np.float32]]]:
-        """Ask one model after another, each for the texts that are still there."""
-        way = Passage(policy, self.members, len(texts))
-        answers: dict[int, tuple[Prediction, NDArray[np.float32]]] = {}
-        while len(way.rows):
-            rows, number = way.rows, way.number
-            said = self.members[number - 1].ask([texts[row] for row in rows.tolist()], batch_size)
-            leave = way.hear(said)
-            told = self.task.answers(torch.from_numpy(said.probs[leave]), self.labels.names)
-            cuts = said.truncated[leave].tolist()
-            for row, cut, probs, (label, score) in zip(
-                rows[leave].tolist(), cuts, said.probs[leave], told, strict=True
-            ):
-                ran, cost = int(way.layers[row]), float(way.costs[row])
-                answers[row] = Prediction(label, score, ran, self.num_layers, cut, number, round(cost, 4)), probs
-        return [answers[row] for row in range(len(texts))]
-
-    def record(
-        self, texts: Iterable[Text], *, batch_size: int = 32, on_texts: Callable[[int], object] | None = None
-    ) -> LayerOutputs:
-        """Let every model answer every text, each with its own exits, and return it with the models as layers.
-
-        Args:
-            texts: strings or pairs.
-            batch_size: texts in flight together, >= 1.
-            on_texts: called with a count of texts whenever a model is through with so many more.
-        """
-        listed = list(texts)
-        said = [member.ask(listed, batch_size, on_texts) for member in self.members]
-        logits, probs = (
-            torch.from_numpy(np.stack([getattr(each, part) for each in said], 1)) for part in ("logits", "probs")
-        )
-        return LayerOutputs(logits, probs, torch.from_numpy(said[-1].lengths), None, self.problem_type)
 
     def calibrate(
         self,
@@ -313,39 +246,3 @@ class Cascade:
         listed = "\n".join(f"{place}. {Path(model.name).name}" for place, model in enumerate(self.models, start=1))
         rule = f"`{self.policy.to_dict()}`: {self.policy.summary}, where a layer is a model."
         return f"# A cascade\n\n{listed}\n\n{rule}\n\n{told}\n\n    elbert predict FOLDER TEXT\n"
-
-    @property
-    def num_layers(self) -> int:
-        """Layers of all models, which a text runs at most."""
-        return sum(model.num_layers for model in self.models)
-
-    def _here(self) -> dict[str, str]:
-        """Return the circumstances the promise depends on, those of all models together."""
-        here = {name: getattr(self, name) for name in ("dtype", "backend")}
-        here["device"] = self.device.split(":")[0]
-        return here if self.weights_digest is None else {**here, "weights": self.weights_digest}
-
-    @property
-    def device(self) -> str:
-        """Where the last model runs."""
-        return self.models[-1].device
-
-    @property
-    def dtype(self) -> str:
-        """What the models compute in."""
-        return _joined(model.dtype for model in self.models)
-
-    @property
-    def backend(self) -> str:
-        """What computes."""
-        return _joined(model.backend for model in self.models)
-
-    @property
-    def weights_digest(self) -> str | None:
-        """What differs where any model's weights do; None where one of them is an exported one."""
-        digests = [model.weights_digest for model in self.models]
-        return None if None in digests else "-".join(map(str, digests))
-
-
-def _joined(values: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(values))
