@@ -113,7 +113,27 @@ def find_texts(table: Table, text_column: str | None = None, text_pair_column: s
     Warns:
         DataWarning: other columns could be the text too.
     """
-    return Columns(*_find_texts(table, text_column, text_pair_column), None)
+    pair = _named(table, text_pair_column, "--text-pair-column") if text_pair_column is not None else None
+    if text_column is not None:
+        _check_apart(table, text_column, pair)
+        return Columns(_named(table, text_column, "--text-column"), pair, None)
+    names = {_fold(column): column for column in reversed(table.columns)}
+    found = [column for column in _known(table, TEXT_COLUMNS) if column != pair]
+    if pair is None:
+        for first, second in PAIR_COLUMNS:
+            if first in names and second in names:
+                halves = (names[first], names[second])
+                others = [column for column in found if column not in halves]
+                _tell_others(table, "the first text of a pair", [halves[0], *others], "--text-column")
+                return Columns(*halves, None)
+        _check_halves(table, names)
+    if not found:
+        raise UsageError(
+            f"{table.name}: no text column among {quote_names(table.columns)}; name it with --text-column, "
+            f"or call it {_one_of(TEXT_COLUMNS)}{_header_hint(table.columns)}"
+        )
+    _tell_others(table, "the text", found, "--text-column")
+    return Columns(found[0], pair, None)
 
 
 def _fold(column: str) -> str:
@@ -134,30 +154,6 @@ def _tell_others(table: Table, what: str, found: Sequence[str], option: str) -> 
             f"{table.name}: column {found[0]!r} is taken for {what}, not {quote_names(found[1:])}; {option} overrules"
         )
         warnings.warn(told, DataWarning, stacklevel=4)
-
-
-def _find_texts(table: Table, text_column: str | None, text_pair_column: str | None) -> tuple[str, str | None]:
-    pair = _named(table, text_pair_column, "--text-pair-column") if text_pair_column is not None else None
-    if text_column is not None:
-        _check_apart(table, text_column, pair)
-        return _named(table, text_column, "--text-column"), pair
-    names = {_fold(column): column for column in reversed(table.columns)}
-    found = [column for column in _known(table, TEXT_COLUMNS) if column != pair]
-    if pair is None:
-        for first, second in PAIR_COLUMNS:
-            if first in names and second in names:
-                halves = (names[first], names[second])
-                others = [column for column in found if column not in halves]
-                _tell_others(table, "the first text of a pair", [halves[0], *others], "--text-column")
-                return halves
-        _check_halves(table, names)
-    if not found:
-        raise UsageError(
-            f"{table.name}: no text column among {quote_names(table.columns)}; name it with --text-column, "
-            f"or call it {_one_of(TEXT_COLUMNS)}{_header_hint(table.columns)}"
-        )
-    _tell_others(table, "the text", found, "--text-column")
-    return found[0], pair
 
 
 def _check_halves(table: Table, names: dict[str, str]) -> None:
