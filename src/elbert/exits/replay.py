@@ -99,18 +99,14 @@ def recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None, po
     if lacking:
         raise UsageError(f"exit policy {policy.name!r} reads {lacking[0]} states; record the outputs with them")
     if isinstance(outputs, LayerOutputs):
-        if outputs.tokens != policy.tokens:
-            kept, recorded_with = (each and each.to_dict() for each in (policy.tokens, outputs.tokens))
-            raise UsageError(
-                f"exit policy {policy.name!r} keeps tokens {kept}, the outputs were recorded with {recorded_with}; "
-                "record them with the policy's"
-            )
-        if outputs.gates != policy.gates:
-            skips, recorded_by = (each and each.to_dict() for each in (policy.gates, outputs.gates))
-            raise UsageError(
-                f"exit policy {policy.name!r} skips layers by gates {skips}, the outputs were recorded with "
-                f"{recorded_by}; record them with the policy's"
-            )
+        for name, does in (("tokens", "keeps tokens"), ("gates", "skips layers by gates")):
+            own, theirs = getattr(policy, name), getattr(outputs, name)
+            if own != theirs:
+                asked, given_with = (each and each.to_dict() for each in (own, theirs))
+                raise UsageError(
+                    f"exit policy {policy.name!r} {does} {asked}, the outputs were recorded with {given_with}; "
+                    "record them with the policy's"
+                )
         pooled = to_numpy(outputs.pooled) if "pooled" in policy.needs else None
         return ExitOutput(probs, to_numpy(outputs.logits), pooled, problem_type or outputs.problem_type)
     kind = problem_type or "single_label_classification"

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elbert.exits import ExitPolicy, make
 from elbert.training.schemes.second import SecondOpinion
 
 
@@ -63,8 +62,6 @@ class PastFutureScheme(SecondOpinion):
         apart = 1 - F.cosine_similarity(self.guesses(pooled), later, dim=-1)
         return (self.fixed * (layer_losses + said)).sum() + apart.sum() / max(apart.numel(), 1) / 2
 
-    def policies(self) -> dict[str, ExitPolicy]:
-        """Return `past_future` with what was learnt."""
-        learnt = {"ahead": self.ahead, "weight": self.weight, "bias": self.bias, "gate": self.gate}
-        tensors = {name: values.detach().cpu().numpy() for name, values in learnt.items()}
-        return {self.name: make(self.name).with_tensors(tensors)}
+    def learnt(self) -> dict[str, Tensor]:
+        """Return the maps, the classifier and the gate."""
+        return {"ahead": self.ahead, "weight": self.weight, "bias": self.bias, "gate": self.gate}

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elbert.exits import ExitPolicy, make
 from elbert.training.schemes.second import SecondOpinion
 
 
@@ -50,13 +49,7 @@ class RightToolScheme(SecondOpinion):
         doubt = self.task.exit_losses(cooled, labels).mean(0).sum()
         return layer_losses.sum() + self.task.exit_losses(said, labels).mean(0).sum() + doubt - doubt.detach()
 
-    def policies(self) -> dict[str, ExitPolicy]:
-        """Return `right_tool` with what was learnt."""
-        learnt = {
-            "share": self.scores.softmax(0),
-            "weight": self.weight,
-            "bias": self.bias,
-            "temperature": self.log_temperature.exp(),
-        }
-        tensors = {name: values.detach().cpu().numpy() for name, values in learnt.items()}
-        return {self.name: make(self.name).with_tensors(tensors)}
+    def learnt(self) -> dict[str, Tensor]:
+        """Return the mix, the classifier and the temperatures."""
+        classifier = {"weight": self.weight, "bias": self.bias}
+        return {"share": self.scores.softmax(0), **classifier, "temperature": self.log_temperature.exp()}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from elbert.exits import ExitPolicy, make
 from elbert.training.schemes.base import LossScheme
 
 
@@ -36,6 +37,15 @@ class SecondOpinion(LossScheme):
     @abstractmethod
     def opinions(self, pooled: Tensor) -> Tensor:
         """Return what is said of every text after every layer, logits [B, M, C], from pooled states [B, M, H]."""
+
+    @abstractmethod
+    def learnt(self) -> dict[str, Tensor]:
+        """Return the weights of the policy, by name."""
+
+    def policies(self) -> dict[str, ExitPolicy]:
+        """Return the policy of the scheme's name, with what was learnt."""
+        tensors = {name: values.detach().cpu().numpy() for name, values in self.learnt().items()}
+        return {self.name: make(self.name).with_tensors(tensors)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scheme as JSON, without the matrices."""
