@@ -7,6 +7,7 @@ texts are drawn independently from what the policy will meet.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -227,10 +228,7 @@ def texts_needed(max_drop: float, level: float, bound: str) -> int | None:
     def passes(n: int) -> bool:
         return p_value(np.zeros(n), max_drop, level, bound) <= level
 
-    low, high = 0, 1
-    while not passes(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if passes(middle) else (middle, high)
-    return high
+    enough = 1
+    while not passes(enough):
+        enough *= 2
+    return bisect_left(range(enough), True, enough // 2, key=passes)

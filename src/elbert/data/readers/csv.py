@@ -66,15 +66,24 @@ def read_csv(name: str, stream: BinaryIO, delimiter: str = ",") -> Table:
         DataError: an empty file, a header that is broken or names a column twice; later, a broken row.
     """
     lines = _records(stream, delimiter)
+    _, columns = read_header(name, lines)
+    check_columns(name, columns)
+    remedy = "a text that holds the separator or a line end needs quotes in a CSV file"
+    return Table(name, tuple(columns), number_rows(name, to_cells(columns, lines, remedy)))
+
+
+def read_header(name: str, records: Iterator[tuple[int, list[str]]]) -> tuple[int, list[str]]:
+    """Return the first record, `(line, cells)`, which names the columns.
+
+    Raises:
+        DataError: there is none, or it is broken.
+    """
     try:
-        _, columns = next(lines)
+        return next(records)
     except StopIteration:
         raise DataError(f"{name}: the file is empty; it needs a header line with column names, then rows") from None
     except BrokenRowError as error:
         raise DataError(f"{name}: header (line {error.line}): {error}") from None
-    check_columns(name, columns)
-    remedy = "a text that holds the separator or a line end needs quotes in a CSV file"
-    return Table(name, tuple(columns), number_rows(name, to_cells(columns, lines, remedy)))
 
 
 def to_cells(columns: Sequence[str], records: Iterable[tuple[int, list[str]]], remedy: str) -> Iterator[Record]:

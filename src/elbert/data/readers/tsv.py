@@ -14,9 +14,9 @@ from itertools import chain
 from typing import BinaryIO
 
 from elbert.data.lines import read_lines
-from elbert.data.readers.csv import read_csv, to_cells
-from elbert.data.table import BrokenRowError, Table, check_columns, number_rows, shorten
-from elbert.errors import DataError, DataWarning, UsageError
+from elbert.data.readers.csv import read_csv, read_header, to_cells
+from elbert.data.table import Table, check_columns, number_rows, shorten
+from elbert.errors import DataWarning, UsageError
 
 _QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
 _READ_QUOTED = "if its cells are quoted, read it with --input-format tsv-quoted"
@@ -30,12 +30,7 @@ def read_tsv(name: str, stream: BinaryIO) -> Table:
         DataError: an empty file, a header that is broken or names a column twice; later, a broken row.
     """
     records = _records(stream)
-    try:
-        line, columns = next(records)
-    except StopIteration:
-        raise DataError(f"{name}: the file is empty; it needs a header line with column names, then rows") from None
-    except BrokenRowError as error:
-        raise DataError(f"{name}: header (line {error.line}): {error}") from None
+    line, columns = read_header(name, records)
     if all(_QUOTED.fullmatch(column) for column in columns):
         raise UsageError(f"{name}: the header's cells are quoted, so it is no .tsv as GLUE writes it; {_READ_QUOTED}")
     if _is_cola(columns):
