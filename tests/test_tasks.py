@@ -6,6 +6,7 @@ import ast
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -131,14 +132,19 @@ def _branches(tree: ast.AST) -> list[int]:
     return found
 
 
-def test_hardly_anything_but_the_tasks_tells_problem_types_apart() -> None:
+def _places(find: Callable[[ast.AST], list[int]]) -> list[str]:
+    """Where `find` finds lines, outside of the tasks."""
     package = Path(elbert.__file__).parent
-    places = [
+    return [
         f"{path.relative_to(package)}:{line}"
         for path in sorted(package.rglob("*.py"))
         if path.parent.name != "tasks"
-        for line in _branches(ast.parse(path.read_text(encoding="utf-8")))
+        for line in find(ast.parse(path.read_text(encoding="utf-8")))
     ]
+
+
+def test_hardly_anything_but_the_tasks_tells_problem_types_apart() -> None:
+    places = _places(_branches)
     assert len(places) <= BRANCHES, places
 
 
@@ -157,13 +163,7 @@ def _asks_for_names(tree: ast.AST) -> list[int]:
 
 
 def test_hardly_anything_looks_whether_there_are_names_of_classes() -> None:
-    package = Path(elbert.__file__).parent
-    places = [
-        f"{path.relative_to(package)}:{line}"
-        for path in sorted(package.rglob("*.py"))
-        if path.parent.name != "tasks"
-        for line in _asks_for_names(ast.parse(path.read_text(encoding="utf-8")))
-    ]
+    places = _places(_asks_for_names)
     assert len(places) <= NAMELESS, places
 
 
