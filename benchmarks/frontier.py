@@ -32,7 +32,7 @@ import torch
 from elbert import Classifier
 from elbert.evaluation.bench import Job, Plan, race
 from elbert.evaluation.bench.machine import machine, versions
-from elbert.evaluation.evaluate import seconds_of_words
+from elbert.evaluation.layer_zero import seconds_of_words
 from elbert.training import default_model
 from frontier_ground import CORPORA, Ground
 from frontier_page import write_page

@@ -9,6 +9,9 @@ import pytest
 from elbert.classifier import Classifier
 from elbert.cli import demo
 from elbert.data import Labels, TextDataset
+from elbert.exits.elbert import Elbert
+from elbert.exits.words import GRID
+from elbert.scoring.curves import uncounted
 from elbert.training import TrainingInterruptedError
 
 pytest.importorskip("matplotlib")
@@ -65,6 +68,22 @@ def test_the_chosen_policy_is_saved_as_the_models_default(run: Run, tmp_path: Pa
     classifier = Classifier.from_pretrained(out / "model")
     assert classifier.policy.to_dict() == json.loads(told.splitlines()[-1])["policy"]
     assert classifier.policy == classifier.policies["demo"]
+
+
+def test_layer_0_is_tried_with_every_setting_and_counted_on_the_page(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "demo"
+    monkeypatch.setattr("elbert.evaluation.evaluate.layer_0_cost", lambda *_: uncounted)  # no choice by the clock
+    _, told, _ = run("demo", "--out", out, *QUICK)
+    *_, last = told.splitlines()
+    classifier, line = Classifier.from_pretrained(out / "model"), json.loads(last)
+    settings = len(Elbert.grid(4, 2)) * (1 + len(GRID))
+    assert f"of {settings} settings, on the 8 held-out texts" in told
+    assert classifier.words is not None
+    assert "words" in line["policy"], "its six words tell the topics apart, one epoch of a tiny encoder does not"
+    assert line["layer_0"] + sum(line["exit_histogram"]) == line["n"]
+    assert f"{line['mean_exit_layer']:.1f} of 4" in (out / "report.html").read_text()
 
 
 def test_a_second_demo_replaces_the_first_and_nothing_else(

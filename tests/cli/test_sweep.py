@@ -12,8 +12,10 @@ import pytest
 from elbert import Classifier
 from elbert.data import load_data
 from elbert.exits.tokens import TokenSchedule, token_layers
+from elbert.exits.words import GRID
 
 pytest.importorskip("matplotlib")
+pytest.importorskip("sklearn")
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--bootstrap", 100, "--timed", 0)
@@ -54,6 +56,48 @@ def test_programs_get_one_json_line(run: Run, model_folder: Path, reviews: Path,
     low, high = line["areas"]["patience"]["area_band"]
     assert low <= line["areas"]["patience"]["area"] <= high
     assert len(line["areas"]["patience"]["area_by_model"]) == 2
+
+
+@pytest.fixture
+def worded(model_folder: Path, tmp_path: Path) -> Path:
+    """The same model with a layer 0 that knows good from bad."""
+    classifier = Classifier.from_pretrained(model_folder)
+    texts = [f"a {'good' if row % 2 else 'bad'} film {row}" for row in range(60)]
+    classifier.fit_words(texts, ["pos" if row % 2 else "neg" for row in range(60)])
+    classifier.save_pretrained(tmp_path / "worded")
+    return tmp_path / "worded"
+
+
+def test_a_model_with_a_layer_0_is_swept_with_it(run: Run, worded: Path, model_folder: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "films.csv", tmp_path / "sweep"
+    rows = [f"a {'good' if row % 2 else 'bad'} film of {row},{'pos' if row % 2 else 'neg'}" for row in range(20)]
+    data.write_text("\n".join(["text,label", *rows]))
+    words = ("sweep", worded, data, "--out", out, "--policies", "entropy")
+    status, printed, _ = run(*words, *QUICK)
+    assert status == 0
+    assert "it costs every text as much as" in printed
+    numbers = json.loads((out / "sweep.json").read_text())
+    curves = {curve["policy"]: curve for curve in numbers["curves"]}
+    assert list(curves) == ["entropy", "fixed", "entropy+words", "fixed+words"]
+    assert len(curves["entropy+words"]["points"]) == len(GRID) * len(curves["entropy"]["points"])
+    best = max(curves["fixed+words"]["points"], key=lambda point: (point["score"], -point["mean_exit_layer"]))
+    assert (best["score"], best["layer_0"], best["exit_histogram"]) == (1.0, 20, [0, 0, 0, 0])
+    assert best["mean_exit_layer"] == pytest.approx(numbers["layer_0_cost"])
+    assert best["layer_speedup"] == pytest.approx(4 / numbers["layer_0_cost"])
+    with (out / "sweep.csv").open(newline="") as stream:
+        assert {row["layer_0"] for row in csv.DictReader(stream) if row["policy"] == "full"} == {""}
+    line = json.loads(run(*words, "--overwrite", "--json", "--tokens", "2=0.5", *QUICK)[1])
+    assert list(line["fastest"])[-4:] == [
+        "entropy+tokens",
+        "fixed+tokens",
+        "entropy+words+tokens",
+        "fixed+words+tokens",
+    ]
+    assert line["fastest"]["entropy+words"]["policy"]["words"] in GRID
+    for models in ((worded, model_folder), (model_folder, worded)):
+        status, _, err = run("sweep", models[0], data, "--out", tmp_path / "both", "--also", models[1], *QUICK)
+        assert status == 2
+        assert "has a layer 0; a sweep takes models with, or models without" in err.splitlines()[-1]
 
 
 def test_schedules_of_tokens_are_curves_of_their_own_beside_those_with_all_tokens(

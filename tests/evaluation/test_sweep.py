@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from elbert.calibration import calibrate
 from elbert.errors import UsageError
 from elbert.evaluation.sweep import Sweep, grids, sample, sweep
 from elbert.evaluation.sweep import swept as sweep_of
-from elbert.exits import get, make, names
+from elbert.exits import ExitPolicy, get, make, names, replay
+from elbert.exits.words import GRID
 from elbert.results import LayerOutputs
 from elbert.scoring.curves import operating_points, replay_all
 from tests.evaluation.conftest import KINDS
@@ -165,6 +167,64 @@ def test_parts_of_a_recording_sweep_as_the_whole() -> None:
     ]
     whole = sweep(outputs, labels, settings, bootstrap=100)
     assert sweep_of(sample([replay_all(settings, parts)], labels, bootstrap=100)) == whole
+
+
+def with_layer_0(outputs: LayerOutputs, labels: Any) -> LayerOutputs:
+    """The same recording with a layer 0 that is sure of half of the texts, and right about those."""
+    sure = torch.nn.functional.one_hot(torch.tensor(labels), C) * 0.97 + 0.01
+    words = torch.where((torch.arange(N) % 2 == 0)[:, None], sure, torch.full_like(sure, 1 / C))
+    return replace(outputs, words=words)
+
+
+def half_a_layer(policy: ExitPolicy) -> float:
+    return 0.5 if policy.words is not None else 0.0
+
+
+def test_where_models_have_a_layer_0_every_policy_has_a_curve_with_it() -> None:
+    plain, labels = recorded()
+    outputs = with_layer_0(plain, labels)
+    result = sweep(outputs, labels, bootstrap=100, layer_0_cost=half_a_layer)
+    exits = [
+        name for name in names() if name not in ("fixed", "full") and not get(name).learned and not get(name).needs
+    ]
+    plain_names = [*exits, "fixed"]
+    assert [each.policy for each in result.curves] == [*plain_names, *(f"{name}+words" for name in plain_names)]
+    assert all(point.layer_0 is None for point in result.curve("elbert").points)
+    for point in (*result.curve("elbert+words").points, *result.curve("fixed+words").points):
+        policy = ExitPolicy.from_dict(point.policy)
+        exit_layer = replay(policy, outputs)
+        assert policy.words in GRID
+        assert point.mean_exit_layer == pytest.approx(float(exit_layer.double().mean()) + 0.5)
+        assert point.score == pytest.approx((outputs.at(exit_layer).argmax(-1) == torch.tensor(labels)).double().mean())
+        assert point.layer_speedup == pytest.approx(M / point.mean_exit_layer)
+        assert point.layer_0 == int((exit_layer == 0).sum())
+        assert point.layer_0 + sum(point.exit_histogram) == N
+    alone, both = (result.fastest(name, 0.05) for name in ("elbert", "elbert+words"))
+    assert alone is not None
+    assert both is not None
+    assert both.mean_exit_layer < alone.mean_exit_layer
+    assert result.layer_0_cost == 0.5
+    assert sweep(plain, labels, [make("full")], bootstrap=100, layer_0_cost=half_a_layer).layer_0_cost is None
+    assert result.full_depth.mean_exit_layer == M
+
+
+def test_a_policy_with_layer_0_runs_as_many_layers_in_a_sweep_as_in_a_calibration() -> None:
+    outputs, labels = recorded()
+    outputs = with_layer_0(outputs, labels)
+    found = calibrate(outputs, labels, {"loose": 0.3})["loose"]
+    assert found.policy.words is not None
+    [point, *_] = sweep(outputs, labels, [found.policy], bootstrap=100).points
+    assert point.policy == found.policy.to_dict()
+    for name in ("score", "mean_exit_layer", "layer_speedup", "layer_0"):
+        assert getattr(point, name) == pytest.approx(found.evidence[name], rel=1e-5)
+
+
+def test_where_all_texts_leave_at_layer_0_no_layer_is_run_and_json_takes_it() -> None:
+    outputs, labels = recorded()
+    result = sweep(with_layer_0(outputs, labels), labels, [make("full", words=0.0)], bootstrap=100)
+    [point] = result.curve("full+words").points
+    assert (point.mean_exit_layer, point.layer_speedup, point.layer_0) == (0.0, None, N)
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_what_cannot_be_swept_is_refused_in_one_line() -> None:

@@ -88,6 +88,18 @@ def test_texts_that_layer_0_answers_are_counted_and_shown_as_such(worded: Build,
     assert late["where"] == f"after layer {late['place']} of {run.layers}"
 
 
+def test_a_page_that_was_timed_counts_layer_0_at_its_cost_in_every_setting(worded: Build, dataset: Data) -> None:
+    classifier = worded()
+    classifier.policy = make("elbert", threshold=0.9, window=2, words=0.9)
+    result = replace(evaluate(classifier, dataset(), repeats=1), layer_0_cost=0.5, mean_exit_layer=1.5)
+    timed, plain = (report_of(classifier, dataset(), title="", lead="", evaluation=each) for each in (result, None))
+    assert [each.policy.words for each in plain.points] == [0.9] * len(plain.points)
+    layers = {each.policy: each.mean_exit_layer for each in plain.points}
+    assert all(each.mean_exit_layer == pytest.approx(layers[each.policy] + 0.5) for each in timed.points)
+    assert min(layers.values()) < 1, "layer 0 takes texts under every setting"
+    assert "1.5 of 4" in checked(run_page(timed)).words
+
+
 def test_where_all_texts_leave_at_layer_0_no_layer_is_run(worded: Build, dataset: Data) -> None:
     classifier = worded()
     classifier.policy = make("full", words=0.1)

@@ -8,8 +8,9 @@ import pytest
 
 from elbert.evaluation.sweep import Sweep, sweep
 from elbert.exits import get
+from elbert.exits.words import with_words
 from elbert.reports import sweep_plots
-from tests.evaluation.test_sweep import recorded
+from tests.evaluation.test_sweep import recorded, with_layer_0
 from tests.reports.test_plots import texts_of
 
 pytest.importorskip("matplotlib")
@@ -22,9 +23,11 @@ DRAWINGS: list[Callable[..., bytes]] = [
 ]
 
 
-def swept(problem_type: Any = "single_label_classification") -> Sweep:
+def swept(problem_type: Any = "single_label_classification", *, words: bool = False) -> Sweep:
     outputs, labels = recorded(problem_type)
     settings = [setting for name in ("elbert", "entropy") for setting in get(name).grid(5, outputs.probs.shape[2])]
+    if words:
+        outputs, settings = with_layer_0(outputs, labels), [*settings, *with_words(settings)]
     result = sweep(outputs, labels, settings, bootstrap=100)
 
     def timed(curve: Any) -> Any:
@@ -38,6 +41,17 @@ def test_every_policy_is_named_on_the_picture(draw: Callable[..., bytes]) -> Non
     words = " ".join(texts_of(draw(swept(), picture="svg")))
     assert "elbert" in words
     assert "entropy" in words
+
+
+def test_where_texts_leave_at_layer_0_curves_and_bars_begin_before_layer_1() -> None:
+    result = swept(words=True)
+    plain, words = (texts_of(sweep_plots.score_by_layers(each, picture="svg")) for each in (swept(), result))
+    assert "elbert+words" in words
+    assert ("0" in plain, "0" in words) == (False, True)
+    assert sweep_plots._before_layer_1(result.curve("elbert+words"))
+    bars = texts_of(sweep_plots.chosen_exits(result, picture="svg"))
+    assert any(word.startswith("elbert+words: ") for word in bars), "layers of the setting in the title"
+    assert bars.count("0") > texts_of(sweep_plots.chosen_exits(swept(), picture="svg")).count("0")
 
 
 def test_axes_and_the_constant_depth_are_named() -> None:

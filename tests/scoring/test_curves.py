@@ -3,11 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from elbert.classifier import Classifier
 from elbert.data import TextDataset
 from elbert.errors import UsageError
-from elbert.exits import make
+from elbert.exits import ExitPolicy, make, replay
 from elbert.exits.tokens import TokenSchedule
 from elbert.reports.story import curves_of
 from elbert.results import LayerOutputs
@@ -90,3 +91,61 @@ def test_a_recording_in_parts_is_replayed_as_one_in_whole(outputs: LayerOutputs)
     assert whole.changed(0) == 0.25
     with pytest.raises(UsageError, match="0 recorded texts"):
         replay_all(policies, [])
+
+
+# Of `outputs`' four texts layer 0 is sure of the first two and right, unsure of one, sure of the last and wrong.
+WORDS = torch.tensor([[0.99, 0.01], [0.02, 0.98], [0.4, 0.6], [0.95, 0.05]])
+
+
+def test_a_text_that_leaves_at_layer_0_runs_no_layer_and_has_the_answer_of_its_words(outputs: LayerOutputs) -> None:
+    given = replace(outputs, words=WORDS)
+    policies = [make("full", words=0.9), make("fixed", layer=1, words=0.97), make("full")]
+    points = operating_points(given, LABELS, policies)
+    assert (points[0].score, points[0].mean_exit_layer, points[0].changed) == (0.75, 3 / 4, 0.25)
+    for policy, found in zip(policies, points, strict=True):
+        exit_layer = replay(policy, given)
+        assert found.mean_exit_layer == exit_layer.double().mean()
+        assert found.score == (given.at(exit_layer).argmax(-1) == torch.tensor(LABELS)).double().mean()
+
+
+def test_layer_0_is_counted_at_its_cost_for_every_text_where_it_is_asked(outputs: LayerOutputs) -> None:
+    def cost(policy: ExitPolicy) -> float:
+        return 0.25 if policy.words is not None else 0.0
+
+    policies = [make("full", words=0.9), make("full")]
+    asked, not_asked = operating_points(replace(outputs, words=WORDS), LABELS, policies, layer_0_cost=cost)
+    assert (asked.mean_exit_layer, not_asked.mean_exit_layer) == (1.0, 3.0)
+
+
+def test_a_recording_in_parts_is_replayed_with_layer_0_as_one_in_whole(outputs: LayerOutputs) -> None:
+    given, policies = replace(outputs, words=WORDS), [make("max_prob", threshold=0.8, words=0.9), make("full")]
+    whole, pieces = (
+        replay_all(policies, parts) for parts in (given, [given.select(slice(0, 3)), given.select(slice(3, 4))])
+    )
+    assert whole.exit_layer[0].tolist() == [0, 0, 2, 0]
+    assert pieces.exit_layer.tolist() == whole.exit_layer.tolist()
+    assert pieces.answered(0).tolist() == whole.answered(0).tolist() == [0, 1, 0, 0]
+
+
+def test_policies_that_learnt_something_else_are_replayed_each_for_itself(
+    classifier: Classifier, dataset: TextDataset
+) -> None:
+    recording = classifier.record(dataset.texts, pooled=True)
+    one = replace(ready("certainty", recording), threshold=0.5)
+    other = one.with_tensors({name: -values for name, values in one.tensors().items()})
+    assert one == other, "weights are no part of it"
+    replays = replay_all([one, other], recording)
+    assert replays.exit_layer.tolist() == [replay(each, recording).tolist() for each in (one, other)]
+    assert replays.exit_layer[0].tolist() != replays.exit_layer[1].tolist()
+
+
+def test_curves_of_a_data_set_try_every_threshold_of_layer_0(classifier: Classifier, dataset: TextDataset) -> None:
+    recording = classifier.record(dataset.texts)
+    sure = torch.nn.functional.one_hot(torch.tensor(dataset.labels), 3) * 0.97 + 0.01
+    policy, given = make("patience"), replace(recording, words=sure)
+    _, points = curves_of(given, dataset, policy, thresholds=(None, 0.9, 0.999))
+    assert [(each.policy.patience, each.policy.words) for each in points] == [
+        (each.patience, words) for each in policy.grid(4, 3) for words in (None, 0.9, 0.999)
+    ]
+    assert {(each.score, each.mean_exit_layer) for each in points if each.policy.words == 0.9} == {(1.0, 0.0)}
+    assert all(each.mean_exit_layer >= 1 for each in points if each.policy.words != 0.9)

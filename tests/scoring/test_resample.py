@@ -103,3 +103,38 @@ def test_settings_that_drop_tokens_are_scored_by_their_own_answers_and_counted_b
         assert (every.answered(place) == said).all()
         differs = (said != runs[0].answers[:, -1]).reshape(TEXTS, -1).any(1)
         assert every.changed(place) == differs.mean()
+
+
+@pytest.mark.parametrize(("metric", "kind"), [each for each in FITTING if each[1] != "regression"])
+@pytest.mark.parametrize("dropping", [False, True])
+def test_texts_that_leave_at_layer_0_are_scored_by_its_answers_and_cost_what_it_costs(
+    metric: str, kind: Any, dropping: bool
+) -> None:
+    (own, labels), (other, _) = drawn(kind), drawn(kind, seed=5)
+    words = drawn(kind, seed=9)[0].answers[:, 0]
+    if metric == "f1_binary":
+        own, other = (replace(each, answers=each.answers % 2) for each in (own, other))
+        words, labels = words % 2, labels % 2
+    cost = np.linspace(0, 0.5, SETTINGS)
+    own, other = (replace(each, words=words, layer_0_cost=cost) for each in (own, other))
+    early = np.random.default_rng(2).random((SETTINGS, TEXTS)) < 0.4
+    early[1] = early[0]  # again two settings alike, at another cost
+    own, other = (replace(each, exit_layer=np.where(early, 0, each.exit_layer)) for each in (own, other))
+    shorter = replace(
+        other,
+        policies=tuple(replace(each, tokens=TokenSchedule(((1, 0.5),))) for each in other.policies),
+        ran=other.exit_layer * np.float32(0.5),
+    )
+    every = joined(own, [shorter] if dropping else [])
+    weights = np.concatenate([*bootstrap_weights(TEXTS, 4, np.random.default_rng(1))])
+    result = weighted_scores(every, labels, weights, metric)
+    assert result.score.shape == (4, SETTINGS * (1 + dropping))
+    for draw, counts in enumerate(weights):
+        rows = np.repeat(np.arange(TEXTS), counts)
+        for place in range(result.score.shape[1]):
+            run, at = divmod(place, SETTINGS)
+            part, layers = (own, shorter)[run], (own, shorter)[run].exit_layer[at]
+            said = np.array([words[row] if not layers[row] else part.answers[row, layers[row] - 1] for row in rows])
+            assert result.score[draw, place] == pytest.approx(score(kind, said, labels[rows], metric)[1], abs=1e-9)
+            spent = layers[rows].mean() * (0.5 if run else 1) + cost[at]
+            assert result.mean_exit_layer[draw, place] == pytest.approx(spent, rel=1e-6)

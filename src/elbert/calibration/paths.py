@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from elbert.exits import ExitPolicy, make
 from elbert.exits.elbert import Elbert
 from elbert.exits.gates import Shortcut, shortcut_field
+from elbert.exits.words import GRID, with_words
 from elbert.tasks import REGRESSION, Task
 
 # Thresholds of ELBERT's path, and from which one on the window spans which share of the layers. Threshold and window
@@ -30,8 +30,9 @@ _WORDS_FALL, _WORDS_BEND, _WORDS_ALONE = 0.4, 1.5, 24
 # Such a path is tested at most of the level. The rest is for two others, in case one of the two is no good: the exits
 # without layer 0, and layer 0 where hardly anybody leaves later.
 _TOGETHER, _APART = 0.9, 0.05
-# Thresholds of layer 0 that are tried with every policy of a family without an order.
-_WORDS = (None, 0.99, 0.97, 0.93, 0.85)
+# Thresholds of layer 0 that are tried with every policy of a family without an order: the careful ones, for an order
+# that is learned is the worse for every policy in it.
+_WORDS = (None, *GRID[:4])
 
 
 class Sequence(NamedTuple):
@@ -87,8 +88,7 @@ def path(
     if not words:
         return Path(policies, (Sequence(1.0, range(len(policies))),) if ordered else ())
     if not ordered:
-        pairs = product(policies, _WORDS)
-        return Path(tuple(dataclasses.replace(each, words=threshold) for each, threshold in pairs), ())
+        return Path(tuple(with_words(policies, _WORDS)), ())
     return _with_words(policies)
 
 

@@ -117,20 +117,23 @@ class Sample:
         """Return what every text costs, [n]: its token-layers where schedules are tried, else its layers."""
         return token_layers(policy.tokens, self.lengths, exit_layer) if self.drops else exit_layer
 
+    def _token_layers(self, policy: ExitPolicy, exit_layer: NDArray[np.int64]) -> float:
+        """Return the token-layers of the policy as a share of full depth's."""
+        return float(self._cost(policy, exit_layer).sum() / (self.lengths.sum() * self.layers))
+
     def _outcome(self, policy: ExitPolicy) -> dict[str, Any]:
         """Return what the policy does with these texts."""
         exit_layer, way = self._exit_layers(policy), policy.shortcut
         sure = exit_confidence(self.recorded[way], exit_layer)
         wrong = self.losses[way].at(exit_layer) > 0
         mean = float(exit_layer.mean())
-        share = float(self._cost(policy, exit_layer).sum() / (self.lengths.sum() * self.layers))
         return {
             "score": self._score(exit_layer, way),
             "full_depth_score": self._score(np.full(self.n, self.layers)),
             "agreement": self._agreement(exit_layer, way),
             "mean_exit_layer": mean,
             "layer_speedup": self.layers / mean if mean else None,
-            **({"token_layers": share} if self.drops else {}),
+            **({"token_layers": self._token_layers(policy, exit_layer)} if self.drops else {}),
             **({"layer_0": int((exit_layer == 0).sum())} if policy.words is not None else {}),
             "exit_histogram": np.bincount(exit_layer, minlength=self.layers + 1)[1:].tolist(),
             "abstain": self._abstention(sure, wrong),

@@ -196,12 +196,23 @@ class Story:
         self.classifier = Classifier.from_pretrained(folder)
 
     def choose(self, max_drop: float) -> None:
-        """Choose the fastest setting of ELBERT's policy that is good enough on the held-out texts, and save it."""
+        """Choose the fastest setting of ELBERT's policy that is good enough on the held-out texts, and save it.
+
+        Layer 0 is tried with every setting, at every threshold and off, and counted at what it costs.
+        """
+        from elbert.evaluation.evaluate import layer_0_cost
         from elbert.exits import make
+        from elbert.exits.words import GRID
         from elbert.reports.story import curves_of
         from elbert.scoring.curves import fastest_within
 
-        scores, points = curves_of(self.classifier.record(self.held_out.texts), self.held_out, make("elbert"))
+        scores, points = curves_of(
+            self.classifier.record(self.held_out.texts),
+            self.held_out,
+            make("elbert"),
+            thresholds=(None, *GRID) if self.classifier.words is not None else None,
+            layer_0_cost=layer_0_cost(self.classifier, self.held_out.texts),
+        )
         point = fastest_within(points, scores[-1], max_drop)
         policy = make("full") if point is None else point.policy
         self.classifier.keep(_POLICY_NAME, policy)

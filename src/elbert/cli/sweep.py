@@ -58,9 +58,11 @@ def sweep(
     A constant depth is always among them: a policy that does not beat it is not worth its doubt. `area` is the mean
     score between layer 1 and full depth along the policy's Pareto front, `gain` what of it a constant depth lacks,
     both with bands over resampled texts. `held out` is the area with the settings chosen on one half of the texts and
-    scored on the other. With --tokens every policy has a second curve, `entropy+tokens` for example, over its settings
-    with the schedules; there each layer counts by the share of a text's tokens that it ran. Where the model was trained
-    with skip gates, `entropy+gates` and its like skip layers, and count those that were run.
+    scored on the other. Where the model has a layer 0 every policy has a second curve, `entropy+words` for example,
+    over its settings with that at several thresholds, its measured cost counted; `fixed+words` is layer 0 before a
+    constant depth. With --tokens there are curves with schedules of tokens too, such as `entropy+tokens`; there each
+    layer counts by the share of a text's tokens that it ran. Where the model was trained with skip gates,
+    `entropy+gates` and its like skip layers, and count those that were run.
 
     Example:
         elbert sweep runs/mine test.csv --out runs/sweep
@@ -128,6 +130,7 @@ def _record(
 ) -> tuple[Classifier, TextDataset, list[Replays]]:
     """Load one model after another, record the texts and keep what a sweep needs; return the first model too."""
     from elbert.classifier import Classifier
+    from elbert.evaluation.evaluate import layer_0_cost
     from elbert.evaluation.sweep import grids, with_shortcut
     from elbert.exits.gates import Shortcut, SkipGates, shortcut_field
     from elbert.modeling.files.sources import find_folder
@@ -146,10 +149,11 @@ def _record(
     replays = []
     for name in models:
         classifier = first if name == models[0] else Classifier.from_pretrained(name, **asdict(loading))
-        if (classifier.labels, classifier.num_layers) != (first.labels, first.num_layers):
-            raise UsageError(f"{name} and {models[0]} differ in labels or layers; a sweep takes models of one task")
-        settings = grids(names, first.num_layers, first.labels.num_labels, classifier.fitted)
+        _check_alike(classifier, first)
+        words = first.words is not None
+        settings = grids(names, first.num_layers, first.labels.num_labels, classifier.fitted, words=words)
         names = names or list(dict.fromkeys(policy.name for policy in settings))  # of the first, for the others too
+        cost = layer_0_cost(classifier, dataset.texts, batch_size=batch_size)
         told: dict[str, Any] = {
             "batch_size": batch_size,
             "pooled": any("pooled" in policy.needs for policy in settings),
@@ -163,11 +167,25 @@ def _record(
                 replay_all(
                     with_shortcut(settings, each),
                     _parts(classifier, dataset, bar, **shortcut_field(each), **told),
+                    cost,
                 )
                 for each in shortcuts
             ]
-            replays.append(joined(replay_all(settings, _parts(classifier, dataset, bar, **told)), shortened))
+            replays.append(joined(replay_all(settings, _parts(classifier, dataset, bar, **told), cost), shortened))
     return first, dataset, replays
+
+
+def _check_alike(classifier: Classifier, first: Classifier) -> None:
+    """Raise UsageError where the two can't stand in one sweep."""
+    if (classifier.labels, classifier.num_layers) != (first.labels, first.num_layers):
+        raise UsageError(
+            f"{classifier.name} and {first.name} differ in labels or layers; a sweep takes models of one task"
+        )
+    if (classifier.words is None) != (first.words is None):
+        raise UsageError(
+            f"only one of {classifier.name} and {first.name} has a layer 0; a sweep takes models with, or models "
+            "without: elbert calibrate --words fits one"
+        )
 
 
 def _parts(classifier: Classifier, dataset: TextDataset, bar: Any, **told: Any) -> Iterator[LayerOutputs]:
@@ -189,6 +207,7 @@ def _write(result: Sweep, out: Path, about: dict[str, Any]) -> None:
 
 def _show(result: Sweep, out: Path, *, as_json: bool) -> None:
     """Print areas and the fastest good setting per policy; for programs one JSON line alone on stdout."""
+    from elbert.reports.summary import cost_words
     from elbert.reports.sweep_plots import CHOSEN_DROP
     from elbert.reports.tables import table
 
@@ -198,6 +217,7 @@ def _show(result: Sweep, out: Path, *, as_json: bool) -> None:
         ("texts, models", f"{result.n:,}, {result.models}"),
         (f"{result.metric}, full depth", f"{result.full_depth.score:.4f}"),
         ("settings, resamples", f"{len(result.points)}, {result.bootstrap:,}"),
+        *([] if result.layer_0_cost is None else [("layer 0", cost_words(result.layer_0_cost))]),
         ("folder", str(out)),
     ]
     summary = _summary(result, out, CHOSEN_DROP)
@@ -229,7 +249,7 @@ def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, .
 
 def _summary(result: Sweep, out: Path, max_drop: float) -> dict[str, Any]:
     """Return the JSON line: everything but the curves' own points, which are in the folder."""
-    keys = ("n", "metric", "layers", "models", "bootstrap", "confidence", "seed", "timing")
+    keys = ("n", "metric", "layers", "models", "bootstrap", "confidence", "seed", "timing", "layer_0_cost")
     left_out = ("policy", "points", "depths", "scores", "low", "high")
     fastest = {curve.policy: result.fastest(curve.policy, max_drop) for curve in result.curves}
     return {

@@ -18,10 +18,11 @@ import torch
 
 from elbert.cascade import Cascade
 from elbert.data.dataset import in_space_of
-from elbert.engine.layer_zero import bag
 from elbert.errors import DataError, UsageError
+from elbert.evaluation.layer_zero import asked_words, seconds_of_words
 from elbert.exits import ExitPolicy, make
 from elbert.exits.tokens import token_layers
+from elbert.scoring.curves import LayerZeroCost, uncounted
 from elbert.scoring.metrics import metric_name, score
 from elbert.tasks import task_of
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 # Rounds of timing where the caller names no number, and the seconds after which no further round is begun.
 _ROUNDS = 3
 _PATIENCE_SECONDS = 60.0
-_WORDS_AT_ONCE = 32  # texts that layer 0 is timed with
+_TEXTS_FOR_A_COST = 256  # that tell what layer 0 costs before policies are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +135,9 @@ def evaluate(
     policies = (make("full"), chosen)
     timed = time_in_turns(classifier, dataset.texts, policies, batch_size, repeats, on_text)
     full_depth, exits = (_Side(seconds, predictions) for seconds, predictions in timed)
-    layer_seconds = full_depth.median / max(full_depth.layers * len(dataset), 1)
     sides = zip(policies, (full_depth, exits), strict=True)
-    asked = [_asked_words(classifier, policy, dataset.texts, side.predictions) for policy, side in sides]
-    costs = [sum(seconds_of_words(*each) for each in pairs) / len(dataset) / layer_seconds for pairs in asked]
+    asked = [asked_words(classifier, policy, dataset.texts, side.predictions) for policy, side in sides]
+    costs = [_in_layers(pairs, full_depth) for pairs in asked]
     models = len(classifier.models) if isinstance(classifier, Cascade) else None
     mean_exit_layer, speedup = exits.layers + costs[1], full_depth.median / exits.median
     layer_speedup = (full_depth.layers + costs[0]) / mean_exit_layer
@@ -194,18 +194,28 @@ class _Side:
         return tuple(left[place] for place in range(1, exits + 1))
 
 
-def _asked_words(
-    classifier: Classifier | Cascade, policy: ExitPolicy, texts: Sequence[Text], predictions: Sequence[Prediction]
-) -> list[tuple[Classifier, Sequence[Text]]]:
-    """Return each model whose layer 0 was asked, with the texts it was asked about; of a cascade there may be more."""
-    if not isinstance(classifier, Cascade):
-        return [(classifier, texts)] if classifier.words is not None and classifier.words.asked(policy.words) else []
-    first = policy.earliest(len(classifier.models))
-    return [
-        (model, [text for text, said in zip(texts, predictions, strict=True) if (said.member or 0) >= number])
-        for number, model in enumerate(classifier.models, start=1)
-        if number >= first and model.words is not None and model.words.asked(model.policy.words)
-    ]
+def _in_layers(asked: Sequence[tuple[Classifier, Sequence[Text]]], full_depth: _Side) -> float:
+    """Return what layer 0 takes of a text, in layers: of each model those texts that it was asked about."""
+    layers = max(full_depth.layers, 1 / len(full_depth.predictions))  # none, where a cascade's last model asks its own
+    return sum(seconds_of_words(*each) for each in asked) / full_depth.median * layers
+
+
+def layer_0_cost(classifier: Classifier, texts: Sequence[Text], *, batch_size: int = 32) -> LayerZeroCost:
+    """Measure what layer 0 takes of a text, and return what it adds to a policy's mean exit layer, as in `evaluate`.
+
+    Args:
+        classifier: whose layer 0; one without is not timed.
+        texts: of which up to 256, spread evenly, run once at full depth.
+        batch_size: texts in flight together.
+    """
+    words = classifier.words
+    if words is None or not len(texts):
+        return uncounted
+    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _TEXTS_FOR_A_COST)).astype(int))
+    some = [texts[place] for place in places]
+    [timed] = time_in_turns(classifier, some, [make("full")], batch_size, repeats=1)
+    cost = _in_layers([(classifier, some)], _Side(*timed))
+    return lambda policy: cost if words.asked(policy.words) else 0.0
 
 
 def time_in_turns(
@@ -250,15 +260,6 @@ def time_in_turns(
             results[place][0].append(time.perf_counter() - start)
             results[place][1][:] = predictions
     return results
-
-
-def seconds_of_words(classifier: Classifier, texts: Sequence[Text]) -> float:
-    """Return the seconds that layer 0 takes for texts, tokenised already, some at once; 0 where there is none."""
-    words, arrived = classifier.words, list(classifier.arrivals(texts, {}))
-    begun = time.perf_counter()
-    for start in range(0, len(arrived) if words else 0, _WORDS_AT_ONCE):
-        words.logits(*bag(arrived[start : start + _WORDS_AT_ONCE]))  # type: ignore[union-attr]
-    return time.perf_counter() - begun
 
 
 def _share_of_work(

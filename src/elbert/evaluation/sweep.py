@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, get, make, names
 from elbert.exits.gates import Shortcut, SkipGates, shortcut_field
+from elbert.exits.words import with_words
 from elbert.results import LayerOutputs
-from elbert.scoring.curves import OperatingPoint, Replays, fastest_within, replay_all
+from elbert.scoring.curves import LayerZeroCost, OperatingPoint, Replays, fastest_within, replay_all, uncounted
 from elbert.scoring.held_out import CONFIDENCE
 from elbert.scoring.metrics import metric_name
 from elbert.scoring.points import TradeoffCurve, TradeoffPoint
@@ -42,9 +43,11 @@ class Sweep:
         seed: of the resamples.
         full_depth: every text at layer M.
         curves: one per policy, ELBERT's and its siblings first, the constant depth last; behind it those of the same
-            policies with schedules of tokens, as `entropy+tokens`, or skip gates, as `entropy+gates`, where any were
-            tried.
+            policies with layer 0, as `entropy+words`, where the models have one, and with schedules of tokens, as
+            `entropy+tokens`, or skip gates, as `entropy+gates`, where any were tried.
         timing: how `speedup` was measured, by name; None where nothing was timed.
+        layer_0_cost: what layer 0 takes of a text, in layers, as it is counted in every setting that asks it; None
+            where none does.
     """
 
     n: int
@@ -57,6 +60,7 @@ class Sweep:
     full_depth: TradeoffPoint
     curves: tuple[TradeoffCurve, ...]
     timing: dict[str, Any] | None = None
+    layer_0_cost: float | None = None
 
     def curve(self, policy: str) -> TradeoffCurve:
         """Return the curve of the policy of that name; KeyError where it was not swept."""
@@ -98,6 +102,8 @@ def grids(
     num_layers: int,
     num_labels: int,
     fitted: Mapping[str, ExitPolicy] = MappingProxyType({}),
+    *,
+    words: bool = False,
 ) -> list[ExitPolicy]:
     """Return every setting of the named policies' grids; a constant depth and full depth are always among them, last.
 
@@ -107,6 +113,8 @@ def grids(
         num_labels: C; 1 is read as regression.
         fitted: policies whose weights the grids of their kind take, by name. They must come from other texts than are
             swept.
+        words: the models have a layer 0: behind all these stand the same settings, but full depth, with each of its
+            thresholds.
 
     Raises:
         UsageError: an unknown name, one that comes twice, or one that learns and isn't fitted.
@@ -120,7 +128,8 @@ def grids(
         )
     wanted = [*(name for name in asked if name not in ("fixed", "full")), "fixed", "full"]
     tensors = {name: fitted[name].tensors() if name in fitted else {} for name in wanted}
-    return [each.with_tensors(tensors[name]) for name in wanted for each in get(name).grid(num_layers, num_labels)]
+    every = [each.with_tensors(tensors[name]) for name in wanted for each in get(name).grid(num_layers, num_labels)]
+    return every + with_words(each for each in every if words and each.name != "full")
 
 
 def with_shortcut(policies: Sequence[ExitPolicy], shortcut: Shortcut) -> list[ExitPolicy]:
@@ -143,6 +152,7 @@ def sweep(
     metric: str | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
+    layer_0_cost: LayerZeroCost = uncounted,
 ) -> Sweep:
     """Replay policies over one recording, or over one per model, and return what each offers.
 
@@ -150,10 +160,11 @@ def sweep(
         outputs: full-depth recordings of the same N texts, one per model.
         labels: [N] or [N, C], encoded as the metric wants them.
         policies: settings; None takes the whole grid of every policy that learns nothing and reads no more than was
-            recorded. `fixed` and `full` are added where they lack.
+            recorded, with layer 0 where every recording has one. `fixed` and `full` are added where they lack.
         metric: its name; None takes the problem type's own.
         bootstrap: resamples behind every band.
         seed: of the resamples.
+        layer_0_cost: what layer 0 takes of every text under each policy, from `evaluate.layer_0_cost`.
 
     Raises:
         UsageError: recordings that differ in shape, no texts, too few resamples, a seed out of range, or a
@@ -165,10 +176,11 @@ def sweep(
         raise UsageError("there are 0 recordings to sweep; give one per model")
     _, layers, classes = recordings[0].probs.shape
     kept = [name for name in ("pooled",) if all(getattr(each, name) is not None for each in recordings)]
-    readable = (each for each in grids(None, layers, classes) if each.needs <= set(kept))
+    words = all(each.words is not None for each in recordings)
+    readable = (each for each in grids(None, layers, classes, words=words) if each.needs <= set(kept))
     settings = list(readable if policies is None else policies)
     missing = [each for each in [*get("fixed").grid(layers, classes), make("full")] if each not in settings]
-    replays = [replay_all([*settings, *missing], each) for each in recordings]
+    replays = [replay_all([*settings, *missing], each, layer_0_cost) for each in recordings]
     return swept(sample(replays, labels, metric=metric, bootstrap=bootstrap, seed=seed), metric=metric, seed=seed)
 
 
@@ -203,6 +215,7 @@ def swept(sample: Sample, *, metric: str | None = None, seed: int = 0) -> Sweep:
         seed: of the resamples.
     """
     first = sample.replays[0]
+    costs = [float(np.max(each.layer_0_cost)) for each in sample.replays]
     return Sweep(
         n=len(first.answers),
         metric=metric_name(first.problem_type, metric),
@@ -213,6 +226,7 @@ def swept(sample: Sample, *, metric: str | None = None, seed: int = 0) -> Sweep:
         seed=seed,
         full_depth=sample.points([sample.full])[0],
         curves=sample.curves(),
+        layer_0_cost=float(np.mean(costs)) or None,
     )
 
 

@@ -38,7 +38,9 @@ def replay(policy: ExitPolicy, outputs: LayerOutputs | Array, problem_type: Prob
     said = recorded(outputs, problem_type, policy)
     texts, layers, classes = said.probs.shape
     exit_layer = np.full(texts, layers)
-    rows = np.flatnonzero(~_said_by_words(policy, outputs, exit_layer))
+    left = leaving_at_layer_0(policy, outputs)
+    exit_layer[left] = 0
+    rows = np.flatnonzero(~left)
     state = policy.start(len(rows), classes)
     depths = _depths(outputs, texts, layers)
     last = policy.latest(layers)
@@ -66,13 +68,11 @@ def _depths(outputs: LayerOutputs | Array, texts: int, layers: int) -> Array:
     return np.broadcast_to(np.arange(1, layers + 1), (texts, layers))
 
 
-def _said_by_words(policy: ExitPolicy, outputs: LayerOutputs | Array, exit_layer: Array) -> Array:
-    """Return which texts leave at layer 0, [N] bool, and write that down."""
-    said = np.zeros(len(exit_layer), bool)
-    if policy.words is not None and isinstance(outputs, LayerOutputs) and outputs.words is not None:
-        said = by_words(to_numpy(outputs.words), reading(outputs), policy.words)
-        exit_layer[said] = 0
-    return said
+def leaving_at_layer_0(policy: ExitPolicy, outputs: LayerOutputs | Array) -> Array:
+    """Return which texts leave at layer 0, [N] bool; where the others leave, and these would, the exits alone say."""
+    if policy.words is None or not isinstance(outputs, LayerOutputs) or outputs.words is None:
+        return np.zeros(len(outputs.probs if isinstance(outputs, LayerOutputs) else outputs), bool)
+    return by_words(to_numpy(outputs.words), reading(outputs), policy.words)
 
 
 def recorded(outputs: LayerOutputs | Array, problem_type: ProblemType | None, policy: ExitPolicy) -> ExitOutput:

@@ -60,6 +60,11 @@ class Report:
     facts: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
 
+    @property
+    def mean_exit_layer(self) -> float:
+        """Layers a text ran on average; with what layer 0 costs where that was measured, as it is in `points`."""
+        return self.run.mean_exit_layer if self.evaluation is None else self.evaluation.mean_exit_layer
+
 
 def report_of(
     classifier: Classifier,
@@ -95,7 +100,7 @@ def report_of(
     )
     exit_layer = replay(classifier.policy, outputs)
     run = Run(dataset.texts, dataset.labels, classifier.labels.names, outputs, exit_layer, classifier.policy)
-    scores, points, score, name = _scored(run, dataset, evaluation.metric if evaluation else metric)
+    scores, points, score, name = _scored(run, dataset, evaluation, metric)
     return Report(
         title,
         lead,
@@ -114,13 +119,14 @@ def report_of(
 
 
 def _scored(
-    run: Run, dataset: TextDataset, metric: str | None
+    run: Run, dataset: TextDataset, evaluation: Evaluation | None, metric: str | None
 ) -> tuple[list[float], list[OperatingPoint], float | None, str]:
     """Return each layer's score, where other settings stand, the score of these exits, and the metric's name."""
     if dataset.labels is None:
         return [], [], None, ""
-    name = metric_name(run.problem_type, metric)
-    scores, points = curves_of(run.outputs, dataset, run.policy, name)
+    name = metric_name(run.problem_type, evaluation.metric if evaluation else metric)
+    cost = (evaluation.layer_0_cost if evaluation else None) or 0.0  # the same for all: they share what asks layer 0
+    scores, points = curves_of(run.outputs, dataset, run.policy, name, layer_0_cost=lambda _: cost)
     reached = score(run.problem_type, run.task.decisions(run.exit_probs).numpy(), dataset.labels, name)[1]
     return scores, points, reached, name
 
@@ -135,7 +141,7 @@ def run_page(report: Report) -> str:
     curve = None
     if report.score is not None:
         others = [(point.mean_exit_layer, point.score) for point in report.points]
-        here = (run.mean_exit_layer, report.score)
+        here = (report.mean_exit_layer, report.score)
         curve = run_charts.score_by_depth(DepthCurve(report.scores, report.metric, here, others))
     return page(
         "run.html",
@@ -161,11 +167,11 @@ def _headlines(report: Report) -> list[tuple[str, str]]:
     if report.score is not None:
         tiles.append((f"{report.score:.3f}", f"{report.metric} with exits"))
         tiles.append((f"{report.scores[-1]:.3f}", f"{report.metric} at full depth"))
-    tiles.append((f"{run.mean_exit_layer:.1f} of {run.layers}", "layers a text runs, on average"))
+    tiles.append((f"{report.mean_exit_layer:.1f} of {run.layers}", "layers a text runs, on average"))
     if run.layer_0 is not None:
         tiles.append((percent(run.layer_0 / len(run.texts)), "of the texts leave before the first layer, by layer 0"))
-    fewer = "no layers" if run.layer_speedup is None else f"{run.layer_speedup:.2f}× fewer layers"
     if report.evaluation is not None:
+        fewer = f"{report.evaluation.layer_speedup:.2f}× fewer layers"
         tiles.append((f"{report.evaluation.speedup:.2f}×", f"the speed of full depth, on the clock ({fewer})"))
     elif run.layer_speedup is not None:
         tiles.append((f"{run.layer_speedup:.2f}×", "fewer layers"))

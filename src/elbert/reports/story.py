@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from elbert.errors import UsageError
 from elbert.evaluation.evaluate import Evaluation
+from elbert.exits.words import with_words
 from elbert.reports.plots import DepthCurve
-from elbert.scoring.curves import OperatingPoint, operating_points, scores_by_layer
+from elbert.scoring.curves import LayerZeroCost, OperatingPoint, operating_points, scores_by_layer, uncounted
 
 if TYPE_CHECKING:
     from elbert.data import TextDataset
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def curves_of(
-    outputs: LayerOutputs, dataset: TextDataset, policy: ExitPolicy, metric: str | None = None
+    outputs: LayerOutputs,
+    dataset: TextDataset,
+    policy: ExitPolicy,
+    metric: str | None = None,
+    *,
+    thresholds: Sequence[float | None] | None = None,
+    layer_0_cost: LayerZeroCost = uncounted,
 ) -> tuple[list[float], list[OperatingPoint]]:
     """Return each layer's score [M], and where every setting of the policy's own grid stands.
 
@@ -27,6 +34,8 @@ def curves_of(
         dataset: with labels.
         policy: whose grid to sweep.
         metric: its name; None takes the problem type's own.
+        thresholds: of layer 0, each tried with every setting; None takes the policy's own alone.
+        layer_0_cost: what layer 0 takes of every text under each policy.
 
     Raises:
         UsageError: the data set has no labels.
@@ -37,7 +46,8 @@ def curves_of(
     learnt = policy.tensors()
     grid = [replace(each, **policy.around) for each in policy.grid(layers, classes)]
     grid = [each.with_tensors(learnt) for each in grid] if learnt else grid
-    points = operating_points(outputs, dataset.labels, grid, metric)
+    grid = grid if thresholds is None else with_words(grid, thresholds)
+    points = operating_points(outputs, dataset.labels, grid, metric, layer_0_cost)
     return scores_by_layer(outputs, dataset.labels, metric), points
 
 

@@ -41,7 +41,12 @@ def _layer_0(left: int | None, cost: float | None) -> list[tuple[str, str]]:
     """Return the row on layer 0, or none where it is off."""
     if left is None or cost is None:
         return []
-    return [("texts at layer 0", f"{left:,}; it costs every text as much as {cost:.3f} layers")]
+    return [("texts at layer 0", f"{left:,}; {cost_words(cost)}")]
+
+
+def cost_words(cost: float) -> str:
+    """Return what layer 0 costs, in words; `cost` in layers."""
+    return f"it costs every text as much as {cost:.3f} layers"
 
 
 def _seconds(seconds: float, texts: int) -> str:

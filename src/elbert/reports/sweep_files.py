@@ -15,7 +15,7 @@ from elbert.scoring.points import TradeoffPoint
 TABLE, NUMBERS = "sweep.csv", "sweep.json"
 COLUMNS = (
     *("policy", "parameters", "score", "score_low", "score_high", "mean_exit_layer", "layer_speedup", "speedup"),
-    *("changed", "on_front", "on_overall_front"),
+    *("changed", "on_front", "on_overall_front", "layer_0"),
 )
 
 
@@ -53,4 +53,5 @@ def _row(point: TradeoffPoint) -> list[Any]:
         point.speedup,
         point.changed,
         *(json.dumps(flag) for flag in (point.on_front, point.on_overall_front)),
+        point.layer_0,
     ]

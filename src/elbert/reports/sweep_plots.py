@@ -23,7 +23,11 @@ _SMALL = {"font.size": 8, "axes.titlesize": 9, "axes.titlelocation": "left", "xt
 
 
 def score_by_layers(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
-    """Draw each policy's curve with its band over its settings (dots), beside a constant depth and full depth."""
+    """Draw each policy's curve with its band over its settings (dots), beside a constant depth and full depth.
+
+    Where texts leave at layer 0 it goes on before layer 1, through the settings on the front, and has no band there.
+    """
+    shallowest = _shallowest(sweep)
 
     def draw(axes: Any, curve: TradeoffCurve, first: bool) -> None:
         fixed = sweep.curve("fixed")
@@ -32,9 +36,10 @@ def score_by_layers(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
         axes.fill_between(curve.depths, curve.low, curve.high, color=COLOURS["exits"], alpha=0.18, lw=0)
         settings = [(point.mean_exit_layer, point.score) for point in curve.points]
         axes.plot(*zip(*settings, strict=True), ls="", marker=".", ms=3, alpha=0.5, mew=0, color=COLOURS["exits"])
-        axes.plot(curve.depths, curve.scores, color=COLOURS["exits"], lw=1.4)
-        axes.set_xlim(1, sweep.layers)
-        axes.set_xticks(_few_layers(sweep.layers))
+        line = [*_before_layer_1(curve), *zip(curve.depths, curve.scores, strict=True)]
+        axes.plot(*zip(*line, strict=True), color=COLOURS["exits"], lw=1.4)
+        axes.set_xlim(shallowest, sweep.layers)
+        axes.set_xticks(_few_layers(sweep.layers, shallowest))
         if first:
             _name_lines(axes, 1)
 
@@ -63,16 +68,17 @@ def score_by_speedup(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
 def chosen_exits(sweep: Sweep, *, picture: PictureFormat = "png") -> bytes:
     """Draw where texts left under the fastest setting of each policy that gives up at most 0.01 of full depth."""
     chosen = {curve.policy: sweep.fastest(curve.policy, CHOSEN_DROP) for curve in _leaving(sweep)}
+    shallowest = _shallowest(sweep)
 
     def draw(axes: Any, curve: TradeoffCurve, first: bool) -> None:
         del first
         point = chosen[curve.policy]
-        histogram = point.exit_histogram if point is not None else ()
+        histogram = ((point.layer_0 or 0.0), *point.exit_histogram)[shallowest:] if point is not None else ()
         shares = [100 * count / sweep.n for count in histogram]
-        axes.bar(range(1, len(shares) + 1), shares, color=COLOURS["exits"], width=0.8)
+        axes.bar(range(shallowest, shallowest + len(shares)), shares, color=COLOURS["exits"], width=0.8)
         axes.set_title(f"{curve.policy}: {point.mean_exit_layer:.1f} layers" if point else curve.policy)
-        axes.set_xlim(0.4, sweep.layers + 0.6)
-        axes.set_xticks(_few_layers(sweep.layers))
+        axes.set_xlim(shallowest - 0.6, sweep.layers + 0.6)
+        axes.set_xticks(_few_layers(sweep.layers, shallowest))
         axes.set_axisbelow(True)
 
     curves = [curve for curve in _leaving(sweep) if chosen[curve.policy] is not None]
@@ -163,7 +169,18 @@ def _beside(axes: Any, row: float, words: str, **style: Any) -> None:
     axes.annotate(words, (1.02, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False, **style)
 
 
-def _few_layers(layers: int) -> list[int]:
+def _shallowest(sweep: Sweep) -> int:
+    """Return the first layer that an axis shows: 0 where some setting asks layer 0."""
+    return 1 if all(point.layer_0 is None for point in sweep.points) else 0
+
+
+def _before_layer_1(curve: TradeoffCurve) -> list[tuple[float, float]]:
+    """Return (mean exit layer, score) of the settings on a curve's front under which texts run less than a layer."""
+    front = [(point.mean_exit_layer, point.score) for point in curve.points if point.on_front]
+    return sorted(each for each in front if each[0] < 1)
+
+
+def _few_layers(layers: int, first: int = 1) -> list[int]:
     """Return at most six layers to label, always the last."""
-    ticks = layer_ticks(layers)
+    ticks = layer_ticks(layers, first)
     return ticks[::-1][:: -(-len(ticks) // 6)][::-1]

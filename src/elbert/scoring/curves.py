@@ -5,10 +5,10 @@ N texts, M exits, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import sqrt
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ from torch import Tensor
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy, replay
 from elbert.exits.gates import Shortcut
+from elbert.exits.replay import leaving_at_layer_0
 from elbert.exits.tokens import token_layers
 from elbert.results import LayerOutputs, ProblemType
 from elbert.scoring.metrics import score
@@ -24,6 +25,16 @@ from elbert.tasks import task_of
 
 # Texts replayed together: a window of eight outputs over 150 classes takes 40 MB for them.
 _ROWS_AT_ONCE = 8192
+
+# What layer 0 takes of every text under a policy, in layers; 0 where it isn't asked. It adds to the layers that a text
+# ran, as in `Evaluation.mean_exit_layer`: a recording alone cannot know it, a clock has to.
+LayerZeroCost: TypeAlias = Callable[[ExitPolicy], float]
+
+
+def uncounted(policy: ExitPolicy) -> float:
+    """Return 0: layer 0 is counted at nothing, for recordings without one or layers alone."""
+    del policy
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,7 @@ class OperatingPoint:
     Attributes:
         policy: the policy.
         score: what the texts scored at the exits it chose.
-        mean_exit_layer: layers a text ran on average, 1 .. M.
+        mean_exit_layer: layers a text ran on average, 0 .. M; where layer 0 is asked, its cost is in it.
         changed: share of the texts whose answer differs from the one at full depth.
         n: texts behind these numbers.
     """
@@ -66,11 +77,13 @@ class Replays:
 
     Attributes:
         policies: P of them.
-        exit_layer: [P, N], 1 .. M, in as small an integer as holds M.
+        exit_layer: [P, N], 1 .. M, or 0 for layer 0, in as small an integer as holds M.
         answers: [N, M] class indices or values; [N, M, C] decisions 0 and 1, or values where there are several.
         problem_type: how to read them.
         ran: [P, N] layers, each counted by the share of the text's tokens that it ran; None where all ran all.
         shortened: by schedule of tokens or skip gates, what was answered under them, as `answers`.
+        words: [N], or [N, C], what layer 0 answered; None where the model has none.
+        layer_0_cost: [P] what it takes of every text, in layers; 0 where it isn't asked.
     """
 
     policies: tuple[ExitPolicy, ...]
@@ -79,27 +92,35 @@ class Replays:
     problem_type: ProblemType
     ran: NDArray[Any] | None = None
     shortened: Mapping[Shortcut, NDArray[Any]] = field(default_factory=dict)
+    words: NDArray[Any] | None = None
+    layer_0_cost: NDArray[Any] | float = 0.0
 
     def answered(self, policy: int) -> NDArray[Any]:
         """Return the answers at the exits of the policy at this place, [N] or [N, C]."""
         shortcut = self.policies[policy].shortcut
         said = self.answers if shortcut is None else self.shortened.get(shortcut, self.answers)
-        chosen: NDArray[Any] = said[np.arange(len(said)), self.exit_layer[policy].astype(np.int64) - 1]
+        layers = self.exit_layer[policy].astype(np.int64)
+        chosen: NDArray[Any] = said[np.arange(len(said)), layers - 1]
+        if self.words is not None:
+            chosen[layers == 0] = self.words[layers == 0]
         return chosen
 
     @property
     def every_answer(self) -> NDArray[Any]:
-        """[N, R × M] or [N, R × M, C], `answers` and then those of every schedule beside."""
-        return np.concatenate([self.answers, *self.shortened.values()], 1) if self.shortened else self.answers
+        """[N, K] or [N, K, C], `answers`, then those of every schedule beside, and layer 0's last."""
+        last = [] if self.words is None else [self.words[:, None]]
+        beside = [*self.shortened.values(), *last]
+        return np.concatenate([self.answers, *beside], 1) if beside else self.answers
 
     @property
     def columns(self) -> NDArray[Any]:
         """[P, N] place, from 1, of what each policy answered among `every_answer`."""
-        if not self.shortened:
+        if not self.shortened and self.words is None:
             return self.exit_layer
-        begins = {shortcut: run * self.answers.shape[1] for run, shortcut in enumerate((None, *self.shortened))}
-        begin = np.array([begins[policy.shortcut] for policy in self.policies])[:, None]
-        return self.exit_layer.astype(np.int32) + begin.astype(np.int32)
+        layers, runs = self.answers.shape[1], (None, *self.shortened)
+        begins = {shortcut: run * layers for run, shortcut in enumerate(runs)} if self.shortened else {}
+        begin = np.array([begins.get(policy.shortcut, 0) for policy in self.policies], np.int32)[:, None]
+        return np.where(self.exit_layer == 0, np.int32(len(runs) * layers + 1), self.exit_layer + begin)
 
     def changed(self, policy: int) -> float:
         """Return the share of texts whose answer differs from the one at full depth."""
@@ -125,27 +146,34 @@ def joined(whole: Replays, shortened: Sequence[Replays]) -> Replays:
         problem_type=whole.problem_type,
         ran=np.concatenate([(each.exit_layer if each.ran is None else each.ran).astype(np.float32) for each in every]),
         shortened={way: answers for way, answers in ways if way is not None},
+        words=whole.words,
+        layer_0_cost=np.concatenate([np.broadcast_to(each.layer_0_cost, len(each.policies)) for each in every]),
     )
 
 
-def replay_all(policies: Iterable[ExitPolicy], outputs: LayerOutputs | Iterable[LayerOutputs]) -> Replays:
+def replay_all(
+    policies: Iterable[ExitPolicy],
+    outputs: LayerOutputs | Iterable[LayerOutputs],
+    layer_0_cost: LayerZeroCost = uncounted,
+) -> Replays:
     """Replay every policy over one recording.
 
     Args:
-        policies: what to replay.
+        policies: what to replay; the thresholds of layer 0 of one setting cost no further replay of its exits.
         outputs: a full-depth recording of N texts, whole or in parts, which are read once and not kept: what is kept
-            of a text is one number per policy and its M answers, not its probabilities.
+            of a text is one number per policy and its answers, not its probabilities.
+        layer_0_cost: what layer 0 takes of every text under each policy.
 
     Raises:
         UsageError: there are no texts.
         ModelError: an output is NaN or infinite.
     """
     settings = tuple(policies)
-    exits, said, shares, kind = [], [], [], None
+    exits, said, shares, words, kind = [], [], [], [], None
     for part in _rows_at_once(outputs):
         kind, layers = part.problem_type, part.probs.shape[1]
         small = np.uint8 if layers < 256 else np.uint16
-        rows = [replay(policy, part).numpy().astype(small) for policy in settings]
+        rows = [each.astype(small) for each in _exit_layers(settings, part)]
         exits.append(np.stack(rows) if rows else np.zeros((0, len(part.probs)), small))
         if part.tokens is not None:
             lengths = part.lengths.numpy()
@@ -153,14 +181,38 @@ def replay_all(policies: Iterable[ExitPolicy], outputs: LayerOutputs | Iterable[
             shares.append(np.stack(spent).astype(np.float32))
         task = task_of(kind)
         said.append(task.decisions(part.probs).numpy().astype(task.answer_dtype))
+        if part.words is not None:
+            words.append(task.decisions(part.words).numpy().astype(task.answer_dtype))
     if kind is None:
         raise UsageError("there are 0 recorded texts to replay; give at least one")
-    ran = np.concatenate(shares, 1) if shares else None
-    return Replays(settings, np.concatenate(exits, 1), np.concatenate(said), kind, ran)
+    return Replays(
+        settings,
+        np.concatenate(exits, 1),
+        np.concatenate(said),
+        kind,
+        ran=np.concatenate(shares, 1) if shares else None,
+        words=np.concatenate(words) if words else None,
+        layer_0_cost=np.array([layer_0_cost(policy) for policy in settings]),
+    )
+
+
+def _exit_layers(policies: Iterable[ExitPolicy], outputs: LayerOutputs) -> Iterator[NDArray[np.int64]]:
+    """Yield where every text leaves under each policy, [N] from 0 to M; exits are replayed once for all thresholds."""
+    replayed: dict[Any, NDArray[np.int64]] = {}
+    for policy in policies:
+        exits = replace(policy, words=None)
+        key = (exits, *map(id, policy.tensors().values()))  # weights are no part of `==`
+        if key not in replayed:
+            replayed[key] = replay(exits, outputs).numpy()
+        yield np.where(leaving_at_layer_0(policy, outputs), 0, replayed[key])
 
 
 def operating_points(
-    outputs: LayerOutputs, labels: ArrayLike, policies: Iterable[ExitPolicy], metric: str | None = None
+    outputs: LayerOutputs,
+    labels: ArrayLike,
+    policies: Iterable[ExitPolicy],
+    metric: str | None = None,
+    layer_0_cost: LayerZeroCost = uncounted,
 ) -> list[OperatingPoint]:
     """Replay every policy over one recording and return where each stands, in the order given.
 
@@ -169,12 +221,14 @@ def operating_points(
         labels: [N] or [N, C], encoded as the metric wants them.
         policies: what to replay.
         metric: its name; None takes the problem type's own.
+        layer_0_cost: what layer 0 takes of every text under each policy.
     """
-    replays = replay_all(policies, outputs)
+    replays = replay_all(policies, outputs, layer_0_cost)
+    costs = np.broadcast_to(replays.layer_0_cost, len(replays.policies)).tolist()
     points = []
     for place, policy in enumerate(replays.policies):
         value = score(replays.problem_type, replays.answered(place), labels, metric)[1]
-        depth = float(replays.exit_layer[place].mean(dtype=np.float64))
+        depth = float(replays.exit_layer[place].mean(dtype=np.float64)) + costs[place]
         points.append(OperatingPoint(policy, value, depth, replays.changed(place), len(replays.answers)))
     return points
 
@@ -211,7 +265,7 @@ def _rows_at_once(outputs: LayerOutputs | Iterable[LayerOutputs]) -> Iterator[La
     for part in [outputs] if isinstance(outputs, LayerOutputs) else outputs:
         for begin in range(0, len(part.probs), _ROWS_AT_ONCE):
             rows = slice(begin, begin + _ROWS_AT_ONCE)
-            yield replace(part.select(rows), words=None)
+            yield part.select(rows)
 
 
 def _score(outputs: LayerOutputs, probs: Tensor, labels: ArrayLike, metric: str | None) -> float:

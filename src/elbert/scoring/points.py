@@ -14,25 +14,29 @@ class TradeoffPoint:
         policy: the policy as JSON.
         score: what the texts scored at the exits it chose.
         score_band: (low, high) of that over resamples.
-        mean_exit_layer: layers a text ran on average, 1 .. M; where it dropped tokens each layer by the share it ran.
-        layer_speedup: M / mean exit layer.
+        mean_exit_layer: layers a text ran on average, 0 .. M; where it dropped tokens each layer by the share it ran.
+            Where layer 0 is asked, its cost is in it.
+        layer_speedup: M, with layer 0's cost where it is added to the exits, / mean exit layer; None where no layer was
+            run and layer 0 counted at nothing.
         changed: share of the texts whose answer differs from the one at full depth.
         exit_histogram: [M] texts that left after layer 1 .. M.
         on_front: no setting of the same policy is as good in fewer layers, or better in as few.
         on_overall_front: no setting of any policy is.
         speedup: measured, full-depth seconds over seconds with these exits; None where nobody timed it.
+        layer_0: texts that left at layer 0; None where it is off.
     """
 
     policy: dict[str, Any]
     score: float
     score_band: tuple[float, float]
     mean_exit_layer: float
-    layer_speedup: float
+    layer_speedup: float | None
     changed: float
     exit_histogram: tuple[float, ...]
     on_front: bool
     on_overall_front: bool
     speedup: float | None = None
+    layer_0: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -66,7 +70,7 @@ class TradeoffCurve:
     their mean height between layer 1 and layer M: the score at a depth drawn evenly from that range.
 
     Attributes:
-        policy: its name.
+        policy: its name; `+words` behind it where its settings ask layer 0, `+tokens` where they drop tokens.
         points: every setting, in the order of the grid.
         depths: mean exit layers, 1 .. M in equal steps, at which the curve is given.
         scores: the curve's height there.

@@ -30,7 +30,8 @@ class Scores:
 
     Attributes:
         score: [B, P].
-        mean_exit_layer: [B, P], 1 .. M; of rows that dropped tokens each layer by the share that it ran.
+        mean_exit_layer: [B, P], 0 .. M; of rows that dropped tokens each layer by the share that it ran. Where layer 0
+            is asked, its cost is in it.
     """
 
     score: Array
@@ -68,7 +69,7 @@ def weighted_scores(replays: Replays, labels: ArrayLike, weights: ArrayLike, met
         if tally is None
         else _summed(tally, answers, columns, wanted, counts)
     )
-    return Scores(values[:, place.reshape(-1)], depths[:, place.reshape(-1)])
+    return Scores(values[:, place.reshape(-1)], depths[:, place.reshape(-1)] + replays.layer_0_cost)
 
 
 @dataclass(frozen=True, slots=True)

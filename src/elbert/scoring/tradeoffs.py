@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from elbert.exits import ExitPolicy
 from elbert.exits.fixed import Fixed
 from elbert.scoring import pareto
 from elbert.scoring.curves import Replays
@@ -21,8 +22,9 @@ from elbert.scoring.resample import Scores, bootstrap_weights, weighted_scores
 
 Array = NDArray[Any]
 
-# Behind the name of a policy whose settings have a schedule of tokens, or gates where others have none.
-SHORTENED, SKIPPING = "+tokens", "+gates"
+# Behind the name of a policy whose settings have a threshold of layer 0; a schedule of tokens; gates, where others have
+# none.
+WITH_WORDS, SHORTENED, SKIPPING = "+words", "+tokens", "+gates"
 
 # Times the texts are halved for `area_held_out`; each half chooses once.
 _HALVINGS = 20
@@ -50,11 +52,10 @@ class Sample:
 
     @property
     def names(self) -> Array:
-        """[P] name of every setting's policy; one that drops tokens or skips layers stands beside it as another."""
+        """[P] name of every setting's policy; one that asks layer 0, drops tokens or skips layers stands beside it."""
         policies = self.replays[0].policies
         skipping = SKIPPING if any(policy.gates is None for policy in policies) else ""
-        ends = (SHORTENED if each.tokens else skipping if each.gates else "" for each in policies)
-        return np.array([f"{each.name}{end}" for each, end in zip(policies, ends, strict=True)])
+        return np.array([f"{each.name}{_around(each, skipping)}" for each in policies])
 
     @property
     def full(self) -> int:
@@ -64,8 +65,8 @@ class Sample:
     @property
     def ends(self) -> list[int]:
         """Places of layer 1's exit and of full depth: where every curve begins and ends."""
-        policies = enumerate(self.replays[0].policies)
-        first = next(place for place, each in policies if isinstance(each, Fixed) and each.layer == 1)
+        constant, policies = np.flatnonzero(self.names == "fixed").tolist(), self.replays[0].policies
+        first = next(place for place in constant if isinstance(each := policies[place], Fixed) and each.layer == 1)
         return [first, self.full]
 
     @property
@@ -150,29 +151,39 @@ class Sample:
 
     def points(self, places: Sequence[int]) -> list[TradeoffPoint]:
         """Return settings of one policy as they are reported."""
-        own = set(front_of(self._with_ends(places), self.mean, 0))
-        fixed_first = sorted(range(len(self.names)), key=lambda place: self.names[place] not in ("fixed", "full"))
+        own, names = set(front_of(self._with_ends(places), self.mean, 0)), self.names
+        fixed_first = sorted(range(len(names)), key=lambda place: names[place] not in ("fixed", "full"))
         overall = set(front_of(fixed_first, self.mean, 0))
         low, high = np.quantile(self.drawn.score[:, places], EDGES, axis=0)
-        layers = self.replays[0].answers.shape[1]
+        layers, mean = self.replays[0].answers.shape[1], self.mean
+        costs = [np.broadcast_to(each.layer_0_cost, len(names))[self.full] for each in self.replays]
+        full_depth = layers + float(np.mean(costs))  # layer 0 is asked there too where it is added to the exits
         points = []
         for place, lowest, highest in zip(places, low.tolist(), high.tolist(), strict=True):
-            depth = float(self.mean.mean_exit_layer[0, place])
-            counts = [np.bincount(each.exit_layer[place], minlength=layers + 1)[1:] for each in self.replays]
+            policy, depth = self.replays[0].policies[place], float(mean.mean_exit_layer[0, place])
+            counts = [np.bincount(each.exit_layer[place], minlength=layers + 1) for each in self.replays]
+            left, *histogram = np.mean(counts, axis=0).tolist()
             points.append(
                 TradeoffPoint(
-                    policy=self.replays[0].policies[place].to_dict(),
-                    score=float(self.mean.score[0, place]),
+                    policy=policy.to_dict(),
+                    score=float(mean.score[0, place]),
                     score_band=(lowest, highest),
                     mean_exit_layer=depth,
-                    layer_speedup=layers / depth,
+                    layer_speedup=full_depth / depth if depth else None,
                     changed=float(np.mean([each.changed(place) for each in self.replays])),
-                    exit_histogram=tuple(np.mean(counts, axis=0).tolist()),
+                    exit_histogram=tuple(histogram),
                     on_front=place in own,
                     on_overall_front=place in overall,
+                    layer_0=None if policy.words is None else left,
                 )
             )
         return points
+
+
+def _around(policy: ExitPolicy, skipping: str) -> str:
+    """Return what a policy does around its exits, as it stands behind its name; `skipping` for gates."""
+    words = "" if policy.words is None else WITH_WORDS
+    return words + (SHORTENED if policy.tokens else skipping if policy.gates else "")
 
 
 def draw_sample(

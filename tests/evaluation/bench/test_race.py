@@ -12,8 +12,9 @@ from elbert.errors import UsageError
 from elbert.evaluation.bench import Bench, Job, Plan, Row, Spec, race
 from elbert.evaluation.bench.job import Answers, Timed
 from elbert.evaluation.bench.rows import compared, row_of
-from elbert.evaluation.bench.run import _agreement, steps
+from elbert.evaluation.bench.run import _agreement, _Runner, _take_depth, steps
 from elbert.evaluation.bench.worker import Worker
+from elbert.exits import ExitPolicy
 from elbert.reports.race import notes_of, picture_of
 
 MakeJob = Callable[..., Job]
@@ -74,6 +75,20 @@ def test_exits_are_compared_with_full_depth_of_the_same_backend(result: Bench) -
 
 def test_the_fixed_baseline_takes_the_mean_exit_layer(result: Bench) -> None:
     assert row(result, "elbert-fixed", 4).policy == {"name": "fixed", "layer": 1}
+
+
+@pytest.mark.parametrize(
+    ("exits", "layer"), [([0, 0, 0, 1], 1), ([2, 3, 3, 3], 3)], ids=["layer 0 takes most", "layers take all"]
+)
+def test_the_fixed_baseline_runs_a_layer_at_least_and_drops_the_tokens_that_the_exits_drop(
+    exits: list[int], layer: int
+) -> None:
+    policy = {"name": "entropy", "threshold": 0.1, "words": 0.9, "tokens": {"1": 0.5, "score": "attention"}}
+    ran = _Runner(replace(EXITS, policy=policy), first={4: Timed(1.0, Answers([0] * 4, exits))})
+    fixed = _Runner(FIXED)
+    _take_depth(fixed, [ran, fixed], PLAN)
+    assert fixed.spec.policy == {"name": "fixed", "layer": layer, "tokens": policy["tokens"]}
+    assert ExitPolicy.from_dict(fixed.spec.policy).words is None, "a constant depth for all texts"
 
 
 def test_what_cannot_run_is_a_row_with_a_reason(result: Bench) -> None:
@@ -201,6 +216,12 @@ def test_the_depth_of_a_row_is_that_of_all_its_rounds_like_its_seconds() -> None
     found = row_of(EXITS, 8, rounds, layers=6, lengths=np.array([10, 30, 99]))
     assert (found.mean_exit_layer, found.layer_speedup) == (1.5, 4.0)
     assert found.token_layer_speedup == pytest.approx(6 * (40 + 40) / (100 + 40))
+
+
+def test_token_layers_of_a_row_are_of_the_tokens_that_its_policy_keeps() -> None:
+    spec = replace(EXITS, policy={"name": "entropy", "tokens": {"1": 0.5, "score": "attention"}})
+    found = row_of(spec, 8, [Timed(1.0, Answers([0, 1], [3, 1]))], layers=4, lengths=np.array([10, 20]))
+    assert found.token_layer_speedup == pytest.approx(4 * 30 / (10 + 5 + 5 + 20))
 
 
 def test_where_all_texts_are_of_one_length_tokens_save_what_layers_do() -> None:

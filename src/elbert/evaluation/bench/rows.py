@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from elbert.evaluation.bench.job import Spec, Timed
 from elbert.evaluation.bench.systems import REFERENCE, settings_of
+from elbert.exits.tokens import TokenSchedule, token_layers
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Row:
         times_reference: texts_per_second over that of `transformers` float32.
         mean_exit_layer: layers a text ran on average, over all rounds; None for a peer.
         layer_speedup: M / mean exit layer.
-        token_layer_speedup: the same where a text counts by its tokens: sum of tokens × M / sum of tokens × exit layer.
+        token_layer_speedup: the same where a text counts by its tokens: sum of tokens × M / sum of tokens × exit layer,
+            of each layer those that ran it.
         speedup: median seconds of the same weights, backend and dtype at full depth over these.
         engine_efficiency: speedup / layer_speedup.
         load_s: making its files, loading, quantising.
@@ -108,9 +110,16 @@ def row_of(
         p99_ms=float(np.percentile(waits, 99)) if len(waits) else None,
         mean_exit_layer=depth,
         layer_speedup=layers / depth if depth else None,
-        token_layer_speedup=float(layers * tokens.sum() / (depths @ tokens).mean()) if depth else None,
+        token_layer_speedup=float(layers * tokens.sum() / _token_layers(spec, tokens, depths)) if depth else None,
         **facts,
     )
+
+
+def _token_layers(spec: Spec, lengths: NDArray[np.int64], depths: NDArray[np.int64]) -> float:
+    """Return the token-layers of all texts, meaned over the rounds [rounds, n]; the policy may drop tokens."""
+    kept = (spec.policy or {}).get("tokens")
+    schedule = None if kept is None else TokenSchedule.from_dict(kept)
+    return float(np.mean([token_layers(schedule, lengths, each).sum() for each in depths]))
 
 
 def empty_row(spec: Spec, batch: int, reason: str | None = None) -> Row:

@@ -152,20 +152,27 @@ def _count(runner: _Runner, batch: int, job: Job, plan: Plan) -> int:
 
 
 def _take_depth(runner: _Runner, runners: Sequence[_Runner], plan: Plan) -> None:
-    """Give `elbert-fixed` the layer nearest to the mean exit layer of the exits it is the baseline of."""
+    """Give `elbert-fixed` the layer nearest to the mean exit layer of the exits it is the baseline of, 1 at least.
+
+    Where those run on fewer tokens so does it: nothing but the exits may differ.
+    """
     spec = runner.spec
     if spec.system != "elbert-fixed" or spec.policy is not None:
         return
     same = ("elbert", spec.backend, spec.dtype)
     exits = [each for each in runners if (each.spec.system, each.spec.backend, each.spec.dtype) == same]
-    firsts = [each.first[batch] for each in exits for batch in reversed(plan.batches) if batch in each.first]
-    depths = next((first.answers.exit_layers for first in firsts if first.answers.exit_layers), None)
-    if depths is None:
+    firsts = [
+        (each.spec, each.first[batch]) for each in exits for batch in reversed(plan.batches) if batch in each.first
+    ]
+    ran = [(own.policy or {}, first.answers.exit_layers) for own, first in firsts if first.answers.exit_layers]
+    if not ran:
         runner.fail(
             "its layer is the mean exit layer of elbert in the same backend and dtype, which failed", plan.batches
         )
     else:
-        runner.spec = replace(spec, policy={"name": "fixed", "layer": round(float(np.mean(depths)))})
+        policy, depths = ran[0]
+        tokens = {key: value for key, value in policy.items() if key == "tokens"}
+        runner.spec = replace(spec, policy={"name": "fixed", "layer": max(round(float(np.mean(depths))), 1), **tokens})
 
 
 def _load(runner: _Runner, job: Job, plan: Plan) -> None:
