@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Self
@@ -122,12 +122,8 @@ class Budget(Learned):
                 f"exit policy 'budget': exit_milliseconds has {len(taken)} numbers; allowed: {depth}, one for each "
                 "layer of the model"
             )
-        low, high = 1.0, float(depth)
-        for _ in range(40):
-            middle = (low + high) / 2
-            fits = _shares(middle, depth) @ np.array(taken) <= self.milliseconds
-            low, high = (middle, high) if fits else (low, middle)
-        return low
+        most = self.milliseconds
+        return _greatest(1.0, float(depth), lambda layers: float(_shares(layers, depth) @ np.array(taken)) <= most)
 
 
 def _thresholds(sure: NDArray[Any], budget: float) -> list[float]:
@@ -147,12 +143,17 @@ def _thresholds(sure: NDArray[Any], budget: float) -> list[float]:
 
 
 def _shares(budget: float, depth: int) -> NDArray[np.float64]:
-    """Return shares [M] in proportion to ρ^i whose mean layer is `budget`, by bisection on log ρ."""
-    low, high, layers = -50.0, 50.0, np.arange(1, depth + 1)
+    """Return shares [M] in proportion to ρ^i whose mean layer is `budget`, found by log ρ."""
+    layers = np.arange(1, depth + 1)
+    return _geometric(_greatest(-50.0, 50.0, lambda power: float(_geometric(power, layers) @ layers) < budget), layers)
+
+
+def _greatest(low: float, high: float, holds: Callable[[float], bool]) -> float:
+    """Return the greatest value up to which a condition holds, by bisection; `low` where it holds nowhere."""
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _geometric(middle, layers) @ layers < budget else (low, middle)
-    return _geometric(low, layers)
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 def _geometric(power: float, layers: NDArray[Any]) -> NDArray[np.float64]:
