@@ -7,7 +7,7 @@ into the finished model's `elbert.json`. It runs no encoder and knows no data se
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -196,3 +196,15 @@ def encoder_matrices(model: Any) -> list[Tensor]:
     head = {id(dense.weight), id(out.weight)}
     trained = (each for each in model.backbone.parameters() if each.requires_grad and each.ndim == 2)
     return [each for each in trained if id(each) not in head]
+
+
+def gradient(loss: Tensor, matrices: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """Return the gradient of a loss by every matrix, None where it does not depend on it; the graph is kept."""
+    found: tuple[Tensor | None, ...] = torch.autograd.grad(loss, matrices, retain_graph=True, allow_unused=True)
+    return found
+
+
+def dot(first: Sequence[Tensor | None], second: Sequence[Tensor | None]) -> float:
+    """Return the scalar product of two gradients, summed in fp64."""
+    pairs = zip(first, second, strict=True)
+    return sum((float((a.double() * b.double()).sum()) for a, b in pairs if a is not None and b is not None), 0.0)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from elbert.training.schemes.base import LossScheme, check_number, encoder_matrices
+from elbert.training.schemes.base import LossScheme, check_number, dot, encoder_matrices, gradient
 
 
 class CrossLevelScheme(LossScheme):
@@ -73,11 +73,5 @@ class CrossLevelScheme(LossScheme):
 
     def _agreement(self, terms: Tensor, aim: Tensor) -> Tensor:
         """Return ⟨∇aim, ∇term⟩ of every term, [M]."""
-        kept: dict[str, Any] = {"retain_graph": True, "allow_unused": True}
-        wanted = torch.autograd.grad(aim, self._matrices, **kept)
-        found = []
-        for term in terms:
-            own = torch.autograd.grad(term, self._matrices, **kept)
-            pairs = ((a, b) for a, b in zip(wanted, own, strict=True) if a is not None and b is not None)
-            found.append(sum((float((a.double() * b.double()).sum()) for a, b in pairs), 0.0))
-        return torch.tensor(found, device=terms.device)
+        wanted = gradient(aim, self._matrices)
+        return torch.tensor([dot(wanted, gradient(term, self._matrices)) for term in terms], device=terms.device)

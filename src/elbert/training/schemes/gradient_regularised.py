@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from elbert.training.schemes.base import LossScheme, check_number, encoder_matrices
+from elbert.training.schemes.base import LossScheme, check_number, dot, encoder_matrices, gradient
 
 
 class GradientRegularisedScheme(LossScheme):
@@ -57,9 +57,6 @@ class GradientRegularisedScheme(LossScheme):
         """Return a = ⟨g_E, g_L⟩ / ‖g_L‖² where it is below 0, else 0."""
         if not self.projection or not self._matrices or not rest.requires_grad:
             return 0.0
-        kept: dict[str, Any] = {"retain_graph": True, "allow_unused": True}
-        mine, theirs = (torch.autograd.grad(loss, self._matrices, **kept) for loss in (last, rest))
-        pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if a is not None]
-        size = sum(float(a.double().square().sum()) for a, _ in pairs)
-        product = sum(float((a.double() * b.double()).sum()) for a, b in pairs if b is not None)
-        return min(product / size, 0.0) if size > 0 else 0.0
+        own, others = (gradient(loss, self._matrices) for loss in (last, rest))
+        size = dot(own, own)
+        return min(dot(own, others) / size, 0.0) if size > 0 else 0.0
