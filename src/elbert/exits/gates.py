@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from elbert.arrays import sigmoid
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits.parameters import SPEC, Spec
 from elbert.exits.tokens import TokenSchedule
@@ -101,7 +102,7 @@ class SkipGates:
         """Return what every gate says of rows, [rows, M - 2] in 0 to 1, of the means [rows, H] of their states."""
         assert self.weights is not None, "only fitted gates are asked"
         scores = np.einsum("rh,gh->rg", states, self.weights[:, :-1]) + self.weights[:, -1]
-        return np.asarray((np.tanh(scores / 2) + 1) / 2, np.float32)
+        return np.asarray(sigmoid(scores), np.float32)
 
     def following(self, states: NDArray[np.float32], layer: Integers) -> Integers:
         """Return the layer, 1-based, that each row runs next, [rows]; above M for one that has run the last.

@@ -98,7 +98,7 @@ def _mixed(scores: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[flo
         right: [N, M], each exit's probability of the right class.
     """
     texts, layers = scores.shape
-    halt = (np.tanh(scores / 2) + 1) / 2
+    halt = sigmoid(scores)
     share = np.concatenate([np.ones((texts, 1)), halt.cumprod(1)], 1)  # p_0 … p_M
     mixed = np.zeros((texts, layers + 1))
     for layer in range(layers):
