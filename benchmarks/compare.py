@@ -5,11 +5,11 @@
 
 A study names a start, kinds of training, corpora and seeds. Every kind is trained on every corpus with every seed; the
 model then answers once, at full depth and at every exit, on the tenth of the training texts that was kept aside and on
-the texts to report on. All else is replay: policies that learn are fitted on the tenth; every setting of every policy
-is chosen on one half of the texts to report on and scored on the other, both ways, over twenty ways to halve them.
-A constant depth goes through the same. Bands are over texts and, where there are several, seeds. Static rivals, models
-with fewer or thinner layers for every text, are trained on the same texts and stand beside the policies at as many
-layers.
+the texts to report on. All else is replay: policies that learn are fitted on the tenth, but for those that the training
+taught along; every setting of every policy is chosen on one half of the texts to report on and scored on the other,
+both ways, over twenty ways to halve them. A constant depth goes through the same. Bands are over texts and, where there
+are several, seeds. Static rivals, models with fewer or thinner layers for every text, are trained on the same texts and
+stand beside the policies at as many layers.
 
 The folder --out holds a folder per run and is taken up where it was left: trained models are not trained again, nor
 recorded ones recorded, and what was broken off goes on. Every call writes report.md, figures and results.json from the
@@ -44,6 +44,7 @@ from elbert.errors import ElbertError
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.sweep_time import with_times
 from elbert.exits.gates import SkipGates
+from elbert.modeling.files.policies import read_tensors, write_tensors
 from elbert.results import LayerOutputs
 from elbert.tasks import task_of
 from elbert.training import start_model
@@ -178,6 +179,7 @@ class Run:
                     tensors["depth"] = said.depth
                 labels = torch.from_numpy(np.asarray(dataset.labels))
                 save_file({**tensors, "labels": labels}, fresh / f"{part}.safetensors")
+            write_tensors(fresh, {name: each.tensors() for name, each in classifier.fitted.items()})
             about = {"problem_type": said.problem_type, "labels": classifier.labels.names, "dtype": classifier.dtype}
             if gates is not None:
                 about["gates"] = gates.threshold
@@ -197,7 +199,7 @@ def read(folder: Path) -> Answers:
             probs=task_of(kind).probabilities(tensors["logits"]), problem_type=kind, gates=gates, **tensors
         )
         found += [said, labels]
-    return Answers(*found, about["training"])
+    return Answers(*found, about["training"], read_tensors(folder / RECORDS))
 
 
 def judged_runs(there: Iterable[tuple[Run, Path]], only: Sequence[str] | None, bootstrap: int) -> dict[Key, Judged]:
@@ -250,6 +252,7 @@ def timed(
         classifier = Classifier.from_pretrained(folder / MODEL, dtype=run.study.dtype)
         test = load_data(options.data / run.ground.name, split=run.ground.test, labels=classifier.labels)
         texts = limited(test, run.ground.test_rows).texts
+        classifier.policies |= each.fitted
         found[key] = replace(each, sweep=with_times(each.sweep, classifier, texts, options.timed))
     return found
 

@@ -54,6 +54,7 @@ class Answers:
         test: on the texts to report on.
         test_labels: the right ones of those.
         trained: what `elbert.json` says of the training.
+        along: weights of the policies that were learnt along with the model, by name.
     """
 
     kept: LayerOutputs
@@ -61,6 +62,7 @@ class Answers:
     test: LayerOutputs
     test_labels: Any
     trained: dict[str, Any]
+    along: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Judged:
         by_layer: [M] the score of every exit, meaned over seeds.
         auroc: by signal, [M] how well it ranks an exit's right answers before its wrong ones, meaned over seeds.
         trained: what was said of each training.
+        fitted: policies that learn, by name, as the first seed's model has them.
+        along: names of those that were learnt along with the model; the others were fitted afterwards.
     """
 
     sweep: Sweep
@@ -82,6 +86,8 @@ class Judged:
     by_layer: list[float]
     auroc: dict[str, list[float | None]]
     trained: list[dict[str, Any]]
+    fitted: Mapping[str, ExitPolicy]
+    along: tuple[str, ...]
 
 
 def judge(seeds: Sequence[Answers], metric: str | None, only: Sequence[str] | None, bootstrap: int) -> Judged:
@@ -95,7 +101,7 @@ def judge(seeds: Sequence[Answers], metric: str | None, only: Sequence[str] | No
     """
     if seeds[0].test.gates is not None:
         only = [name for name in only or names() if not get(name).learned]
-    fitted = [_fitted(answers, only) for answers in seeds]
+    fitted = [fitted_policies(answers, only) for answers in seeds]
     replays = [
         replay_all(_settings(answers.test, own, only), answers.test) for answers, own in zip(seeds, fitted, strict=True)
     ]
@@ -112,12 +118,25 @@ def judge(seeds: Sequence[Answers], metric: str | None, only: Sequence[str] | No
         by_layer=np.mean(layers, axis=0).tolist(),
         auroc={name: _mean([each[name] for each in curves]) for name in curves[0]},
         trained=[answers.trained for answers in seeds],
+        fitted=fitted[0],
+        along=tuple(name for name in fitted[0] if name in seeds[0].along),
     )
 
 
-def _fitted(answers: Answers, only: Sequence[str] | None) -> dict[str, ExitPolicy]:
-    learned = [name for name in only or names() if get(name).learned]
-    return {name: make(name).fit(answers.kept, answers.kept_labels) for name in learned}
+def fitted_policies(answers: Answers, only: Sequence[str] | None) -> dict[str, ExitPolicy]:
+    """Return the policies that learn, with their weights: learnt along with the model, else fitted on what is kept.
+
+    Args:
+        answers: of one seed.
+        only: policies by name; None takes all.
+    """
+    learned, along = [name for name in only or names() if get(name).learned], answers.along
+    return {
+        name: make(name).with_tensors(along[name])
+        if name in along
+        else make(name).fit(answers.kept, answers.kept_labels)
+        for name in learned
+    }
 
 
 def _settings(outputs: LayerOutputs, fitted: Mapping[str, ExitPolicy], only: Sequence[str] | None) -> list[ExitPolicy]:

@@ -29,7 +29,7 @@ Key = tuple[str, str]
 _HOW = """Every setting was chosen on one half of the texts and scored on the other, both ways, over twenty ways to
 halve them; a constant depth likewise. *Area* is the mean score between layer 1 and full depth, *gain* what of it is
 above a constant depth's. Bands hold 95 % of the resamples of texts{models}; **bold** is a gain whose band lies on one
-side of 0. Policies that learn were fitted on texts of their own."""
+side of 0. Policies that learn were fitted on texts of their own, unless the training taught them."""
 
 
 def page(judged: Mapping[Key, Judged], about: Mapping[str, Any], rivals: Mapping[str, Sequence[Standing]]) -> str:
@@ -130,7 +130,11 @@ def _policies(judged: Judged) -> list[str]:
         own += "" if constant else f", {gain(curve.gain_held_out, curve.gain_held_out_band)}"
         scores = [_at(point, constant=constant) for point in curve.at_speedups]
         rows.append([f"`{curve.policy}`", f"{curve.rank:g} ({low:g}–{high:g})", own, *scores])
-    return _table(("policy", "rank", "area, gain", *speeds), rows)
+    lines = _table(("policy", "rank", "area, gain", *speeds), rows)
+    if judged.along:
+        learnt = ", ".join(f"`{name}`" for name in judged.along)
+        lines += [f"Learnt along with the model: {learnt}; others that learn were fitted afterwards.", ""]
+    return lines
 
 
 def _at(point: SpeedupPoint, *, constant: bool) -> str:

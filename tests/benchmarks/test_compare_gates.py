@@ -12,6 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import compare
+from compare_judge import fitted_policies
 from elbert import Classifier
 from elbert.exits import make, replay
 from elbert.exits.gates import SkipGates
@@ -60,6 +61,7 @@ def test_policies_stand_on_top_of_the_gates(
         classifier = Classifier.from_pretrained(folder / "model")
         weights = torch.zeros(2, 33)
         weights[:, -1] = torch.tensor([2.0, -2.0])
+        classifier.policies["q_exit"] = make("q_exit").with_tensors({"weight": torch.ones(64), "bias": 0.5})
         classifier.policies["gated"] = make("entropy", gates=SkipGates().with_weights(weights))
         classifier.save_policies(folder / "model")
 
@@ -72,4 +74,7 @@ def test_policies_stand_on_top_of_the_gates(
     assert row["by_layer"][2] == row["by_layer"][3]  # three layers are all that any text runs
     answers = compare.read(tmp_path / "out" / "sst2-skip_gates-0")
     assert answers.test.depth[0].tolist() == [1, 3, 4, 4]
+    along = fitted_policies(replace(answers, kept=replace(answers.kept, gates=None)), ["q_exit", "certainty"])
+    assert along["q_exit"].tensors()["weight"].tolist() == [1.0] * 64  # the model's own: it was learnt along
+    assert set(along["certainty"].tensors()) == {"weight", "bias"}
     assert set(replay(make("full", gates=0.5), answers.test).tolist()) == {3}
