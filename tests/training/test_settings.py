@@ -120,7 +120,7 @@ def test_float16_without_a_gpu_is_refused(tiny_config, monkeypatch):
 )
 def test_a_cpu_computes_bfloat16_with_avx512_bf16_or_amx(monkeypatch, capabilities, able):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert precision.computes_bfloat16() is able
 
 

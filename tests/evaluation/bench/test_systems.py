@@ -14,7 +14,7 @@ import torch
 
 from elbert.engine.requests import Arrival
 from elbert.errors import ElbertError, UsageError
-from elbert.evaluation.bench import PEERS, Job, Spec, batches, line_up, machine
+from elbert.evaluation.bench import PEERS, Job, Spec, batches, line_up
 from elbert.evaluation.bench.batches import held, padded, read
 from elbert.evaluation.bench.job import Answers
 from elbert.evaluation.bench.rows import empty_row
@@ -76,11 +76,11 @@ def test_int8_is_really_quantised_and_close(make_job: MakeJob, system: str) -> N
 def test_where_8_bit_sums_saturate_the_peers_get_narrower_weights_and_the_table_says_so(
     monkeypatch: pytest.MonkeyPatch, isa: str | None, narrow: bool
 ) -> None:
-    monkeypatch.setattr(machine, "_cpu_info", lambda: {"flags": "avx2 avx_vnni"})
+    capable = {"architecture": "x86_64", "avx512_vnni": False, "avx_vnni": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capable)
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     if isa is not None:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
-    assert machine.saturates() is narrow
     rows = [
         replace(empty_row(Spec(name, "", "int8", None), 1), texts_per_second=1.0) for name in ("openvino", "elbert")
     ]

@@ -75,16 +75,16 @@ class _Watching(TorchOps):
         return super().plus(x, product, residual)
 
 
-def held_below_vnni() -> bool:
-    """Tell whether a setting keeps oneDNN from VNNI; oneDNN obeys it, and torch does not know of it."""
+def saturates() -> bool:
+    """Tell whether sums of 8-bit products are lost beyond 16 bits here, as on x86 without VNNI, AVX-512's or AVX's.
+
+    oneDNN, which OpenVINO multiplies with too, can be held to less than the processor has, and torch does not know.
+    """
+    has: Mapping[str, Any] = torch.cpu.get_capabilities()
     held = (os.environ.get(name, "").upper() for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"))
-    return any(each in ("SSE41", "AVX", "AVX2", "AVX512_CORE") for each in held)
-
-
-def greatest_weight() -> int:
-    """Return the greatest magnitude of a weight with which sums of products are exact here."""
-    exact = torch.cpu._is_vnni_supported() and not held_below_vnni()
-    return _GREATEST if exact else _GREATEST_IN_16_BITS
+    if any(each in ("SSE41", "AVX", "AVX2", "AVX512_CORE") for each in held):
+        return True
+    return has["architecture"] == "x86_64" and not (has["avx512_vnni"] or has["avx_vnni"])
 
 
 def check_int8(device: torch.device) -> None:
@@ -133,7 +133,8 @@ class Int8Product:
         low, high = extremes
         self._scale = max(high - low, 1e-6) / 255
         self._zero = round(-low / self._scale)
-        self._weight_scale = weight.abs().amax(1).clamp_min(1e-8) / greatest_weight()
+        greatest = _GREATEST_IN_16_BITS if saturates() else _GREATEST
+        self._weight_scale = weight.abs().amax(1).clamp_min(1e-8) / greatest
         rounded = (weight / self._weight_scale[:, None]).round().to(torch.int8)
         self._packed: Any = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._weight_zero = torch.zeros(len(weight), dtype=torch.int64)

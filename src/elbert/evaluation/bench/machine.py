@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-from elbert.engine.layers.int8 import held_below_vnni
-
 _LIBRARIES = ("elbert", "torch", "transformers", "tokenizers", "numpy", "onnx", "onnxruntime", "openvino", "nncf")
 
 # What decides which products are fast, under the names Linux uses.
@@ -40,19 +38,6 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         **{name: flag in flags if flags else None for name, flag in _FLAGS.items()},
     }
-
-
-def saturates() -> bool | None:
-    """Tell whether 8-bit products lose what goes beyond 16 bits here, as they do on x86 without VNNI.
-
-    None where the system does not say. oneDNN, which OpenVINO multiplies with too, can be held to less than the
-    processor has.
-    """
-    if held_below_vnni():
-        return True
-    found = machine()
-    told = (found["avx512_vnni"], found["avx_vnni"])
-    return None if None in told else not any(told)
 
 
 def versions() -> dict[str, str]:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from elbert.engine.backends.backend import BACKENDS
+from elbert.engine.layers.int8 import saturates
 from elbert.engine.placement import most_tokens
 from elbert.errors import UsageError, did_you_mean
 from elbert.evaluation.bench.job import Spec
-from elbert.evaluation.bench.machine import saturates
 
 _HERE = "elbert.evaluation.bench.systems"
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from elbert.engine.backends.runtimes import import_onnxruntime
+from elbert.engine.layers.int8 import saturates
 from elbert.errors import ElbertError, MissingExtraError
 from elbert.evaluation.bench.batches import Array, in_batches
 from elbert.evaluation.bench.job import Job, Run, Spec
-from elbert.evaluation.bench.machine import saturates
 from elbert.evaluation.bench.systems.graph import exported
 
 # Share of the weights of matrix products that may be left in fp32: a head of a few classes, not a layer.
@@ -66,8 +66,9 @@ def _quantise(source: Path, target: Path) -> None:
     prepared = target.with_suffix(".prepared")
     # Symbolic shapes are only needed where shapes decide what is quantised; here only weights do.
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-    narrow = bool(saturates())
-    quantize_dynamic(str(prepared), str(target), weight_type=QuantType.QInt8, per_channel=True, reduce_range=narrow)
+    quantize_dynamic(
+        str(prepared), str(target), weight_type=QuantType.QInt8, per_channel=True, reduce_range=saturates()
+    )
     prepared.unlink()
     check_quantised(target, source)
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from elbert.engine.backends.runtimes import import_openvino, openvino, openvino_core
+from elbert.engine.layers.int8 import saturates
 from elbert.errors import ElbertError
 from elbert.evaluation.bench.batches import Array, in_batches, reader_of
 from elbert.evaluation.bench.job import Job, Run, Spec
-from elbert.evaluation.bench.machine import saturates
 from elbert.evaluation.bench.systems.graph import exported
 from elbert.lazy import from_extra
 
