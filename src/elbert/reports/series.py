@@ -49,7 +49,7 @@ def series_of(trace: Trace) -> list[Series]:
 
 def stage_probs(trace: Trace) -> Tensor:
     """Return what each of `Trace.stages` said, [stages, C]."""
-    return trace.probs if trace.layer_0 is None else torch.cat([trace.layer_0.probs[None], trace.probs])
+    return torch.stack([trace.said(layer) for layer in trace.stages])
 
 
 def chosen_classes(trace: Trace) -> list[int]:

@@ -119,7 +119,8 @@ def _text(run: Run, row: int) -> dict[str, Any]:
     text = run.texts[row]
     whole = text if isinstance(text, str) else " ⁄ ".join(text)
     exit_layer = int(run.exit_layer[row])
-    said = [run.task.words(probs, run.names) for probs in _by_stage(run, row).tolist()]
+    by_stage = run.outputs.select([row] * len(run.stages)).at(run.stages)  # [stages, C]
+    said = [run.task.words(probs, run.names) for probs in by_stage.tolist()]
     known = [] if run.gold is None else [("label", run.task.gold_words(run.gold[row], run.names))]
     answer = run.task.words(run.exit_probs[row].tolist(), run.names)  # at layer 0 that of the words
     return {
@@ -137,12 +138,6 @@ def _text(run: Run, row: int) -> dict[str, Any]:
         ],
         **_strip(run, said, answer),
     }
-
-
-def _by_stage(run: Run, row: int) -> Tensor:
-    """Return what each of `Run.stages` said of a text, [stages, C]."""
-    probs, words = run.outputs.probs[row], run.outputs.words
-    return probs if run.layer_0 is None or words is None else torch.cat([words[row, None], probs])
 
 
 def _best(run: Run, probs: Tensor, most: int = 3) -> str:
