@@ -19,6 +19,8 @@ from elbert.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+STANDARD = "-"  # instead of a file's name: standard input, or output
+
 
 def json_line(value: Any) -> str:
     """Return `value` as one line of JSON, as every JSON parser takes it.

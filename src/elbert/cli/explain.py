@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, json_line, progress_bar, warnings_last
+from elbert.cli.console import STANDARD, check_output, json_line, progress_bar, warnings_last
 from elbert.disk import write_whole
 from elbert.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from elbert.classifier import Classifier
-
-STANDARD = "-"
 
 
 def explain(

@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import check_output, progress_bar, show
+from elbert.cli.console import STANDARD, check_output, progress_bar
+from elbert.cli.parts import answer_in_parts, check_parts
 from elbert.cli.writers import FORMATS, Writer, format_of
 from elbert.disk import whole_file
 from elbert.errors import DataError, DataWarning, UsageError
-from elbert.scaleout.parts import Block, How, Part, Parts, open_parts
-from elbert.scaleout.workers import Answering, by_processes, complete, here, load_classifier
+from elbert.scaleout.parts import Block
+from elbert.scaleout.workers import load_classifier
 
 if TYPE_CHECKING:
     from elbert.cascade import Cascade
     from elbert.classifier import Classifier
     from elbert.data import Text
-
-STANDARD = "-"
 
 
 def predict(
@@ -87,25 +86,26 @@ def predict(
     source = _source(texts or [], input, pair=pair)
     if isinstance(source, list):
         _check_arguments(split, columns)
-    _check_parts(part_rows, workers, output, ray)
+    check_parts(part_rows, workers, output, ray)
     if output != STANDARD and part_rows is None:
         check_output(Path(output), overwrite=overwrite)
     kind = format_of("" if part_rows else output, output_format or ("jsonl" if part_rows else None))
     classifier = options.load_any(model, policy, loading, full_depth=full_depth)
     rows = Rows(source, split, columns, pair=pair, cells=FORMATS[kind].takes_cells)
     if part_rows is not None:
-        how = How(FORMATS[kind], batch_size)
-        load = partial(load_classifier, model, **asdict(loading), policy=classifier.policy)
-        answering: Answering
-        if ray is not None:
-            answering = partial(_by_actors(ray), how=how, load=load, workers=workers)
-        elif workers > 1:
-            answering = partial(by_processes, how=how, load=load, workers=workers)
-        else:
-            answering = partial(here, how=how, classifier=classifier)
-        request = _request(classifier, part_rows, batch_size, kind)
-        with open_parts(Path(output), f".{kind}", request, overwrite=overwrite) as parts:
-            _in_parts(parts, rows.blocks(part_rows), answering, progress)
+        answer_in_parts(
+            Path(output),
+            rows.blocks(part_rows),
+            classifier,
+            partial(load_classifier, model, **asdict(loading), policy=classifier.policy),
+            part_rows=part_rows,
+            batch_size=batch_size,
+            kind=kind,
+            workers=workers,
+            ray=ray,
+            overwrite=overwrite,
+            progress=progress,
+        )
         return
     if output == STANDARD:
         _classify(classifier, rows, FORMATS[kind](sys.stdout), batch_size, progress)
@@ -252,59 +252,6 @@ def _check_arguments(split: str | None, columns: options.TextFlags) -> None:
         raise UsageError(
             f"--{flag.replace('_', '-')} says how --input is read, but texts were given as arguments; leave it out"
         )
-
-
-def _check_parts(part_rows: int | None, workers: int, output: str, ray: str | None) -> None:
-    """Refuse flags of parts that say nothing, or contradict each other."""
-    if part_rows is None and (workers > 1 or ray is not None):
-        given = f"--workers {workers}" if ray is None else f"--ray {ray}"
-        raise UsageError(f"{given} needs --part-rows: several processes write a folder of parts")
-    if part_rows is not None and output == STANDARD:
-        raise UsageError("--part-rows writes a folder of parts; name it with --output")
-
-
-def _by_actors(address: str) -> Any:
-    """Connect to Ray and return what answers by its actors."""
-    from elbert.scaleout.ray_actors import by_actors, connect
-
-    connect(address)
-    return by_actors
-
-
-def _request(classifier: Classifier | Cascade, part_rows: int, batch_size: int, kind: str) -> dict[str, Any]:
-    """Return what the answers depend on, beside the input."""
-    return {
-        "model": classifier.weights_digest or classifier.name,
-        "policy": classifier.policy.to_dict(),
-        "backend": classifier.backend,
-        "dtype": classifier.dtype,
-        "part_rows": part_rows,
-        "batch_size": batch_size,
-        "output_format": kind,
-    }
-
-
-def _in_parts(parts: Parts, blocks: Iterator[Block], answering: Answering, progress: bool) -> None:
-    """Answer what is missing, with a bar that tells the mean exit layer; what is whole is held against the input.
-
-    What all the parts hold is said in a line at the end.
-    """
-    with progress_bar(None, "texts", forced=progress) as bar:
-        answered = layers = 0
-
-        def tell(part: Part) -> None:
-            nonlocal answered, layers
-            answered, layers = answered + part.rows, layers + part.layers
-            bar.set_postfix_str(f"mean exit layer {layers / max(answered, 1):.2f}", refresh=False)
-            bar.update(part.rows)
-
-        before = len(parts.made)
-        complete(parts, blocks, answering, tell)
-    left_out = sum(part.rejected for part in parts.made.values())
-    made = f"{len(parts.made):,}" + (f" ({before:,} by an earlier run)" if before else "")
-    why = f", rows left out: {left_out:,} (*.rejects.jsonl say why)" if left_out else ""
-    mean = f"mean exit layer {layers / max(answered, 1):.2f}"
-    show(f"rows answered: {answered:,}, parts: {made}{why}, {mean}: {parts.folder}", err=True)
 
 
 def _classify(classifier: Classifier | Cascade, rows: Rows, writer: Writer, batch_size: int, progress: bool) -> None:
