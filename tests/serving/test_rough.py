@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from typing import Any
 
 import pytest
@@ -35,6 +36,16 @@ def everything(made: socket.socket) -> bytes:
     except ConnectionResetError:  # it closed before all that was sent was read
         pass
     return found
+
+
+def refusal(made: socket.socket) -> tuple[int, str]:
+    """Return the status and the kind of the one answer that comes, which is JSON as all errors are."""
+    answer = HTTPResponse(made)
+    answer.begin()
+    content = json.loads(answer.read())
+    assert answer.getheader("content-type") == "application/json"
+    assert (content["error"], everything(made)) != ("", b""), "and then the connection is closed"
+    return answer.status, content["error_type"]
 
 
 def is_well(running: Running) -> bool:
@@ -72,7 +83,7 @@ def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(running: Ru
         except (BrokenPipeError, ConnectionResetError):
             pass  # it had enough
         else:
-            assert everything(endless).startswith(b"HTTP/1.1 431")
+            assert refusal(endless) == (431, "Validation")
     assert is_well(running)
 
 
@@ -157,6 +168,30 @@ def test_what_a_client_gets_wrong_is_not_logged(running: Running, monkeypatch: p
     assert lines == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500,
+        HEAD.replace(b"%d", b"-5") + b"\r\n{}",
+        b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=["no-http", "tls", "length", "chunk"],
+)
+def test_what_is_no_http_is_refused_in_json_as_all_else_is(running: Running, said: bytes) -> None:
+    with raw(running) as odd:
+        odd.sendall(said)
+        assert refusal(odd) == (400, "Validation")
+    assert is_well(running)
+
+
+def test_what_is_no_http_is_not_told_so_in_the_place_of_an_answer_before_it(start: Start) -> None:
+    with start() as running, raw(running) as both:
+        running.gates["tiny"].shut()
+        both.sendall(HEAD % len(BODY) + b"\r\n" + BODY + b"GET\r\n\r\n")
+        assert everything(both) == b""
+
+
 def test_a_slash_too_many_is_nothing_here_and_sends_nobody_elsewhere(running: Running) -> None:
     said = running.client.post("/predict/", json={"inputs": "good"}, headers={"host": "elsewhere.example"})
     assert (said.status_code, said.json()["error_type"]) == (404, "NotFound")
@@ -174,8 +209,7 @@ def test_who_sends_no_head_in_time_is_let_go(start: Start, monkeypatch: pytest.M
     with start() as running:
         with raw(running) as silent, raw(running) as slow:
             slow.sendall(HEAD[:30])
-            assert everything(silent).startswith(b"HTTP/1.1 408")
-            assert everything(slow).startswith(b"HTTP/1.1 408")
+            assert refusal(silent) == refusal(slow) == (408, "Timeout")
         with raw(running) as kept:  # a head in time, and what comes after it has its own time
             kept.sendall(HEAD % len(BODY) + b"\r\n" + BODY)
             assert kept.recv(4096).startswith(b"HTTP/1.1 200")

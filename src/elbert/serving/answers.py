@@ -14,7 +14,7 @@ from elbert.cascade import Cascade
 from elbert.classifier import Classifier
 from elbert.data import Text
 from elbert.serving.bodies import Squash
-from elbert.serving.refusals import Refusal
+from elbert.serving.refusals import Refusal, refused
 from elbert.serving.rows import Answer, Asked, Row
 from elbert.serving.served_cascade import Served
 
@@ -27,11 +27,6 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
 def outcomes(asked: Asked) -> list[Answer | Refusal]:
     """Return what became of each text of a request that is through."""
     return [outcome for outcome in asked.ticket.outcomes if outcome is not None]
-
-
-def refused(refusal: Refusal) -> dict[str, Any]:
-    """Return an error as text-embeddings-inference writes it."""
-    return {"error": refusal.line, "error_type": refusal.kind}
 
 
 def beside(served: Served, row: Row, answer: Answer, *, truncated: bool) -> dict[str, Any]:

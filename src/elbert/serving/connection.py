@@ -6,12 +6,16 @@ That is the head of a request, its trailers, a body that was answered before it 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
+from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from elbert.serving.refusals import Refusal, refused
 
 # Bytes of request line and headers, or of trailers; more are refused before they fill the memory. The read where they
 # begin is not counted: it may hold a body before them too.
@@ -69,7 +73,12 @@ class Connection(HttpToolsProtocol):
         self._fed = 0 if self._first_read else self._fed + len(data)
         self._first_read = False
         if self._fed > _MOST_HEAD and not self.transport.is_closing():
-            self._refuse(b"431 Request Header Fields Too Large")
+            self._refuse(Refusal(431, "Validation", f"a head has more than {_MOST_HEAD} bytes; send fewer headers"))
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; it stays unsaid where it would be taken for the answer to a request before it."""
+        del msg  # uvicorn's, which is plain text
+        self._refuse(Refusal(400, "Validation", "this is no HTTP request; send HTTP/1.1, and its body as announced"))
 
     def on_message_begin(self) -> None:
         """Begin a head."""
@@ -110,18 +119,24 @@ class Connection(HttpToolsProtocol):
 
     def _start_clock(self) -> None:
         self._stop_clock()
-        self._timer = self.loop.call_later(_HEAD_TIMEOUT, self._refuse, b"408 Request Timeout")
+        self._timer = self.loop.call_later(_HEAD_TIMEOUT, self._give_up)
 
     def _stop_clock(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _refuse(self, status: bytes) -> None:
+    def _give_up(self) -> None:
+        self._refuse(Refusal(408, "Timeout", f"no head was whole within {_HEAD_TIMEOUT:g} s; send it at once"))
+
+    def _refuse(self, refusal: Refusal) -> None:
         """Close the connection, with an answer where the client could not take it for another's."""
         self._stop_clock()
         if self._may_answer():
-            self.transport.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
+            body = json.dumps(refused(refusal))
+            first = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
+            head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write((first + head + body).encode())
         self.transport.close()
 
     def _may_answer(self) -> bool:

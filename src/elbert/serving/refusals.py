@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, seldom a fault
     """A request that is answered with an error status.
@@ -16,6 +18,11 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, seldom a fault
     def __init__(self, status: int, kind: str, line: str, *, retry_after: int | None = None) -> None:
         super().__init__(line)
         self.status, self.kind, self.line, self.retry_after = status, kind, line, retry_after
+
+
+def refused(refusal: Refusal) -> dict[str, Any]:
+    """Return an error as text-embeddings-inference writes it."""
+    return {"error": refusal.line, "error_type": refusal.kind}
 
 
 def invalid(line: str) -> Refusal:

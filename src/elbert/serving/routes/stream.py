@@ -14,12 +14,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from elbert.errors import UsageError
-from elbert.serving.answers import predicted, refused
+from elbert.serving.answers import predicted
 from elbert.serving.bodies import PredictRequest, texts_of, validation_line
 from elbert.serving.connection import is_gone
 from elbert.serving.guards import key_of
 from elbert.serving.reading import BodyRoute, read_json
-from elbert.serving.refusals import Refusal, invalid, too_large
+from elbert.serving.refusals import Refusal, invalid, refused, too_large
 from elbert.serving.rows import Asked
 from elbert.serving.served_cascade import Served
 
