@@ -9,10 +9,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elbert.calibration.finding import PolicyFinder
 from elbert.calibration.keeping import PolicyLike
@@ -21,7 +20,6 @@ from elbert.data.source import fingerprint, short_name, sketch
 from elbert.engine import Engine
 from elbert.engine.backends.backend import choose_backend
 from elbert.engine.dropping import why_all_tokens_stay
-from elbert.engine.engine import check_counts
 from elbert.engine.imitating import fit_token_score
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
@@ -38,6 +36,7 @@ from elbert.modeling.files.plain import PlainModel
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.policies import Tensors, saved_policies, write_policies
 from elbert.modeling.files.sources import find_folder
+from elbert.predictor import Predictor
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
 from elbert.tasks import task_of
 from elbert.tracing.text import trace_text
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
 
 
-class Classifier(PolicyFinder):
+class Classifier(Predictor, PolicyFinder):
     """A text classifier whose texts leave at the first layer that is sure of them.
 
     Attributes:
@@ -203,11 +202,6 @@ class Classifier(PolicyFinder):
             return cls(**open_model(folder)._asdict(), name="" if out is None else str(out))
 
     @property
-    def classes_(self) -> tuple[str, ...]:
-        """The class names in the order of `predict_proba`'s columns, as scikit-learn calls them; empty for values."""
-        return self.labels.names
-
-    @property
     def model(self) -> MultiExitModel | ExportedModel:
         """The weights that answer, as modules for training and saving; made on first use, as running needs none."""
         if isinstance(self._model, PlainModel):
@@ -221,59 +215,6 @@ class Classifier(PolicyFinder):
     def tokenizer(self) -> Any:
         """The model's tokenizer, as transformers' own; free to be called, as `predict` has its own."""
         return self._tokenizer.to_transformers()
-
-    @overload
-    def predict(  # type: ignore[overload-overlap]  # a string is an iterable of strings too, and comes first
-        self, texts: Text, *, policy: PolicyLike = None, batch_size: int = 32
-    ) -> Prediction: ...
-
-    @overload
-    def predict(
-        self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
-    ) -> list[Prediction]: ...
-
-    def predict(
-        self, texts: Text | Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
-    ) -> Prediction | list[Prediction]:
-        """Classify one text, or many in input order: one in, one out.
-
-        Args:
-            texts: a string, a pair `(text, text_pair)`, or an iterable of either. A list is never read as a pair.
-            policy: as in `from_pretrained`, for this call only.
-            batch_size: texts in flight together, >= 1; changes the speed, never the answer.
-
-        Raises:
-            UsageError: `batch_size` is no whole number of 1 or more; an unknown policy; something given is no text.
-        """
-        if isinstance(texts, (str, tuple)):
-            check_counts(batch_size=batch_size)
-            return next(self.stream([texts], policy=policy, batch_size=1))
-        return list(self.stream(texts, policy=policy, batch_size=batch_size))
-
-    def stream(self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32) -> Iterator[Prediction]:
-        """Classify any number of texts, yielding in input order with bounded memory.
-
-        Texts are read ahead by 64 × batch_size to be ordered by length (on a CUDA device by two such windows).
-        """
-        for prediction, _ in self._answers(texts, policy, batch_size):
-            yield prediction
-
-    def predict_proba(
-        self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
-    ) -> NDArray[np.float32]:
-        """Return what the exit each text left by says of every class, [N, C], columns as in `classes_`.
-
-        Softmax for single label, where rows add up to 1; sigmoid for multi-label; the values of a regression.
-
-        Args:
-            texts: strings or pairs; one string is refused, since its row would be lost among many.
-            policy: as in `predict`.
-            batch_size: as in `predict`.
-        """
-        if isinstance(texts, (str, tuple)):
-            raise UsageError("predict_proba takes a list of texts; put a single one into a list")
-        rows = [probs for _, probs in self._answers(texts, policy, batch_size)]
-        return np.array(rows, dtype=np.float32).reshape(len(rows), self._num_outputs)
 
     def _answers(
         self, texts: Iterable[Text], policy: PolicyLike, batch_size: int
@@ -438,11 +379,6 @@ class Classifier(PolicyFinder):
             self.save_pretrained(folder)
             message = commit_message or "Upload an ELBERT classifier"
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
-
-    def _here(self) -> dict[str, str]:
-        """Return the circumstances a promise depends on."""
-        here = {"dtype": self.dtype, "backend": self.backend, "device": self.device.split(":")[0]}
-        return here if self._digest is None else {**here, "weights": self._digest}
 
     @property
     def tokenises_in_threads(self) -> bool:

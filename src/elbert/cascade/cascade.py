@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,13 @@ from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError, PolicyWarning, UsageError
 from elbert.exits import ExitPolicy, make
 from elbert.modeling.files.sources import find_folder
+from elbert.predictor import Predictor
 from elbert.results import Prediction
 
 _NAME = "cascade"
 
 
-class Cascade(Chain):
+class Cascade(Chain, Predictor):
     """A text classifier made of several; each keeps its own tokenizer, its own exits, and whatever it was saved with.
 
     `policy` decides after every model but the last, with the models counted as layers: `max_prob` and `energy` ask how
@@ -135,37 +136,10 @@ class Cascade(Chain):
         """The evidence of that policy, by its name; empty where it was not calibrated."""
         return {_NAME: self.evidence} if self.evidence else {}
 
-    @overload
-    def predict(  # type: ignore[overload-overlap]  # as in `Classifier.predict`
-        self, texts: Text, *, policy: PolicyLike = None, batch_size: int = 32
-    ) -> Prediction: ...
-
-    @overload
-    def predict(
-        self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
-    ) -> list[Prediction]: ...
-
-    def predict(
-        self, texts: Text | Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
-    ) -> Prediction | list[Prediction]:
-        """Classify one text, or many in input order: one in, one out; see `Classifier.predict`."""
-        if isinstance(texts, (str, tuple)):
-            return next(self.stream([texts], policy=policy, batch_size=batch_size))
-        return list(self.stream(texts, policy=policy, batch_size=batch_size))
-
-    def stream(self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32) -> Iterator[Prediction]:
-        """Classify any number of texts, yielding in input order; 64 × batch_size of them are read ahead."""
-        for prediction, _ in self.answers(texts, self.exit_policy(policy), batch_size):
-            yield prediction
-
-    def predict_proba(
-        self, texts: Iterable[Text], *, policy: PolicyLike = None, batch_size: int = 32
-    ) -> NDArray[np.float32]:
-        """Return what the model that answered says of every class, [N, C]; see `Classifier.predict_proba`."""
-        if isinstance(texts, (str, tuple)):
-            raise UsageError("predict_proba takes a list of texts; put a single one into a list")
-        rows = [probs for _, probs in self.answers(texts, self.exit_policy(policy), batch_size)]
-        return np.array(rows, dtype=np.float32).reshape(len(rows), self.labels.num_labels)
+    def _answers(
+        self, texts: Iterable[Text], policy: PolicyLike, batch_size: int
+    ) -> Iterator[tuple[Prediction, NDArray[np.float32]]]:
+        return self.answers(texts, self.exit_policy(policy), batch_size)
 
     def calibrate(
         self,

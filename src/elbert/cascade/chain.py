@@ -13,7 +13,7 @@ from elbert.cascade.member import Member
 from elbert.cascade.passage import Passage
 from elbert.cascade.rules import check_members
 from elbert.classifier import Classifier
-from elbert.data import Labels, Text
+from elbert.data import Text
 from elbert.engine.engine import SORTING_WINDOW
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
@@ -27,6 +27,8 @@ class Chain:
         models: two or more, in the order they are asked.
         members: the same in their places.
         labels: the label space, in the last model's order.
+        backend, dtype: what computes, of all models.
+        device: where the last one runs.
     """
 
     def __init__(self, models: Sequence[Classifier]) -> None:
@@ -34,8 +36,11 @@ class Chain:
             raise UsageError(f"a cascade has two models or more; given: {len(models)}")
         self.models = tuple(models)
         last = self.models[-1]
-        self.labels: Labels = last.labels
-        self.problem_type, self.task = last.problem_type, last.task
+        self.labels, self._num_outputs = last.labels, last._num_outputs
+        self.problem_type, self.task, self.device = last.problem_type, last.task, last.device
+        self.backend, self.dtype = (
+            ", ".join(dict.fromkeys(getattr(model, name) for model in models)) for name in ("backend", "dtype")
+        )
         self.members = tuple(Member.of(model, last) for model in self.models)
         check_members(self.models)
 
@@ -95,42 +100,12 @@ class Chain:
         return min(model.max_length for model in self.models)
 
     @property
-    def classes_(self) -> tuple[str, ...]:
-        """The class names in the order of `predict_proba`'s columns, the last model's; empty for values."""
-        return self.labels.names
-
-    @property
     def num_layers(self) -> int:
         """Layers of all models, which a text runs at most."""
         return sum(model.num_layers for model in self.models)
-
-    def _here(self) -> dict[str, str]:
-        """Return the circumstances the promise depends on, those of all models together."""
-        here = {name: getattr(self, name) for name in ("dtype", "backend")}
-        here["device"] = self.device.split(":")[0]
-        return here if self.weights_digest is None else {**here, "weights": self.weights_digest}
-
-    @property
-    def device(self) -> str:
-        """Where the last model runs."""
-        return self.models[-1].device
-
-    @property
-    def dtype(self) -> str:
-        """What the models compute in."""
-        return _joined(model.dtype for model in self.models)
-
-    @property
-    def backend(self) -> str:
-        """What computes."""
-        return _joined(model.backend for model in self.models)
 
     @property
     def weights_digest(self) -> str | None:
         """What differs where any model's weights do; None where one of them is an exported one."""
         digests = [model.weights_digest for model in self.models]
         return None if None in digests else "-".join(map(str, digests))
-
-
-def _joined(values: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(values))
