@@ -110,7 +110,8 @@ def serve(loaders: Mapping[str, Callable[[], Classifier | Cascade]], settings: S
 def _let_lie() -> None:
     """Look for the last time at what lives as long as the server: a full collection of it stops everybody for 0.1 s.
 
-    What a model that was replaced has left is found first.
+    What a model that was replaced has left is found first. A thread would not help: a collection holds the
+    interpreter's lock from its beginning to its end, so the event loop would stand still as long.
     """
     gc.unfreeze()
     gc.collect()
