@@ -380,11 +380,6 @@ class Classifier(Predictor, PolicyFinder):
             message = commit_message or "Upload an ELBERT classifier"
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
-    @property
-    def tokenises_in_threads(self) -> bool:
-        """True where several threads may call `arrivals` at once; of transformers' tokenizers only one may."""
-        return isinstance(self._tokenizer, PlainTokenizer)
-
     def arrivals(self, texts: Iterable[Text], truncated: dict[int, bool]) -> Iterator[Arrival]:
         """Tokenise texts for a scheduler of one's own; `predict` and all others do it themselves.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from elbert.cli.console import STANDARD, progress_bar, show
 from elbert.cli.writers import FORMATS
@@ -59,7 +59,10 @@ def answer_in_parts(
     how = How(FORMATS[kind], batch_size)
     answering: Answering
     if ray is not None:
-        answering = partial(_by_actors(ray), how=how, load=load, workers=workers)
+        from elbert.scaleout.ray_actors import by_actors, connect
+
+        connect(ray)
+        answering = partial(by_actors, how=how, load=load, workers=workers)
     elif workers > 1:
         answering = partial(by_processes, how=how, load=load, workers=workers)
     else:
@@ -75,14 +78,6 @@ def answer_in_parts(
     }
     with open_parts(folder, f".{kind}", request, overwrite=overwrite) as parts:
         _complete(parts, blocks, answering, progress)
-
-
-def _by_actors(address: str) -> Any:
-    """Connect to Ray and return what answers by its actors."""
-    from elbert.scaleout.ray_actors import by_actors, connect
-
-    connect(address)
-    return by_actors
 
 
 def _complete(parts: Parts, blocks: Iterator[Block], answering: Answering, progress: bool) -> None:

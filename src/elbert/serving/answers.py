@@ -17,6 +17,7 @@ from elbert.serving.bodies import Squash
 from elbert.serving.refusals import Refusal, refused
 from elbert.serving.rows import Answer, Asked, Row
 from elbert.serving.served_cascade import Served
+from elbert.serving.tokeniser import characters
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -99,9 +100,8 @@ def timing_headers(asked: Asked, total: float, texts: Sequence[Text]) -> dict[st
         "x-queue-time": max((answer.queued for answer in answers), default=0.0),
         "x-inference-time": max((answer.computed for answer in answers), default=0.0),
     }
-    characters = sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
     times = {name: str(math.ceil(value * 1000)) for name, value in seconds.items()}
-    return {**times, "x-compute-tokens": str(asked.tokens), "x-compute-characters": str(characters)}
+    return {**times, "x-compute-tokens": str(asked.tokens), "x-compute-characters": str(characters(texts))}
 
 
 def refused_response(path: str, refusal: Refusal) -> Response:

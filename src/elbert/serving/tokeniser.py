@@ -27,9 +27,14 @@ _LONG = 4096
 _WAITING = 4
 
 
+def characters(texts: Sequence[Text]) -> int:
+    """Return how many characters texts have together."""
+    return sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
+
+
 def is_long(texts: Sequence[Text]) -> bool:
     """Tell whether texts are tokenised beside the event loop, so that their client may go meanwhile."""
-    return _length(texts) > _LONG
+    return characters(texts) > _LONG
 
 
 class Tokeniser:
@@ -68,8 +73,8 @@ class Tokeniser:
         return await self._run([text], partial(self._classifier.reading, text), None)
 
     async def _run(self, texts: Sequence[Text], reads: Callable[[], _Read], seconds: float | None) -> _Read:
-        length = _length(texts)
-        if length <= _LONG and self._classifier.tokenises_in_threads:
+        length = characters(texts)
+        if length <= _LONG:
             return _guarded(reads)
         if self._waiting and self._waiting + length > self._most:
             raise overloaded(f"{self._waiting} characters wait to be tokenised; allowed: {self._most}", 1)
@@ -85,10 +90,6 @@ class Tokeniser:
     async def close(self) -> None:
         """End the thread; who waits for it has gone."""
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
-
-
-def _length(texts: Sequence[Text]) -> int:
-    return sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
 
 
 def _arrivals(classifier: Classifier, texts: Sequence[Text]) -> tuple[list[Arrival], list[bool]]:
