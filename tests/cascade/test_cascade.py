@@ -66,6 +66,24 @@ def between(outputs: Any) -> float:
     return float(outputs.probs[:, 0].amax(-1).median())
 
 
+@pytest.mark.parametrize("bad", [None, 3])
+def test_what_is_neither_a_text_nor_texts_is_refused_as_a_text_is(folders: Folders, bad: Any) -> None:
+    cascade = Cascade.of(folders)
+    for answer in (cascade.predict, cascade.record, cascade.predict_proba):
+        with pytest.raises(UsageError, match=rf"text 1 is {bad}; a text is a string or a tuple of two strings"):
+            answer(bad)
+
+
+@pytest.mark.parametrize("texts", ["good", ["good"]])
+def test_a_batch_size_is_a_count_however_large(folders: Folders, texts: Any) -> None:
+    cascade = Cascade.of(folders)
+    wrong: Any
+    for wrong in (0, -1, 1.5, "8"):
+        with pytest.raises(UsageError, match=f"batch_size is {wrong!r}; allowed: a whole number of 1 or more"):
+            cascade.predict(texts, batch_size=wrong)
+    assert cascade.predict(texts, batch_size=10**20) == cascade.predict(texts)
+
+
 def test_the_first_model_that_is_sure_answers_and_layers_of_all_that_ran_are_counted(
     folders: Folders, many: list[str]
 ) -> None:

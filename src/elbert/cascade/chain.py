@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -14,7 +15,8 @@ from elbert.cascade.passage import Passage
 from elbert.cascade.rules import check_members
 from elbert.classifier import Classifier
 from elbert.data import Text
-from elbert.engine.engine import SORTING_WINDOW
+from elbert.data.dataset import each_text
+from elbert.engine.engine import SORTING_WINDOW, check_counts
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
 from elbert.results import LayerOutputs, Prediction
@@ -54,8 +56,9 @@ class Chain:
             policy: which model answers.
             batch_size: texts in flight together.
         """
-        source = iter(texts)
-        while window := list(islice(source, SORTING_WINDOW * batch_size)):
+        check_counts(batch_size=batch_size)
+        source = each_text(texts)
+        while window := list(islice(source, min(SORTING_WINDOW * batch_size, sys.maxsize))):
             yield from self._window(window, policy, batch_size)
 
     def _window(
@@ -87,7 +90,7 @@ class Chain:
             batch_size: texts in flight together, >= 1.
             on_texts: called with a count of texts whenever a model is through with so many more.
         """
-        listed = list(texts)
+        listed = list(each_text(texts))
         said = [member.ask(listed, batch_size, on_texts) for member in self.members]
         logits, probs = (
             torch.from_numpy(np.stack([getattr(each, part) for each in said], 1)) for part in ("logits", "probs")

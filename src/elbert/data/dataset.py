@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,7 @@ class TextDataset:
             if labels is not None:
                 raise UsageError("a data set brings its own labels; give texts and labels, or a data set alone")
             return in_space_of(texts, space)
-        check_texts(texts)
-        listed = list(texts)
+        listed = list(each_text(texts))
         if labels is None:
             return cls(listed, name="texts")
         encoded: Any = [space.encode(value, f"label {row}") for row, value in enumerate(labels, start=1)]
@@ -73,11 +72,11 @@ class TextDataset:
         return TextDataset([self.texts[index] for index in indices], labels, self.label_space, self.name)
 
 
-def check_texts(texts: object) -> None:
-    """Refuse what holds no texts when it is walked over, but characters or the names of columns.
+def each_text(texts: Iterable[Text]) -> Iterator[Text]:
+    """Walk over texts; what holds characters or the names of columns instead is refused at once.
 
     Raises:
-        UsageError: it is one string, or a table.
+        UsageError: it is one string, a table, or nothing that can be walked over.
     """
     if isinstance(texts, (str, bytes, bytearray)):
         raise UsageError(
@@ -89,6 +88,11 @@ def check_texts(texts: object) -> None:
     ):
         kind = type(texts).__name__  # walking over it would give the names of its columns
         raise UsageError(f"texts are of type {kind}, which holds columns; give the texts alone, such as data['text']")
+    try:
+        return iter(texts)
+    except TypeError:  # one thing that is no text, where one text may be given
+        check_text(texts, 1)
+        raise
 
 
 def check_text(text: object, number: int) -> None:
@@ -104,10 +108,9 @@ def labelled(texts: Iterable[Text], labels: Iterable[Any]) -> list[dict[str, Any
     """Return texts and labels as rows that a reader takes.
 
     Raises:
-        UsageError: there are more of one than of the other, or no texts, see `check_texts` and `check_text`.
+        UsageError: there are more of one than of the other, or no texts, see `each_text` and `check_text`.
     """
-    check_texts(texts)
-    pairs, values = list(texts), list(labels)
+    pairs, values = list(each_text(texts)), list(labels)
     for number, text in enumerate(pairs, start=1):
         check_text(text, number)
     if len(pairs) != len(values):

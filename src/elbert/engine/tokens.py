@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from elbert.data import Text
 from elbert.data.columns import half_surrogate
-from elbert.data.dataset import check_text, check_texts
+from elbert.data.dataset import check_text, each_text
 from elbert.engine.requests import Arrival
 from elbert.errors import UsageError
 from elbert.words import read_by_words
@@ -49,12 +49,7 @@ def readings(texts: Iterable[Text], tokenizer: Any, max_length: int, *, reach: i
         UsageError: one string or a table is given for texts; or a text is something else, or holds what is no character
             or what the model cannot read, and the line names its place.
     """
-    check_texts(texts)
-    try:
-        source = enumerate(texts)
-    except TypeError:  # one thing that is no text, where one text may be given
-        check_text(texts, 1)
-        raise
+    source = enumerate(each_text(texts))
     while chunk := list(islice(source, _AT_ONCE)):
         yield from _tokenize(chunk, tokenizer, max_length, reach)
 
