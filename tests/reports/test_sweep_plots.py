@@ -63,6 +63,13 @@ def test_axes_and_the_constant_depth_are_named() -> None:
     assert {"area", "fixed depth"} <= set(texts_of(sweep_plots.gains(swept(), picture="svg")))
 
 
+def test_places_without_a_policy_are_left_empty() -> None:
+    result = swept(words=True)
+    five = replace(result, curves=(*result.curves, result.curve("entropy")))
+    words = texts_of(sweep_plots.score_by_layers(five, picture="svg"))
+    assert words.count("5") == 4, "layers are named below the last panel of each column, and below nothing else"
+
+
 def test_a_policy_that_lets_no_text_leave_has_no_panel() -> None:
     words = texts_of(sweep_plots.score_by_layers(swept("regression"), picture="svg"))
     assert "elbert" in words

@@ -127,13 +127,13 @@ def _panels(
         columns = min(_COLUMNS, max(len(curves), 1))
         rows = max(-(-len(curves) // columns), 1)
         figure = new_figure((columns * _PANEL[0] + 0.35, rows * _PANEL[1] + 0.25))
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for place, (axes, curve) in enumerate(zip(grid, curves, strict=False)):
             axes.grid(axis="y", lw=0.5)
             axes.set_title(curve.policy, color=COLOURS["exits"])
             draw(axes, curve, place == 0)
             axes.tick_params(labelbottom=place >= len(curves) - columns)
-        for axes in list(grid)[len(curves) :]:
+        for axes in grid[len(curves) :]:
             axes.set_visible(False)
         if y == sweep.metric:
             widen(grid[0])
