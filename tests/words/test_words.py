@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elbert.errors import ModelError, UsageError
@@ -59,12 +59,14 @@ def learnt() -> WordModel:
     return fit_words([[int(number) for number in text] for text in texts], targets, 4)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(LISTS)
 def test_the_packed_bag_is_the_slow_one(learnt: WordModel, texts: Texts) -> None:
     fast = learnt.logits(*packed(texts))
     np.testing.assert_allclose(fast, [slow_logits(learnt, ids) for ids in texts], atol=1e-4)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(LISTS)
 def test_no_text_changes_anothers_logits(learnt: WordModel, texts: Texts) -> None:
     together = learnt.logits(*packed(texts))
@@ -136,6 +138,7 @@ def test_as_much_is_added_to_the_exits_as_makes_texts_held_out_likeliest() -> No
     assert 0.2 < each < 1.5, "every label by itself"
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(ids=st.lists(st.integers(0, 40), min_size=1, max_size=12))
 def test_what_each_gram_adds_makes_up_the_logits(learnt: WordModel, ids: list[int]) -> None:
     first, size, added = learnt.weighed(ids)
