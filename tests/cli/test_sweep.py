@@ -95,7 +95,8 @@ def test_a_model_with_a_layer_0_is_swept_with_it(run: Run, worded: Path, model_f
     ]
     assert line["fastest"]["entropy+words"]["policy"]["words"] in GRID
     for models in ((worded, model_folder), (model_folder, worded)):
-        status, _, err = run("sweep", models[0], data, "--out", tmp_path / "both", "--also", models[1], *QUICK)
+        both = (models[0], data, "--also", models[1], "--out", tmp_path / "both", "--policies", "entropy")
+        status, _, err = run("sweep", *both, *QUICK)
         assert status == 2
         assert "has a layer 0; a sweep takes models with, or models without" in err.splitlines()[-1]
 
