@@ -1,8 +1,8 @@
 """Continuous depth-wise batching: rows come, are stepped together at whatever depth they stand, and leave.
 
 The scheduler knows rows, a backend and policies; where rows come from and who waits for them is the caller's business.
-Who waits for a place is `waiting`'s, which rows are stepped together `pools`', what exits say `asking`'s, who leaves
-`deciding`'s.
+Who waits for a place is `waiting`'s, how a text becomes a row `embedding`'s, which rows are stepped together `pools`',
+what exits say `asking`'s, who leaves `deciding`'s.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from elbert.engine import dropping, skipping
 from elbert.engine.asking import Exits
 from elbert.engine.backends.backend import Backend
 from elbert.engine.deciding import Bools, Said, decide, failure
+from elbert.engine.embedding import Embedder
 from elbert.engine.forks import check_process
 from elbert.engine.layer_zero import LayerZero
 from elbert.engine.placement import most_tokens
@@ -27,8 +28,7 @@ from elbert.engine.pools import Pools
 from elbert.engine.recorder import Watcher
 from elbert.engine.requests import Arrival, Cause, Departures, Door, Failure
 from elbert.engine.rows.blocks import Integers
-from elbert.engine.rows.memory import Memory
-from elbert.engine.rows.packed import Layout, Rows
+from elbert.engine.rows.packed import Rows
 from elbert.engine.waiting import Waiting
 from elbert.errors import UsageError
 from elbert.exits import ExitPolicy
@@ -84,7 +84,6 @@ class Scheduler:
         check_process()
         self._weights = weights
         self._backend = backend
-        self._policy = policy
         self._batch_size = batch_size
         self._max_tokens = most_tokens(backend.device, backend.dtype) if max_tokens is None else max_tokens
         self._eager = mode == "latency"
@@ -93,7 +92,7 @@ class Scheduler:
         self._door.check_policy(policy)
         self._here: set[int] = set()  # indices of everybody who was admitted and has not left
         self._hurried: set[int] = set()
-        self._words = words
+        self._embedder = Embedder(weights, backend, policy, words)
         self._zero = LayerZero(words if ask_words else None, policy, weights.problem_type)
         self._waiting = Waiting(batch_size)
         self._staged: Rows | None = None  # embedded together; the first `_moved` of them have found a place
@@ -273,53 +272,16 @@ class Scheduler:
         if rows <= 0 or (tokens <= 0 and self._eager):
             return False
         taken = self._waiting.take(rows, tokens)
-        failed = len(self._failed)
         try:
-            blocks = self._embedded(taken)
+            blocks, failed = self._embedder.embed(taken, self._admitted)
         except BaseException:
             self._waiting.restore(taken)
-            del self._failed[failed:]
             raise
+        self._failed += failed
         self._admitted += len(taken)
         for block in blocks:
             self._staged = block if self._staged is None else self._staged.join(block)
         return True
-
-    def _embedded(self, arrivals: Sequence[Arrival]) -> list[Rows]:
-        """Return texts as rows that have run no layer; one for which the backend raises is told as failed."""
-        try:
-            return [self._rows(arrivals)]
-        except Exception as error:  # noqa: BLE001 - as for a layer
-            if len(arrivals) == 1:
-                index = arrivals[0].index
-                self._failed.append(Failure(index, failure(index, "the embedding", error)))
-                return []
-        half = len(arrivals) // 2
-        return [*self._embedded(arrivals[:half]), *self._embedded(arrivals[half:])]
-
-    def _rows(self, arrivals: Sequence[Arrival]) -> Rows:
-        """Embed texts and start the memory of their policies."""
-        count, layers = len(arrivals), self._weights.num_layers
-        none = np.zeros(count, np.int64)
-        layout = Layout(np.array([len(arrival.ids) for arrival in arrivals]), self._backend.device)
-        ids = layout.packed(arrival.ids for arrival in arrivals)
-        types = None
-        if any(arrival.token_types for arrival in arrivals):
-            types = layout.packed(arrival.token_types or [0] * len(arrival.ids) for arrival in arrivals)
-        return Rows(
-            hidden=self._backend.embed(ids, types, layout),
-            layout=layout,
-            length=layout.lengths,
-            index=np.array([arrival.index for arrival in arrivals]),
-            arrived=np.arange(self._admitted, self._admitted + count),
-            depth=none,
-            ran=none,
-            last=np.array([arrival.last_layer or layers for arrival in arrivals]),
-            memory=Memory.start(
-                [arrival.policy or self._policy for arrival in arrivals], layers, self._weights.num_labels
-            ),
-            added=None if self._words is None else self._words.added([each.read_by_words for each in arrivals]),
-        )
 
     def _unstage(self, index: int) -> bool:
         """Forget a row that was embedded and waits for a place; False where it isn't one."""
