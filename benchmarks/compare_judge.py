@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from elbert.calibration.confidence import auroc
-from elbert.evaluation.sweep import Sweep, grids, sample, swept
+from elbert.evaluation.sweep import Sweep, grids, sample, swept, with_weights
 from elbert.exits import ExitPolicy, get, make, names
 from elbert.exits.beem import Beem
 from elbert.exits.elbert import Elbert
@@ -21,6 +21,7 @@ from elbert.exits.replay import recorded
 from elbert.results import ExitOutput, LayerOutputs
 from elbert.scoring.curves import replay_all, scores_by_layer
 from elbert.scoring.held_out import HeldOut
+from elbert.scoring.refine import refined
 
 # The criteria of ELBERT's second stage that its own grid leaves out.
 _CRITERIA = ("range", "agreement")
@@ -102,9 +103,8 @@ def judge(seeds: Sequence[Answers], metric: str | None, only: Sequence[str] | No
     if seeds[0].test.gates is not None:
         only = [name for name in only or names() if not get(name).learned]
     fitted = [fitted_policies(answers, only) for answers in seeds]
-    replays = [
-        replay_all(_settings(answers.test, own, only), answers.test) for answers, own in zip(seeds, fitted, strict=True)
-    ]
+    every = refined(_settings(seeds[0].test, fitted[0], only), seeds[0].test)
+    replays = [replay_all(with_weights(every, own), answers.test) for answers, own in zip(seeds, fitted, strict=True)]
     labels = seeds[0].test_labels
     drawn = sample(replays, labels, metric=metric, bootstrap=bootstrap)
     settings = replays[0].policies

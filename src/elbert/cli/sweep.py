@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from elbert.classifier import Classifier
     from elbert.data import TextDataset
     from elbert.evaluation.sweep import Sweep
+    from elbert.exits import ExitPolicy
     from elbert.results import LayerOutputs
     from elbert.scoring.curves import Replays
     from elbert.scoring.points import TradeoffCurve
@@ -131,11 +133,12 @@ def _record(
     """Load one model after another, record the texts and keep what a sweep needs; return the first model too."""
     from elbert.classifier import Classifier
     from elbert.evaluation.evaluate import layer_0_cost
-    from elbert.evaluation.sweep import grids, with_shortcut
+    from elbert.evaluation.sweep import grids, with_shortcut, with_weights
     from elbert.exits.gates import Shortcut, SkipGates, shortcut_field
     from elbert.modeling.files.sources import find_folder
     from elbert.scoring.curves import joined, replay_all
     from elbert.scoring.metrics import metric_name
+    from elbert.scoring.refine import refined
 
     for name in models:
         find_folder(name)  # all of them, before the first is run
@@ -146,7 +149,8 @@ def _record(
     thresholds = (each.threshold for each in first.gates_for("full", options.tried_gates(gates)))
     # Without weights: every model has gates of its own.
     shortcuts: list[Shortcut] = [*options.token_schedules(tokens, first.num_layers), *map(SkipGates, thresholds)]
-    replays = []
+    replays: list[Replays] = []
+    every: list[ExitPolicy] = []
     for name in models:
         classifier = first if name == models[0] else Classifier.from_pretrained(name, **asdict(loading))
         _check_alike(classifier, first)
@@ -158,20 +162,24 @@ def _record(
             "batch_size": batch_size,
             "pooled": any("pooled" in policy.needs for policy in settings),
         }
-        show(
-            f"recording: {len(dataset):,} texts through all layers of {name}, {len(settings):,} settings replayed",
-            err=True,
-        )
+        show(f"recording: {len(dataset):,} texts through all layers of {name}", err=True)
         with progress_bar(len(dataset) * (1 + len(shortcuts)), "texts recorded", forced=progress) as bar:
-            shortened = [  # first, as a model may refuse them
+            for each in shortcuts:
+                classifier.record(dataset.texts[:1], **shortcut_field(each), **told)  # a model may refuse one: at once
+            parts = _parts(classifier, dataset, bar, **told)
+            begin = next(parts)
+            # Those of the first model for all, or there would be nothing to put beside one another.
+            every = with_weights(every, classifier.fitted) if replays else refined(settings, begin)
+            whole = replay_all(every, chain([begin], parts), cost)
+            shortened = [
                 replay_all(
-                    with_shortcut(settings, each),
+                    with_shortcut(every, each),
                     _parts(classifier, dataset, bar, **shortcut_field(each), **told),
                     cost,
                 )
                 for each in shortcuts
             ]
-            replays.append(joined(replay_all(settings, _parts(classifier, dataset, bar, **told), cost), shortened))
+            replays.append(joined(whole, shortened))
     return first, dataset, replays
 
 

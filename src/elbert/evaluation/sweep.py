@@ -127,9 +127,14 @@ def grids(
             f"policy {unfitted!r} is learned and not fitted: run elbert calibrate with --policy {unfitted}"
         )
     wanted = [*(name for name in asked if name not in ("fixed", "full")), "fixed", "full"]
-    tensors = {name: fitted[name].tensors() if name in fitted else {} for name in wanted}
-    every = [each.with_tensors(tensors[name]) for name in wanted for each in get(name).grid(num_layers, num_labels)]
+    every = with_weights((each for name in wanted for each in get(name).grid(num_layers, num_labels)), fitted)
     return every + with_words(each for each in every if words and each.name != "full")
+
+
+def with_weights(policies: Iterable[ExitPolicy], fitted: Mapping[str, ExitPolicy]) -> list[ExitPolicy]:
+    """Return the settings with what their kinds have learned, by name; the others as they are."""
+    tensors = {name: policy.tensors() for name, policy in fitted.items()}
+    return [each.with_tensors(tensors.get(each.name, {})) for each in policies]
 
 
 def with_shortcut(policies: Sequence[ExitPolicy], shortcut: Shortcut) -> list[ExitPolicy]:

@@ -41,9 +41,10 @@ class MaxProb(ExitPolicy):
 
     @classmethod
     def grid(cls, num_layers: int, num_labels: int) -> list[ExitPolicy]:
-        """Thresholds from just above chance up to 0.9999."""
+        """Thresholds from chance, which lets all leave at once, up to 0.9999."""
         del num_layers
-        return [cls(threshold) for threshold in CONFIDENCE_GRID if threshold > 1 / max(num_labels, 2)]
+        chance = 1 / max(num_labels, 2)
+        return [cls(chance), *(cls(threshold) for threshold in CONFIDENCE_GRID if threshold > chance)]
 
     def _score(self, output: ExitOutput, layer: Array) -> Array:
         task = reading(output)
