@@ -58,7 +58,7 @@ def _depths(policies: Sequence[ExitPolicy], outputs: LayerOutputs) -> dict[ExitP
 
 def _lines(policies: Sequence[ExitPolicy]) -> list[list[ExitPolicy]]:
     """Return settings that differ in one number alone, in its order."""
-    number = {kind: _number([each for each in policies if type(each) is kind]) for kind in map(type, policies)}
+    number = {kind: _number([each for each in policies if type(each) is kind]) for kind in set(map(type, policies))}
     lines = defaultdict(list)
     for policy in policies:
         name = number[type(policy)]
