@@ -175,14 +175,25 @@ def test_what_a_client_gets_wrong_is_not_logged(running: Running, monkeypatch: p
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500,
         HEAD.replace(b"%d", b"-5") + b"\r\n{}",
         b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n",
     ],
-    ids=["no-http", "tls", "length", "chunk"],
+    ids=["no-http", "tls", "length", "chunk", "no-address", "no-ascii", "connect"],
 )
 def test_what_is_no_http_is_refused_in_json_as_all_else_is(running: Running, said: bytes) -> None:
     with raw(running) as odd:
         odd.sendall(said)
         assert refusal(odd) == (400, "Validation")
     assert is_well(running)
+
+
+def test_an_address_that_is_none_is_refused_behind_another_request_too(running: Running) -> None:
+    with raw(running) as odd:
+        odd.sendall(HEAD % len(BODY) + b"\r\n" + BODY)
+        assert odd.recv(65_536).startswith(b"HTTP/1.1 200")
+        odd.sendall(b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert refusal(odd) == (400, "Validation")
 
 
 def test_what_is_no_http_is_not_told_so_in_the_place_of_an_answer_before_it(start: Start) -> None:

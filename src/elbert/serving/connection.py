@@ -92,10 +92,10 @@ class Connection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let the request be answered."""
+        """Let the request be answered, unless its address is none: then its head is still what is refused."""
+        super().on_headers_complete()
         self._stop_clock()
         self._in_head = False
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Pass a piece of the body on to who reads it, and bounds it."""
