@@ -22,6 +22,7 @@ from elbert.scoring.curves import LayerZeroCost, OperatingPoint, Replays, fastes
 from elbert.scoring.held_out import CONFIDENCE
 from elbert.scoring.metrics import metric_name
 from elbert.scoring.points import TradeoffCurve, TradeoffPoint
+from elbert.scoring.refine import refined
 from elbert.scoring.tradeoffs import Sample, draw_sample
 from elbert.seeds import check_seed
 
@@ -165,7 +166,8 @@ def sweep(
         outputs: full-depth recordings of the same N texts, one per model.
         labels: [N] or [N, C], encoded as the metric wants them.
         policies: settings; None takes the whole grid of every policy that learns nothing and reads no more than was
-            recorded, with layer 0 where every recording has one. `fixed` and `full` are added where they lack.
+            recorded, with layer 0 where every recording has one, and settings between (`scoring.refine`). `fixed` and
+            `full` are added where they lack.
         metric: its name; None takes the problem type's own.
         bootstrap: resamples behind every band.
         seed: of the resamples.
@@ -183,7 +185,7 @@ def sweep(
     kept = [name for name in ("pooled",) if all(getattr(each, name) is not None for each in recordings)]
     words = all(each.words is not None for each in recordings)
     readable = (each for each in grids(None, layers, classes, words=words) if each.needs <= set(kept))
-    settings = list(readable if policies is None else policies)
+    settings = refined(list(readable), recordings[0]) if policies is None else list(policies)
     missing = [each for each in [*get("fixed").grid(layers, classes), make("full")] if each not in settings]
     replays = [replay_all([*settings, *missing], each, layer_0_cost) for each in recordings]
     return swept(sample(replays, labels, metric=metric, bootstrap=bootstrap, seed=seed), metric=metric, seed=seed)

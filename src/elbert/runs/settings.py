@@ -31,7 +31,10 @@ class Settings:
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Return what every setting is when nothing is said, as JSON-ready values."""
+        """Return what every setting is when nothing is said, as JSON-ready values.
+
+        A run goes on with these for what it was started without, so a new setting's default is what was done before it.
+        """
         return cls().to_dict()
 
     @classmethod
