@@ -150,7 +150,7 @@ def test_who_takes_no_gates_says_so_before_a_text_is_run(
 ) -> None:
     texts, seen = [f"text {row}" for row in range(40)], []
     asked: dict[str, Any] = {"labels": ["bad", "good"] * 20, "max_drop": 0.5, "on_texts": seen.append}
-    with pytest.raises(UsageError, match="'certainty' learns from every layer's exit, and skips layers by gates"):
+    with pytest.raises(UsageError, match="'certainty' learns from every layer's exit, and cannot skip layers"):
         gated.calibrate(texts, policy="certainty", gates=0.5, **asked)
     plain = Classifier(tiny_model("bert", num_labels=2), tiny_tokenizer)
     with pytest.raises(UsageError, match="gates were never trained"):

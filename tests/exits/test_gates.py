@@ -88,13 +88,16 @@ def test_gates_are_part_of_a_policy_and_its_weights_a_tensor() -> None:
         ({"gates": True}, "threshold is True"),
         ({"gates": "half"}, "threshold is 'half'"),
         ({"gates": {"treshold": 0.5}}, "gates have no 'treshold'; did you mean 'threshold'"),
-        ({"gates": 0.5, "tokens": {"1": 0.5}}, "drops tokens, and skips layers by gates; allowed: one of the two"),
+        (
+            {"gates": 0.5, "tokens": {"1": 0.5}},
+            "drops tokens, and cannot skip layers by gates too; name another policy",
+        ),
     ],
 )
 def test_gates_that_are_none_are_refused_in_one_line(values: dict[str, Any], line: str) -> None:
     with pytest.raises(UsageError, match=line):
         make("entropy", **values)
-    with pytest.raises(UsageError, match="learns from every layer's exit, and skips layers by gates"):
+    with pytest.raises(UsageError, match="learns from every layer's exit, and cannot skip layers by gates too"):
         make("certainty", gates=0.5)
     with pytest.raises(UsageError, match=r"allowed: \[layers - 2, units \+ 1\]"):
         SkipGates().with_weights([1.0])

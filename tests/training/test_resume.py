@@ -161,6 +161,13 @@ def test_a_run_may_be_broken_twice(fine_tune, with_dropout, tmp_path, break_at):
     assert same_weights(tmp_path / "whole", tmp_path / "broken")
 
 
+def test_ctrl_c_before_the_first_step_says_that_nothing_was_kept(fine_tune, tmp_path, monkeypatch):
+    monkeypatch.setattr("elbert.training.run.make_trainer", lambda *_: press_ctrl_c())
+    with pytest.raises(TrainingInterruptedError, match="stopped before the first step; start again, without --resume"):
+        fine_tune(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(fine_tune, with_dropout, tmp_path, break_at):
     def twice():
         press_ctrl_c()

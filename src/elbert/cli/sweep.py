@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # Texts recorded at once; what is kept of them is a few bytes per layer and setting.
 _RECORDED_AT_ONCE = 2048
 
+_POLICIES_HELP = (
+    "all for every one, or names with commas between (see elbert policies); beside other names all is the combinator."
+)
 _ALSO_HELP = "A further model of the same task, another seed for example: numbers are means, bands cover models too."
 
 
@@ -35,7 +38,7 @@ def sweep(
     data: options.Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where table, numbers and pictures go.")],
     also: Annotated[list[str] | None, typer.Option("--also", metavar="MODEL", help=f"{_ALSO_HELP} Repeatable.")] = None,
-    policies: Annotated[str, typer.Option(help="all, or names with commas between (see elbert policies).")] = "all",
+    policies: Annotated[str, typer.Option(help=_POLICIES_HELP)] = "all",
     tokens: options.Schedules = None,
     gates: options.TriedGates = None,
     split: options.SplitOfDev = None,

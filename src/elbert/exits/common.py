@@ -51,7 +51,8 @@ class CommonParameters:
             )
         if self.gates is not None and (self.learned or self.tokens is not None):
             other = "learns from every layer's exit" if self.learned else "drops tokens"
-            raise UsageError(f"exit policy {self.name!r} {other}, and skips layers by gates; allowed: one of the two")
+            told = f"exit policy {self.name!r} {other}, and cannot skip layers by gates too"
+            raise UsageError(f"{told}; name another policy, or leave gates out")
         if self.max_layer is not None and self.max_layer < self.min_layer:
             raise UsageError(
                 f"exit policy {self.name!r}: max_layer is {self.max_layer}; allowed: min_layer ({self.min_layer}) or "

@@ -126,9 +126,11 @@ def train(
             _take_best(trainer, folder)
             if units is not None:
                 units.restore(model)
-    except BaseException:
+    except BaseException as error:
         if ranks.is_first():
             folder.drop_if_empty()
+        if isinstance(error, KeyboardInterrupt) and not folder.partial.exists():
+            raise TrainingInterruptedError("stopped before the first step; start again, without --resume") from None
         raise
     summary = _summary(trainer, settings, folder, time.perf_counter() - started)
     if ranks.is_first():
