@@ -101,12 +101,13 @@ def test_every_layers_gap_stands_in_the_evidence(record: Any) -> None:
 
 
 def concentrated(texts: int, seed: int = 0) -> tuple[LayerOutputs, Any]:
-    """Six exits; a tenth of the texts are sure at the first and often wrong there, the rest are always right."""
+    """Six exits; a tenth of the texts are sure at the first and often wrong there, the rest are unsure until right."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 2, (texts,), generator=generator)
     hasty = torch.rand(texts, generator=generator) < 0.1
     wrong = hasty[:, None] & (torch.rand(texts, 1, generator=generator) < 0.5) & (torch.arange(6) < 2)
-    said = torch.where(wrong, 1 - labels[:, None], labels[:, None])
+    unsure = ~hasty[:, None] & (torch.rand(texts, 1, generator=generator) < 0.3) & (torch.arange(6) < 3)
+    said = torch.where(wrong | unsure, 1 - labels[:, None], labels[:, None])
     sure = torch.where(hasty[:, None] | (torch.arange(6) > 2), 0.999, 0.6).expand(texts, 6)
     probs = torch.stack((torch.where(said == 0, sure, 1 - sure), torch.where(said == 1, sure, 1 - sure)), -1)
     return LayerOutputs(probs.log(), probs, torch.full((texts,), 8)), labels.numpy()

@@ -19,6 +19,7 @@ PINS = {
     canonicalize_name(name): Version(version)
     for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (TOP / "constraints.txt").read_text("utf-8"), re.MULTILINE)
 }
+FROM_EXTRA = re.compile(r"from_extra\(\"(\w+)\", \"([\w.]+)\"(?:, \"([\w-]+)\")?\)")
 NEEDED = re.compile(r"MissingExtraError\((?:error\.name or )?\"([\w-]+)\", \"(\w+)\"")
 
 # What users have no use for, what is a toolchain of its own, and the sum itself.
@@ -52,8 +53,11 @@ def test_all_brings_every_extra_that_a_user_has_a_use_for() -> None:
 
 
 def test_the_install_line_of_an_error_brings_what_is_missing() -> None:
-    found = {pair for path in (TOP / "src").rglob("*.py") for pair in NEEDED.findall(path.read_text(encoding="utf-8"))}
-    assert len(found) > 10
+    sources = [path.read_text(encoding="utf-8") for path in (TOP / "src").rglob("*.py")]
+    found = {pair for source in sources for pair in NEEDED.findall(source)}
+    asked = {each for source in sources for each in FROM_EXTRA.findall(source)}
+    found |= {(package or module.split(".")[0], extra) for extra, module, package in asked}
+    assert len(found) > 12
     for package, extra in found:
         assert package in {requirement.name for requirement in brought(extra)}, f"{package} is not in {extra!r}"
 

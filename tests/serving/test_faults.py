@@ -88,14 +88,20 @@ def test_a_tokenizer_error_is_its_requests_alone(
 ) -> None:
     with start() as running:
         classifier = running.gates["tiny"].classifier
-        inner = classifier.arrivals
+        inner, inner_reading = classifier.arrivals, classifier.reading
 
         def arrivals(texts: Any, truncated: Any) -> Any:
             if any("so so" in each for each in texts):
                 raise error
             return inner(texts, truncated)
 
+        def reading(asked: Any) -> Any:
+            if "so so" in asked:
+                raise error
+            return inner_reading(asked)
+
         classifier.arrivals = arrivals  # type: ignore[method-assign]
+        classifier.reading = reading  # type: ignore[method-assign]
         said = running.client.post("/predict", json={"inputs": text})
         assert (said.status_code, said.json()["error_type"]) == (422, "Validation")
         assert type(error).__name__ in said.json()["error"]
