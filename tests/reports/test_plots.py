@@ -23,6 +23,14 @@ def test_a_difference_of_a_text_or_two_does_not_fill_the_picture() -> None:
     assert max(ticks) - min(ticks) >= 0.06
 
 
+@pytest.mark.parametrize("scores", [[0.976, 0.971], [0.999, 1.0]])
+def test_an_axis_of_scores_ends_at_1_where_none_lies_above(scores: list[float]) -> None:
+    words = texts_of(plots.overview(plots.DepthCurve(scores, "accuracy"), [1, 2], picture="svg"))
+    ticks = [float(word) for word in words if word.startswith(("0.", "1."))]
+    assert max(ticks) == 1
+    assert max(ticks) - min(ticks) >= 0.06
+
+
 def test_an_overview_holds_both_pictures() -> None:
     words = texts_of(plots.overview(CURVE, [1, 3, 4], picture="svg"))
     for word in (

@@ -162,7 +162,10 @@ def test_a_run_may_be_broken_twice(fine_tune, with_dropout, tmp_path, break_at):
 
 
 def test_ctrl_c_before_the_first_step_says_that_nothing_was_kept(fine_tune, tmp_path, monkeypatch):
-    monkeypatch.setattr("elbert.training.run.make_trainer", lambda *_: press_ctrl_c())
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("elbert.training.run.make_trainer", interrupted)
     with pytest.raises(TrainingInterruptedError, match="stopped before the first step; start again, without --resume"):
         fine_tune(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

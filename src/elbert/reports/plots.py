@@ -132,10 +132,12 @@ def draw_depth(axes: Any, curve: DepthCurve) -> None:
 
 
 def widen(axes: Any) -> None:
-    """Let an axis of scores cover `_LEAST_RANGE` at least."""
+    """Let an axis of scores cover `_LEAST_RANGE` at least, and end at 1 where none lies above: no score can."""
     low, high = axes.get_ylim()
     spare = max(_LEAST_RANGE - (high - low), 0) / 2
-    axes.set_ylim(low - spare, high + spare)
+    above = high + spare - 1 - (high - low + 2 * spare) / 50  # a mark at 1 is seen whole
+    moved = above if axes.dataLim.y1 <= 1 and above > 0 else 0
+    axes.set_ylim(low - spare - moved, high + spare - moved)
 
 
 def name_marks(axes: Any) -> None:
