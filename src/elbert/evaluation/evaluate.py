@@ -211,11 +211,16 @@ def layer_0_cost(classifier: Classifier, texts: Sequence[Text], *, batch_size: i
     words = classifier.words
     if words is None or not len(texts):
         return uncounted
-    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _TEXTS_FOR_A_COST)).astype(int))
-    some = [texts[place] for place in places]
+    some = spread_over(texts, _TEXTS_FOR_A_COST)
     [timed] = time_in_turns(classifier, some, [make("full")], batch_size, repeats=1)
     cost = _in_layers([(classifier, some)], _Side(*timed))
     return lambda policy: cost if words.asked(policy.words) else 0.0
+
+
+def spread_over(texts: Sequence[Text], most: int) -> list[Text]:
+    """Return at most so many texts to be timed, spread evenly over those there are, in their order."""
+    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), most)).astype(int))
+    return [texts[place] for place in places]
 
 
 def time_in_turns(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from elbert.evaluation.evaluate import time_in_turns
+from elbert.evaluation.evaluate import spread_over, time_in_turns
 from elbert.exits import make
 from elbert.exits.budget import Budget
 
@@ -30,8 +30,7 @@ def exit_milliseconds(classifier: Classifier, texts: Sequence[Text]) -> NDArray[
         classifier: what runs them.
         texts: at least one, such as it will get; 24 of them are timed.
     """
-    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _TEXTS)).astype(int))
-    some = [texts[place] for place in places]
+    some = spread_over(texts, _TEXTS)
     policies = [make("fixed", layer=layer) for layer in range(1, classifier.num_layers + 1)]
     rounds = [seconds for seconds, _ in time_in_turns(classifier, some, policies, 1, _ROUNDS)]
     taken = [1000 * statistics.median(seconds) / len(some) for seconds in rounds]
@@ -46,11 +45,11 @@ def time_budgets(classifier: Classifier, texts: Sequence[Text]) -> None:
         texts: as in `exit_milliseconds`.
     """
     taken = exit_milliseconds(classifier, texts)
-    for name, policy in classifier.policies.items():
-        if isinstance(policy, Budget):
-            classifier.policies[name] = policy.timed(taken)
-    if isinstance(classifier.policy, Budget):
-        classifier.policy = classifier.policy.timed(taken)
+    kept = (*classifier.policies.values(), classifier.policy)
+    # By object: the policy in use is one of those kept, and stays that.
+    timed = {id(each): each.timed(taken) for each in kept if isinstance(each, Budget)}
+    classifier.policies = {name: timed.get(id(each), each) for name, each in classifier.policies.items()}
+    classifier.policy = timed.get(id(classifier.policy), classifier.policy)
     for evidence in classifier.calibration.values():
         if evidence.get("family") == Budget.name:
             evidence["exit_milliseconds"] = [round(each, 4) for each in taken.tolist()]

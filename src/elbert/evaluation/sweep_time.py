@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from elbert.evaluation.evaluate import time_in_turns
+from elbert.evaluation.evaluate import spread_over, time_in_turns
 from elbert.evaluation.sweep import Sweep
 from elbert.exits import ExitPolicy, make
 from elbert.scoring.points import TradeoffCurve, TradeoffPoint
@@ -48,8 +48,7 @@ def with_times(
     """
     if points < 1:
         return sweep
-    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _MOST_TEXTS)).astype(int))
-    some = [texts[place] for place in places]
+    some = spread_over(texts, _MOST_TEXTS)
     rounds: list[int] = []
 
     def timed(curve: TradeoffCurve) -> TradeoffCurve:
