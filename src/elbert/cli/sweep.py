@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -245,12 +245,9 @@ def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, .
     best = result.fastest(curve.policy, max_drop)
     if best is None:
         return (*numbers, "none")
+    shortcuts: dict[str, Callable[[Any], Any]] = {"tokens": TokenSchedule.from_dict, "gates": SkipGates.from_value}
     setting = " ".join(
-        f"tokens {TokenSchedule.from_dict(value)}"
-        if key == "tokens"
-        else f"gates {SkipGates.from_value(value)}"
-        if key == "gates"
-        else f"{key}={value}"
+        f"{key} {shortcuts[key](value)}" if key in shortcuts else f"{key}={value}"
         for key, value in best.policy.items()
         if key != "name" and value is not None
     )

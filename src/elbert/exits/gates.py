@@ -27,6 +27,7 @@ Integers = NDArray[np.int64]
 # What stands for the gates that a model was trained with.
 AUTO = "auto"
 
+_UNTRAINED = "gates were never trained: train with scheme skip_gates, or leave gates away"
 _ALLOWED = 'a number from 0 to 1, an object such as {"threshold": 0.5}, or none (off)'
 
 
@@ -91,7 +92,7 @@ class SkipGates:
         """Raise UsageError where there are no weights, or those of a model of another size."""
         wanted = (max(num_layers - 2, 0), hidden_size + 1)
         if self.weights is None:
-            raise UsageError("gates were never trained: train with scheme skip_gates, or leave gates away")
+            raise UsageError(_UNTRAINED)
         if self.weights.shape != wanted:
             raise UsageError(
                 f"the gates have weights of shape {self.weights.shape}, for this model they are {list(wanted)}: train "
@@ -147,7 +148,7 @@ def asked_gates(asked: Any, trained: SkipGates | None) -> tuple[SkipGates, ...]:
     several = asked if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
     read = [each if isinstance(each, SkipGates) else SkipGates.from_value(each) for each in several]
     if read and trained is None:
-        raise UsageError("gates were never trained: train with scheme skip_gates, or leave gates away")
+        raise UsageError(_UNTRAINED)
     return tuple(dict.fromkeys(read))
 
 

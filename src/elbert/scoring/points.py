@@ -70,7 +70,8 @@ class TradeoffCurve:
     their mean height between layer 1 and layer M: the score at a depth drawn evenly from that range.
 
     Attributes:
-        policy: its name; `+words` behind it where its settings ask layer 0, `+tokens` where they drop tokens.
+        policy: its name; behind it `+words` where its settings ask layer 0, `+tokens` where they drop tokens, `+gates`
+            where they skip layers and others do not.
         points: every setting, in the order of the grid.
         depths: mean exit layers, 1 .. M in equal steps, at which the curve is given.
         scores: the curve's height there.

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
-from typing import Any
+from operator import attrgetter
 
 import numpy as np
 
@@ -41,9 +41,9 @@ def refined(policies: Sequence[ExitPolicy], outputs: LayerOutputs) -> list[ExitP
     for _ in range(_ROUNDS):
         between = [
             middle
-            for line in _lines(list(depths))
+            for number, line in _lines(list(depths))
             for low, high in pairwise(line)
-            if abs(depths[low] - depths[high]) > gap and (middle := _between(low, high)) not in depths
+            if abs(depths[low] - depths[high]) > gap and (middle := _between(low, high, number)) not in depths
         ]
         if not between:
             break
@@ -56,29 +56,24 @@ def _depths(policies: Sequence[ExitPolicy], outputs: LayerOutputs) -> dict[ExitP
     return dict(zip(policies, exits.mean(1, dtype=np.float64).tolist(), strict=True))
 
 
-def _lines(policies: Sequence[ExitPolicy]) -> list[list[ExitPolicy]]:
-    """Return settings that differ in one number alone, in its order."""
-    number = {kind: _number([each for each in policies if type(each) is kind]) for kind in set(map(type, policies))}
+def _lines(policies: Sequence[ExitPolicy]) -> list[tuple[str, list[ExitPolicy]]]:
+    """Return a field that holds a number, and settings that differ in it alone, in its order; for every such line."""
+    numbers = {kind: _number([each for each in policies if type(each) is kind]) for kind in set(map(type, policies))}
     lines = defaultdict(list)
     for policy in policies:
-        name = number[type(policy)]
-        if name is not None:
-            rest = tuple(_value(policy, each.name) for each in fields(policy) if each.compare and each.name != name)
-            lines[type(policy), rest].append(policy)
-    return [sorted(line, key=lambda each: _value(each, str(number[type(each)]))) for line in lines.values()]
+        number = numbers[type(policy)]
+        if number is not None:
+            names = (each.name for each in fields(policy) if each.compare and each.name != number)
+            lines[number, type(policy), tuple(getattr(policy, name) for name in names)].append(policy)
+    return [(number, sorted(line, key=attrgetter(number))) for (number, *_), line in lines.items()]
 
 
 def _number(policies: Sequence[ExitPolicy]) -> str | None:
     """Return the first field that holds different fractions; None where there is none."""
     names = [each.name for each in fields(policies[0]) if each.compare]
-    values = {name: {_value(policy, name) for policy in policies} for name in names}
+    values = {name: {getattr(policy, name) for policy in policies} for name in names}
     return next((name for name in names if len(values[name]) > 1 and {type(v) for v in values[name]} == {float}), None)
 
 
-def _between(low: ExitPolicy, high: ExitPolicy) -> ExitPolicy:
-    name = str(_number([low, high]))
-    return replace(low, **{name: (_value(low, name) + _value(high, name)) / 2})
-
-
-def _value(policy: ExitPolicy, name: str) -> Any:
-    return getattr(policy, name)
+def _between(low: ExitPolicy, high: ExitPolicy, number: str) -> ExitPolicy:
+    return replace(low, **{number: (getattr(low, number) + getattr(high, number)) / 2})
