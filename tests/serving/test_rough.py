@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import resource
 import socket
 from collections.abc import Iterator
@@ -138,14 +139,21 @@ def test_who_sends_a_little_after_the_answer_is_let_go_too(
         assert b"HTTP/1.1" not in everything(idle)  # to whom nothing is owed nothing is said
 
 
-def test_a_head_that_is_slow_while_another_is_answered_is_not_told_so_in_its_place(
+def answers(made: socket.socket) -> list[int]:
+    """Return the statuses of all answers that come until the server closes the connection."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", everything(made))]
+
+
+def test_a_head_that_is_slow_while_another_is_answered_has_its_time_from_that_answer_on(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "_HEAD_TIMEOUT", 0.2)
-    with start() as running, raw(running) as both:
+    with start() as running, raw(running) as both, raw(running) as after:
         running.gates["tiny"].shut()
         both.sendall(HEAD % len(BODY) + b"\r\n" + BODY + b"GET /health HT")
-        assert everything(both) == b""
+        assert refusal(after) == (408, "Timeout")  # so the time of the other would be over too
+        running.gates["tiny"].open()
+        assert answers(both) == [200, 408]
 
 
 @pytest.mark.parametrize(
@@ -196,11 +204,47 @@ def test_an_address_that_is_none_is_refused_behind_another_request_too(running: 
         assert refusal(odd) == (400, "Validation")
 
 
-def test_what_is_no_http_is_not_told_so_in_the_place_of_an_answer_before_it(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("last", "status"),
+    [
+        (b"GET\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00", 400),
+        (b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n", 400),
+        (b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nx: " + b"a" * 200_000, 431),
+    ],
+    ids=["no-http", "tls", "no-address", "chunk", "endless"],
+)
+@pytest.mark.parametrize("before", [1, 2])
+def test_what_cannot_be_read_is_refused_behind_the_answers_of_the_requests_before_it(
+    start: Start, before: int, last: bytes, status: int
+) -> None:
+    with start() as running, raw(running) as several:
+        running.gates["tiny"].shut()
+        several.sendall((HEAD % len(BODY) + b"\r\n" + BODY) * before + last)
+        running.until(lambda: running.gates["tiny"].reached.is_set())
+        several.sendall(HEAD % len(BODY) + b"\r\n" + BODY)  # which nobody reads any more
+        running.gates["tiny"].open()
+        assert answers(several) == [200] * before + [status]
+        assert is_well(running)
+
+
+def test_what_cannot_be_read_behind_a_request_that_is_the_last_one_is_passed_over(start: Start) -> None:
     with start() as running, raw(running) as both:
         running.gates["tiny"].shut()
-        both.sendall(HEAD % len(BODY) + b"\r\n" + BODY + b"GET\r\n\r\n")
-        assert everything(both) == b""
+        both.sendall(HEAD % len(BODY) + b"connection: close\r\n\r\n" + BODY + b"GET\r\n\r\n")
+        running.until(lambda: running.gates["tiny"].reached.is_set())
+        running.gates["tiny"].open()
+        assert answers(both) == [200]
+
+
+def test_who_goes_with_several_requests_under_way_leaves_nothing_running(start: Start) -> None:
+    with start() as running:
+        running.gates["tiny"].shut()
+        with raw(running) as both:
+            both.sendall((HEAD % len(BODY) + b"\r\n" + BODY) * 2)
+            running.until(lambda: running.in_flight() == 1)
+        running.until(lambda: running.in_flight() == 0)
 
 
 def test_a_slash_too_many_is_nothing_here_and_sends_nobody_elsewhere(running: Running) -> None:

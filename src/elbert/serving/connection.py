@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from elbert.serving.refusals import Refusal, refused
 
@@ -47,6 +47,8 @@ class Connection(HttpToolsProtocol):
     """One connection; see uvicorn for what it is made of."""
 
     _timer: asyncio.TimerHandle | None = None
+    _running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the newest one's, which may wait behind it
+    _refusal: Refusal | None = None
     _in_head = True
     _first_read = True
     _fed = 0
@@ -63,12 +65,16 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the clock, and tell whoever works on a request that nobody waits."""
         self._stop_clock()
-        if self.scope is not None:
-            self.scope["state"][_GONE] = True
+        if self._running is not None:
+            self._running.scope["state"][_GONE] = True
+            self._running.disconnected = not self._running.response_complete
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless there is too much that is no body."""
+        """Read on, unless there is too much that is no body, or nothing more is to be answered."""
+        if self._refusal is not None:
+            return
         super().data_received(data)
         self._fed = 0 if self._first_read else self._fed + len(data)
         self._first_read = False
@@ -76,14 +82,15 @@ class Connection(HttpToolsProtocol):
             self._refuse(Refusal(431, "Validation", f"a head has more than {_MOST_HEAD} bytes; send fewer headers"))
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; it stays unsaid where it would be taken for the answer to a request before it."""
+        """Refuse what is no HTTP."""
         del msg  # uvicorn's, which is plain text
         self._refuse(Refusal(400, "Validation", "this is no HTTP request; send HTTP/1.1, and its body as announced"))
 
     def on_message_begin(self) -> None:
-        """Begin a head."""
+        """Begin a head; behind others it has its time from their answers on, for until then it may lie unread."""
         super().on_message_begin()
-        self._start_clock()
+        if not self._answering:
+            self._start_clock()
         self._in_head, self._first_read = True, True
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -94,6 +101,8 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Let the request be answered, unless its address is none: then its head is still what is refused."""
         super().on_headers_complete()
+        if not self._answering:
+            self._running = self.cycle
         self._stop_clock()
         self._in_head = False
 
@@ -113,9 +122,19 @@ class Connection(HttpToolsProtocol):
 
         uvicorn's own clock of an idle connection ends with the first byte, whatever that is.
         """
+        if self.pipeline:
+            self._running = self.pipeline[-1][0]
         super().on_response_complete()
-        if self._timer is None and self.cycle.response_complete and not self.transport.is_closing():
+        if self._answering or self.transport.is_closing():
+            return
+        if self._refusal is not None:
+            self._end()
+        elif self._timer is None:
             self._start_clock()
+
+    @property
+    def _answering(self) -> bool:
+        return self._running is not None and not self._running.response_complete
 
     def _start_clock(self) -> None:
         self._stop_clock()
@@ -130,16 +149,25 @@ class Connection(HttpToolsProtocol):
         self._refuse(Refusal(408, "Timeout", f"no head was whole within {_HEAD_TIMEOUT:g} s; send it at once"))
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Close the connection, with an answer where the client could not take it for another's."""
+        """Read no further, and refuse what cannot be read once all that came before it has its answer."""
         self._stop_clock()
-        if self._may_answer():
-            body = json.dumps(refused(refusal))
-            first = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
-            head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            self.transport.write((first + head + body).encode())
-        self.transport.close()
+        self._refusal = refusal
+        if not self._in_head and not self.pipeline:  # the body of the request that is being answered, or was
+            if self._running is not None and self._running.response_started:
+                self.transport.close()
+            else:
+                self._end()
+            return
+        if not self._in_head:  # the body of one that waits
+            self.pipeline.popleft()
+        if not self._answering:
+            self._end()
 
-    def _may_answer(self) -> bool:
-        if self._in_head:
-            return self.cycle is None or self.cycle.response_complete
-        return not self.pipeline and not self.cycle.response_started
+    def _end(self) -> None:
+        """Say why nothing more is read, and close the connection."""
+        assert self._refusal is not None
+        body = json.dumps(refused(self._refusal))
+        first = f"HTTP/1.1 {self._refusal.status} {HTTPStatus(self._refusal.status).phrase}\r\n"
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write((first + head + body).encode())
+        self.transport.close()
