@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -61,6 +62,8 @@ def checked(html: str) -> Page:
     assert page.tags.count("link") == 1
     assert not any(name == "src" or name.startswith("on") for name, _ in page.attributes)
     assert all(link.startswith("https://arxiv.org/") for link in page.links)
+    cited = re.findall(r"arXiv:(\d{4}\.\d+)", page.words)
+    assert page.links == [f"https://arxiv.org/abs/{number}" for number in cited]
     assert "@import" not in html
     assert "@font-face" not in html
     return page

@@ -52,4 +52,4 @@ def where_left(exit_layer: int, layers: int) -> str:
 
 def linked(citation: str) -> Markup:
     """Return a citation with its arXiv numbers turned into links."""
-    return Markup(_ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', escaped(citation)))
+    return Markup(_ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', str(escaped(citation))))
