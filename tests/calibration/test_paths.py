@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from elbert.calibration import calibrate
 from elbert.calibration.paths import path
 from elbert.exits import make, names, replay
+from elbert.results import LayerOutputs
 from elbert.tasks import SINGLE_LABEL, task_of
 
 
@@ -20,6 +22,28 @@ def test_along_elberts_path_texts_leave_ever_earlier(record: Any, layers: int) -
     assert (np.diff(depth) <= 0).all()
     assert depth[0] > layers - 1
     assert depth[-1] < 2
+
+
+def unsure(outputs: LayerOutputs) -> LayerOutputs:
+    """Return the recording with the same answers, none of them sure: the entropies lie near 1."""
+    logits = 0.03 * outputs.logits
+    return dataclasses.replace(outputs, logits=logits, probs=logits.softmax(-1))
+
+
+@pytest.mark.parametrize("family", ["entropy", "max_prob"])
+def test_a_path_steps_over_no_exits_for_being_unsure(record: Any, family: str) -> None:
+    outputs = unsure(record(400, layers=12, classes=2)[0])
+    depth = [float(replay(each, outputs).double().mean()) for each in path(make(family), 12, 2, SINGLE_LABEL).policies]
+    assert max(-np.diff(depth)) < 3
+
+
+@pytest.mark.parametrize("family", ["elbert", "entropy", "max_prob"])
+def test_unsure_exits_that_lose_little_are_used(record: Any, family: str) -> None:
+    outputs, labels = record(2000, layers=24, classes=2)
+    assert float(unsure(outputs).probs.max()) < 0.7
+    found = calibrate(unsure(outputs), labels, {"some": 0.02}, family=family)["some"]
+    assert found.guaranteed
+    assert found.evidence["mean_exit_layer"] < 18
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
@@ -57,6 +81,7 @@ def test_with_a_layer_0_its_threshold_falls_along_the_path_and_each_of_the_two_h
         thresholds = [1.0 if each.words is None else each.words for each in sequence]
         assert thresholds == sorted(thresholds, reverse=True)
         assert thresholds[-1] == 0.6
+        assert len(set(thresholds)) > 20
     assert {dataclasses.replace(each, words=None) for each in words} == {alone.policies[0]}
     unordered = path(make("pcee"), 6, 2, SINGLE_LABEL, words=True)
     assert not unordered.sequences

@@ -7,12 +7,16 @@ policies; but the order may not come from the texts it is tested on. A path is s
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from elbert.exits import ExitPolicy, make
+from elbert.exits.between import between, number_between
 from elbert.exits.elbert import Elbert
 from elbert.exits.gates import Shortcut, shortcut_field
 from elbert.exits.words import GRID, with_words
@@ -23,6 +27,13 @@ from elbert.tasks import REGRESSION, Task
 _THRESHOLDS = tuple(float(f"{value:.3g}") for value in np.geomspace(0.0005, 1.0, 48))
 _WINDOWS = ((0.001, 5 / 6), (0.003, 2 / 3), (0.01, 1 / 2), (0.05, 5 / 12), (0.15, 1 / 3), (0.3, 1 / 4))
 _TOLERANCES = tuple(float(f"{value:.2g}") for value in np.geomspace(0.002, 2.0, 31))
+
+# Where settings are put between two of a path that differ in one number: a grid's stretches are cut in four, and the
+# last one, at whose end every text goes at once, in ever smaller parts. There lie all exits that are sure of nothing,
+# as those of two classes may be whose entropies are all near 1. How deep the texts run could tell which of these
+# settings are needed, but a path may not come from the texts it is tested on.
+_QUARTERS = (0.25, 0.5, 0.75)
+_NEARER = tuple(1 - 0.5 ** (step / 2) for step in range(1, 17))
 
 # Where the model has a layer 0, its threshold falls along a path from 1, at which nobody leaves there: slowly at first,
 # for what is sure to layer 0 is right more often than its probability says, and to 0.6 at the end.
@@ -77,6 +88,7 @@ def path(
             are tried with each of them.
     """
     kind, tensors, values = type(policy), policy.tensors(), not task.has_classes
+    shares: tuple[float, ...] = ()  # ELBERT's own path is fine enough but for its end
     if kind is Elbert:
         policies = _over_values(num_layers) if values else _elbert(num_layers, nothing=nothing)
         # Where no window fits, as over the values of one or two layers, there is full depth alone.
@@ -84,12 +96,11 @@ def path(
     else:
         grid = kind.grid(num_layers, 1 if values else num_labels)
         policies = tuple(each.with_tensors(tensors) if tensors else each for each in grid)[::-1]
-        ordered = _varying(policies) <= 1
-    if not words:
-        return Path(policies, (Sequence(1.0, range(len(policies))),) if ordered else ())
+        ordered, shares = _varying(policies) <= 1, _QUARTERS
     if not ordered:
-        return Path(tuple(with_words(policies, _WORDS)), ())
-    return _with_words(policies)
+        return Path(tuple(with_words(policies, _WORDS)) if words else policies, ())
+    places, policies = zip(*_finer(policies, shares), strict=True)
+    return _with_words(policies, places) if words else Path(policies, (Sequence(1.0, range(len(policies))),))
 
 
 def with_shortcuts(tried: Path, shortcuts: tuple[Shortcut | None, ...]) -> Path:
@@ -112,12 +123,33 @@ def with_shortcuts(tried: Path, shortcuts: tuple[Shortcut | None, ...]) -> Path:
     return Path(tuple(policies), tuple(sequences))
 
 
-def _with_words(policies: tuple[ExitPolicy, ...]) -> Path:
-    """Return an ordered path with a layer 0: both together, the exits alone, layer 0 alone."""
+def _finer(policies: tuple[ExitPolicy, ...], shares: tuple[float, ...]) -> Iterator[tuple[float, ExitPolicy]]:
+    """Yield a path with settings between those given, each with its place among them, from 0 on.
+
+    Args:
+        policies: from safe to fast.
+        shares: of the stretch from one to the next, where settings are put; in the last they are `_NEARER`.
+    """
+    yield 0.0, policies[0]
+    for place, (safer, faster) in enumerate(pairwise(policies), start=1):
+        if (number := number_between(safer, faster)) is not None:
+            for share in _NEARER if place == len(policies) - 1 else shares:
+                yield place - 1 + share, between(safer, faster, number, share)
+        yield place, faster
+
+
+def _with_words(policies: tuple[ExitPolicy, ...], places: ArrayLike) -> Path:
+    """Return an ordered path with a layer 0: both together, the exits alone, layer 0 alone.
+
+    Args:
+        policies: the exits' own path.
+        places: of each along it, from 0 on; layer 0's threshold falls with them.
+    """
     steps = len(policies)
-    pairs = zip(policies, _falling(steps), strict=True)
+    pairs = zip(policies, _falling(places), strict=True)
     together = tuple(dataclasses.replace(each, words=threshold) for each, threshold in pairs)
-    alone = tuple(dataclasses.replace(policies[0], words=threshold) for threshold in _falling(_WORDS_ALONE)[1:])
+    thresholds = _falling(range(_WORDS_ALONE))[1:]
+    alone = tuple(dataclasses.replace(policies[0], words=threshold) for threshold in thresholds)
     sequences = (
         Sequence(_TOGETHER, range(steps)),
         Sequence(_APART, range(steps, 2 * steps)),
@@ -126,9 +158,10 @@ def _with_words(policies: tuple[ExitPolicy, ...]) -> Path:
     return Path((*together, *policies, *alone), sequences)
 
 
-def _falling(steps: int) -> tuple[float | None, ...]:
-    """Return layer 0's threshold at every step of a path; None at the first."""
-    ways = (np.arange(1, steps) / max(steps - 1, 1)) ** _WORDS_BEND
+def _falling(places: ArrayLike) -> tuple[float | None, ...]:
+    """Return layer 0's threshold at every place along a path, from 0 on; None at the first."""
+    along = np.asarray(places, float)
+    ways = (along[1:] / max(along[-1], 1)) ** _WORDS_BEND
     return (None, *(float(f"{1 - _WORDS_FALL * way:.3g}") for way in ways))
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from itertools import pairwise
 from operator import attrgetter
 
 import numpy as np
 
 from elbert.exits import ExitPolicy
+from elbert.exits.between import between
 from elbert.results import LayerOutputs
 from elbert.scoring.curves import replay_all
 
@@ -39,15 +40,15 @@ def refined(policies: Sequence[ExitPolicy], outputs: LayerOutputs) -> list[ExitP
     depths = _depths(policies, outputs)
     gap = outputs.probs.shape[1] / _STEPS
     for _ in range(_ROUNDS):
-        between = [
+        more = [
             middle
             for number, line in _lines(list(depths))
             for low, high in pairwise(line)
-            if abs(depths[low] - depths[high]) > gap and (middle := _between(low, high, number)) not in depths
+            if abs(depths[low] - depths[high]) > gap and (middle := between(low, high, number)) not in depths
         ]
-        if not between:
+        if not more:
             break
-        depths |= _depths(between, outputs)
+        depths |= _depths(more, outputs)
     return list(depths)
 
 
@@ -73,7 +74,3 @@ def _number(policies: Sequence[ExitPolicy]) -> str | None:
     names = [each.name for each in fields(policies[0]) if each.compare]
     values = {name: {getattr(policy, name) for policy in policies} for name in names}
     return next((name for name in names if len(values[name]) > 1 and {type(v) for v in values[name]} == {float}), None)
-
-
-def _between(low: ExitPolicy, high: ExitPolicy, number: str) -> ExitPolicy:
-    return replace(low, **{number: (getattr(low, number) + getattr(high, number)) / 2})
