@@ -22,184 +22,19 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
-
-from checkpoints import HELD_OUT, limited
-from compare_judge import Answers, Judged, judge
-from compare_report import Key, plain, write
-from compare_rivals import WHOLE, Rival, RivalRun, Standing, speedup, standing
-from elbert import Classifier, TrainSettings, load_data, train
-from elbert.data import TextDataset, split
-from elbert.disk import whole_folder
-from elbert.errors import ElbertError
+from checkpoints import limited
+from compare_judge import Judged, judge
+from compare_report import Key, write
+from compare_rivals import WHOLE, RivalRun, Standing, speedup, standing
+from compare_study import MODEL, RECORDS, Run, Study, read
+from elbert import Classifier, load_data
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.sweep_time import with_times
-from elbert.exits.gates import SkipGates
-from elbert.modeling.files.policies import read_tensors, write_tensors
-from elbert.results import LayerOutputs
-from elbert.tasks import task_of
-from elbert.training import start_model
-
-RECORDS, MODEL, ABOUT = "records", "model", "about.json"
-PARTS = ("held_out", "test")
-
-
-@dataclass(frozen=True)
-class Ground:
-    """A corpus of a study.
-
-    Attributes:
-        name: its folder's.
-        test: the part to report on.
-        metric: what scores are; None for the problem's own.
-        train_rows: rows to learn from at most, drawn class by class; None takes all.
-        test_rows: rows to report on at most.
-        settings: of training, where they differ from the study's.
-    """
-
-    name: str
-    test: str = "test"
-    metric: str | None = None
-    train_rows: int | None = None
-    test_rows: int | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study file.
-
-    Attributes:
-        start: what is fine-tuned: a folder, a bundled name or a hub id.
-        corpora: in the order they are run.
-        schemes: kinds of training by name; settings of each, where they differ from the study's.
-        seeds: of the division of the training texts, and of training.
-        settings: of training, for all.
-        dtype: what answers are recorded in.
-        rivals: models with fewer layers, or thinner ones, for every text.
-    """
-
-    start: str
-    corpora: tuple[Ground, ...]
-    schemes: dict[str, dict[str, Any]]
-    seeds: tuple[int, ...] = (0,)
-    settings: dict[str, Any] = field(default_factory=dict)
-    dtype: str = "float32"
-    rivals: tuple[Rival, ...] = ()
-
-    @classmethod
-    def read(cls, path: Path) -> Study:
-        """Read a study from its TOML file."""
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-        grounds = tuple(Ground(**each) for each in content.pop("corpora"))
-        rivals = (Rival.read(name, each, content["schemes"]) for name, each in content.pop("rivals", {}).items())
-        return cls(corpora=grounds, seeds=tuple(content.pop("seeds", (0,))), rivals=tuple(rivals), **content)
-
-    def runs(self) -> Iterator[Run]:
-        """Yield every run: all of the first seed before any of the next, so that what is there early is whole."""
-        for seed in self.seeds:
-            for ground in self.corpora:
-                for scheme in self.schemes:
-                    yield Run(self, ground, scheme, seed)
-
-    def rival_runs(self) -> Iterator[RivalRun]:
-        """Yield every run of a rival, in the same order; the kinds of training come before, for some of them teach."""
-        for seed in self.seeds:
-            for ground in self.corpora:
-                run = Run(self, ground, next(iter(self.schemes)), seed)
-                for rival in self.rivals:
-                    for layers in rival.layers or (0,):
-                        yield RivalRun(run, rival, layers)
-
-    @property
-    def teachers(self) -> set[str]:
-        """Kinds of training whose models teach rivals."""
-        return {rival.teacher for rival in self.rivals if rival.teacher is not None}
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training of a study: a corpus, a kind of training, a seed."""
-
-    study: Study
-    ground: Ground
-    scheme: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return f"{self.ground.name}-{plain(self.scheme)}-{self.seed}"
-
-    @property
-    def settings(self) -> TrainSettings:
-        """Of this training."""
-        own = {"scheme": self.scheme, **self.study.schemes[self.scheme]}
-        metric = {"metric": self.ground.metric}
-        every = {**self.study.settings, **metric, **self.ground.settings, **own, "seed": self.seed}
-        return TrainSettings.from_dict(every)
-
-    def parts(self, data: Path) -> tuple[TextDataset, TextDataset]:
-        """Return what is learnt from and the tenth that is kept aside."""
-        whole = limited(load_data(data / self.ground.name, split="train"), self.ground.train_rows)
-        return split(whole, HELD_OUT, self.seed)
-
-    def train(self, data: Path, start: str, folder: Path) -> None:
-        """Train into `folder`/model if need be, going on with what was broken off."""
-        out = folder / MODEL
-        if out.exists():
-            return
-        settings, (learn, kept) = self.settings, self.parts(data)
-        network, tokenizer = start_model(start, learn, settings)
-        resume = out.with_name(f"{MODEL}.partial").exists()
-        train(network, tokenizer, learn, kept, settings, out, resume, progress=False, model_name=self.study.start)
-
-    def record(self, data: Path, folder: Path) -> None:
-        """Let the model answer both parts, and keep what it said at every exit."""
-        classifier = Classifier.from_pretrained(folder / MODEL, dtype=self.study.dtype)
-        test = load_data(data / self.ground.name, split=self.ground.test, labels=classifier.labels)
-        gates = classifier.policies["gated"].gates if "gated" in classifier.policies else None
-        sets = dict(zip(PARTS, (self.parts(data)[1], limited(test, self.ground.test_rows)), strict=True))
-        with whole_folder(folder / RECORDS) as fresh:
-            for part, dataset in sets.items():
-                said = classifier.record(dataset.texts, pooled=True, gates=gates)
-                if said.pooled is None or dataset.labels is None:
-                    raise ElbertError(f"{dataset.name} has no labels or no states to keep")
-                tensors = {"logits": said.logits, "lengths": said.lengths, "pooled": said.pooled}
-                if said.depth is not None:
-                    tensors["depth"] = said.depth
-                labels = torch.from_numpy(np.asarray(dataset.labels))
-                save_file({**tensors, "labels": labels}, fresh / f"{part}.safetensors")
-            write_tensors(fresh, {name: each.tensors() for name, each in classifier.fitted.items()})
-            about = {"problem_type": said.problem_type, "labels": classifier.labels.names, "dtype": classifier.dtype}
-            if gates is not None:
-                about["gates"] = gates.threshold
-            trained = json.loads((folder / MODEL / "elbert.json").read_text())["training"]
-            kept = {name: trained[name] for name in ("seconds", "steps", "train_rows", "learning_rate", "dtype")}
-            (fresh / ABOUT).write_text(json.dumps({**about, "training": kept}))
-
-
-def read(folder: Path) -> Answers:
-    """Read what `Run.record` wrote."""
-    about = json.loads((folder / RECORDS / ABOUT).read_text())
-    kind, gates, found = about["problem_type"], SkipGates(about["gates"]) if "gates" in about else None, []
-    for part in PARTS:
-        tensors = load_file(folder / RECORDS / f"{part}.safetensors")
-        labels = tensors.pop("labels").numpy()
-        said = LayerOutputs(
-            probs=task_of(kind).probabilities(tensors["logits"]), problem_type=kind, gates=gates, **tensors
-        )
-        found += [said, labels]
-    return Answers(*found, about["training"], read_tensors(folder / RECORDS))
 
 
 def judged_runs(there: Iterable[tuple[Run, Path]], only: Sequence[str] | None, bootstrap: int) -> dict[Key, Judged]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from compare_judge import SIGNALS, Judged
+from compare_report_rivals import static
 from compare_rivals import Standing
+from compare_tables import gain, plain, table
 from elbert.evaluation.sweep import Sweep
 from elbert.reports import sweep_plots
 from elbert.reports.plots import layer_ticks, rendered, styled
@@ -46,7 +47,7 @@ def page(judged: Mapping[Key, Judged], about: Mapping[str, Any], rivals: Mapping
     corpora = list(dict.fromkeys(corpus for corpus, _ in judged))
     for corpus in corpora:
         own = {scheme: each for (name, scheme), each in judged.items() if name == corpus}
-        lines += [*_corpus(corpus, own), *_rivals(rivals.get(corpus, ())), *_published(corpus)]
+        lines += [*_corpus(corpus, own), *static(rivals.get(corpus, ())), *_published(corpus)]
     lines += _over_corpora(judged)
     return "\n".join(lines)
 
@@ -55,45 +56,12 @@ def _corpus(corpus: str, own: Mapping[str, Judged]) -> list[str]:
     first = next(iter(own.values())).sweep
     lines = [f"## {corpus}: {first.metric}, {first.n:,} texts", "", "### Training", ""]
     layers = range(1, first.layers + 1)
-    lines += _table(("training", "seeds", "minutes", *map(str, layers)), [_training(*each) for each in own.items()])
+    lines += table(("training", "seeds", "minutes", *map(str, layers)), [_training(*each) for each in own.items()])
     lines += ["Score of each layer's exit.", "", *_schemes(own)]
     for scheme, each in own.items():
         lines += [f"### {corpus}, `{scheme}`", "", *_policies(each), *_timed(each), *_variants(each), *_auroc(each)]
         lines += [f"![{corpus}, {scheme}](figures/{corpus}-{plain(scheme)}-curves.svg)", ""]
     return lines
-
-
-def _rivals(rivals: Sequence[Standing]) -> list[str]:
-    """Return what models with fewer layers for every text reach, and what of it is above policies at as many."""
-    if not rivals:
-        return []
-    clock = any(each.speedup is not None for each in rivals)
-    head = (
-        "every text runs",
-        "layers",
-        *(["by the clock"] if clock else []),
-        "seeds",
-        "minutes",
-        "score",
-        *(f"above `{name}`" for name in rivals[0].policies),
-    )
-    rows = []
-    for each in rivals:
-        minutes = np.mean([one["seconds"] for one in each.trained]) / 60
-        cells = [f"{value:.3f}, {gain(more, edges)}" for value, more, edges in each.policies.values()]
-        faster = [] if not clock else ["–" if each.speedup is None else f"{each.speedup:.2f}×"]
-        own = [f"`{each.rival}`", f"{each.layers:.3g}", *faster, str(each.models), f"{minutes:.1f}"]
-        rows.append([*own, f"{each.score:.3f}", *cells])
-    told = [f"Policies are those of `{rivals[0].scheme}` at as many layers on average; before the comma their score."]
-    told += [
-        f"`{each.rival}` runs every layer with {each.weights:.0%} of its weights; its number of layers is what its "
-        "multiply-adds are worth."
-        for each in rivals
-        if each.weights is not None
-    ]
-    if clock:
-        told.append("By the clock is the speedup over the whole model at full depth, in turns.")
-    return [*_table(head, rows), " ".join(told), ""]
 
 
 def _training(scheme: str, judged: Judged) -> list[str]:
@@ -116,7 +84,7 @@ def _schemes(own: Mapping[str, Judged]) -> list[str]:
             cells.append(f"{value:.3f}" + ("" if same else f", {gain(value - other, band(drawn - other_drawn))}"))
         rows.append(cells)
     head = ("area", *(f"`{name}`" for name in names))
-    return [*_table(head, rows), "Behind the comma what that is above the first row's.", ""]
+    return [*table(head, rows), "Behind the comma what that is above the first row's.", ""]
 
 
 def _policies(judged: Judged) -> list[str]:
@@ -130,7 +98,7 @@ def _policies(judged: Judged) -> list[str]:
         own += "" if constant else f", {gain(curve.gain_held_out, curve.gain_held_out_band)}"
         scores = [_at(point, constant=constant) for point in curve.at_speedups]
         rows.append([f"`{curve.policy}`", f"{curve.rank:g} ({low:g}–{high:g})", own, *scores])
-    lines = _table(("policy", "rank", "area, gain", *speeds), rows)
+    lines = table(("policy", "rank", "area, gain", *speeds), rows)
     if judged.along:
         learnt = ", ".join(f"`{name}`" for name in judged.along)
         lines += [f"Learnt along with the model: {learnt}; others that learn were fitted afterwards.", ""]
@@ -161,8 +129,8 @@ def _timed(judged: Judged) -> list[str]:
         "By lines between the settings run for real, in time; chosen on all texts. A dash: nothing that fast was run."
     )
     return [
-        *_table(("run for real", "on the clock", "layers", "score, all texts"), rows),
-        *_table(head, clock),
+        *table(("run for real", "on the clock", "layers", "score, all texts"), rows),
+        *table(head, clock),
         told,
         "",
     ]
@@ -203,7 +171,7 @@ def _variants(judged: Judged) -> list[str]:
         constant, constant_drawn = held.area("fixed")
         own = f"{value:.3f}, {gain(value - constant, band(drawn - constant_drawn))}"
         rows.append([name, own, *(_at(point, constant=False) for point in points)])
-    return _table(("ELBERT's parts, BEEM's readings", "area, gain", "2×", "3×", "5×"), rows) if rows else []
+    return table(("ELBERT's parts, BEEM's readings", "area, gain", "2×", "3×", "5×"), rows) if rows else []
 
 
 def _auroc(judged: Judged) -> list[str]:
@@ -214,7 +182,7 @@ def _auroc(judged: Judged) -> list[str]:
         for name, values in judged.auroc.items()
     ]
     layers = range(1, judged.sweep.layers + 1)
-    return _table(("AUROC of “this exit is right”", *map(str, layers)), rows)
+    return table(("AUROC of “this exit is right”", *map(str, layers)), rows)
 
 
 def _over_corpora(judged: Mapping[Key, Judged]) -> list[str]:
@@ -230,7 +198,7 @@ def _over_corpora(judged: Mapping[Key, Judged]) -> list[str]:
         mean = float(np.mean([each[name][0] for each in ranks]))
         rows.append((mean, [f"`{name}`", f"{mean:.2f} ({low:.2f}–{high:.2f})", str(wins), str(losses)]))
     head = ("policy", "mean rank", "above a constant depth at 2× or 3×, outside the band", "below, likewise")
-    lines = ["## Over everything above", "", *_table(head, [cells for _, cells in sorted(rows)])]
+    lines = ["## Over everything above", "", *table(head, [cells for _, cells in sorted(rows)])]
     return [*lines, f"Of {len(judged)} models’ curves; ranks are by area.", ""]
 
 
@@ -247,23 +215,7 @@ def _published(corpus: str) -> list[str]:
         return []
     cells = [[each["system"], each["encoder"], each["result"], each["setting"], each["source"]] for each in rows]
     head = ("published", "encoder", "result", "setting", "source")
-    return ["### What papers print", "", *_table(head, cells)]
-
-
-def gain(value: float, edges: tuple[float, float]) -> str:
-    """Return a difference with its band, bold where the band lies on one side of 0."""
-    words = f"{value:+.3f} ({edges[0]:+.3f} … {edges[1]:+.3f})"
-    return f"**{words}**" if edges[0] > 0 or edges[1] < 0 else words
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-    return [*lines, ""]
-
-
-def plain(name: str) -> str:
-    """Return a name as part of a file's."""
-    return re.sub(r"[^\w.]+", "-", name)
+    return ["### What papers print", "", *table(head, cells)]
 
 
 def draw(judged: Mapping[Key, Judged], folder: Path) -> None:

@@ -36,7 +36,7 @@ from elbert.training import start_model
 from first_layers import cut, keep_layers
 
 if TYPE_CHECKING:
-    from compare import Run
+    from compare_study import Run
     from elbert.data import Text, TextDataset
     from elbert.modeling import MultiExitModel
 

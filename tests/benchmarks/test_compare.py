@@ -12,7 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import compare
-from compare_report import at_clock_speedups, gain
+from compare_report import at_clock_speedups
+from compare_tables import gain
 from elbert.training import schemes
 
 POLICIES = ("elbert", "patience", "beem", "certainty")

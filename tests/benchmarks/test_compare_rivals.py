@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import compare
-from compare_rivals import speedup
+from compare_rivals import Rival, speedup
 from elbert import Classifier
 from elbert.modeling.files.load import load_model
 
@@ -154,4 +154,4 @@ def test_what_is_there_is_not_made_again_and_models_go_when_nobody_learns_from_t
 )
 def test_a_rival_that_is_none_is_refused_with_one_line(content: dict[str, Any], line: str) -> None:
     with pytest.raises(SystemExit, match=line):
-        compare.Rival.read("mine", content, ["equal"])
+        Rival.read("mine", content, ["equal"])
