@@ -138,3 +138,12 @@ def test_texts_that_leave_at_layer_0_are_scored_by_its_answers_and_cost_what_it_
             assert result.score[draw, place] == pytest.approx(score(kind, said, labels[rows], metric)[1], abs=1e-9)
             spent = layers[rows].mean() * (0.5 if run else 1) + cost[at]
             assert result.mean_exit_layer[draw, place] == pytest.approx(spent, rel=1e-6)
+
+
+def test_settings_that_answer_alike_may_have_run_unlike() -> None:
+    replays, labels = drawn("single_label_classification")
+    ran = replays.exit_layer.astype(np.float32)
+    ran[1] += 2  # its answers are those of the setting before it
+    found = weighted_scores(replace(replays, ran=ran), labels, np.ones((1, TEXTS), dtype=int))
+    np.testing.assert_allclose(found.mean_exit_layer[0], ran.mean(1), rtol=1e-6)
+    assert found.score[0, 0] == found.score[0, 1]

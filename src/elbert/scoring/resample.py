@@ -60,16 +60,17 @@ def weighted_scores(replays: Replays, labels: ArrayLike, weights: ArrayLike, met
     """
     name = metric_name(replays.problem_type, metric)
     # Many settings let every text leave at the same layer: each such row is scored once.
-    columns, first, place = np.unique(replays.columns, axis=0, return_index=True, return_inverse=True)
+    columns, place = np.unique(replays.columns, axis=0, return_inverse=True)
     counts, wanted, answers = np.asarray(weights), np.asarray(labels), replays.every_answer
-    depths = _mean_depths((replays.exit_layer if replays.ran is None else replays.ran)[first], counts)
+    # Those may still have run unlike, where layers are counted apart.
+    depths = _mean_depths(replays.exit_layer if replays.ran is None else replays.ran, counts)
     tally = _tally(name, replays, wanted)
     values = (
         _repeated(name, replays.problem_type, answers, columns, wanted, counts)
         if tally is None
         else _summed(tally, answers, columns, wanted, counts)
     )
-    return Scores(values[:, place.reshape(-1)], depths[:, place.reshape(-1)] + replays.layer_0_cost)
+    return Scores(values[:, place.reshape(-1)], depths + replays.layer_0_cost)
 
 
 @dataclass(frozen=True, slots=True)
