@@ -9,7 +9,7 @@ the texts to report on. All else is replay: policies that learn are fitted on th
 taught along; every setting of every policy is chosen on one half of the texts to report on and scored on the other,
 both ways, over twenty ways to halve them. A constant depth goes through the same. Bands are over texts and, where there
 are several, seeds. Static rivals, models with fewer or thinner layers for every text, are trained on the same texts and
-stand beside the policies at as many layers.
+stand beside the policies at as many layers; cascades of them, replayed likewise, are lines beside the policies'.
 
 The folder --out holds a folder per run and is taken up where it was left: trained models are not trained again, nor
 recorded ones recorded, and what was broken off goes on. Every call writes report.md, figures and results.json from the
@@ -28,13 +28,16 @@ from functools import partial
 from pathlib import Path
 
 from checkpoints import limited
+from compare_cascades import Line, line, timed_line
 from compare_judge import Judged, judge
 from compare_report import Key, write
-from compare_rivals import WHOLE, RivalRun, Standing, speedup, standing
+from compare_rivals import WHOLE, RivalRun
+from compare_standing import Standing, speedup, standing
 from compare_study import MODEL, RECORDS, Run, Study, read
 from elbert import Classifier, load_data
 from elbert.evaluation.bench.machine import machine, versions
 from elbert.evaluation.sweep_time import with_times
+from elbert.scoring.points import TradeoffCurve
 
 
 def judged_runs(there: Iterable[tuple[Run, Path]], only: Sequence[str] | None, bootstrap: int) -> dict[Key, Judged]:
@@ -48,33 +51,64 @@ def judged_runs(there: Iterable[tuple[Run, Path]], only: Sequence[str] | None, b
     }
 
 
-def standings(
-    there: Iterable[tuple[RivalRun, Path]], judged: Mapping[Key, Judged], options: argparse.Namespace
-) -> dict[str, list[Standing]]:
-    """Return how each corpus's rivals do beside its first kind of training, over as many seeds; timed where asked."""
-    runs: dict[tuple[str, str, int], list[tuple[RivalRun, Path]]] = {}
+def beside(
+    study: Study, there: Iterable[tuple[RivalRun, Path]], judged: Mapping[Key, Judged], options: argparse.Namespace
+) -> dict[str, tuple[list[Standing], list[Line]]]:
+    """Return how each corpus's rivals, and cascades of them, do beside its first kind of training; timed where asked.
+
+    What is not there for as many seeds is left out.
+    """
+    corpora: dict[str, dict[str, list[tuple[RivalRun, Path]]]] = {}
     for each, folder in there:
-        runs.setdefault((each.run.ground.name, each.rival.name, each.layers), []).append((each, folder))
-    found: dict[str, list[Standing]] = {}
-    for (corpus, _, _), own in runs.items():
+        corpora.setdefault(each.run.ground.name, {}).setdefault(each.short, []).append((each, folder))
+    found = {}
+    for corpus, every in corpora.items():
         scheme = next(scheme for name, scheme in judged if name == corpus)
-        beside = judged[corpus, scheme]
-        if beside.sweep.models == len(own):
-            seeds = [read(folder) for _, folder in own]
-            row = standing(own, seeds, scheme, beside, options.bootstrap)
-            if options.timed:
-                row = replace(row, speedup=rival_speedup(*own[0], scheme, options))
-            found.setdefault(corpus, []).append(row)
+        policies = judged[corpus, scheme]
+        runs = {name: own for name, own in every.items() if len(own) == policies.sweep.models}
+        said = {name: [read(folder) for _, folder in own] for name, own in runs.items()}
+        rows = {name: standing(own, said[name], scheme, policies, options.bootstrap) for name, own in runs.items()}
+        lines = [
+            line(chain, runs, said, scheme, policies, options.bootstrap)
+            for chain in study.chains
+            if runs.keys() >= set(chain.members)
+        ]
+        if options.timed and runs:
+            rows, lines = in_time(rows, lines, {name: own[0] for name, own in runs.items()}, scheme, options)
+        found[corpus] = list(rows.values()), [each for each, _ in lines]
     return found
 
 
-def rival_speedup(each: RivalRun, folder: Path, scheme: str, options: argparse.Namespace) -> float:
-    """Return how many times faster a rival is than the model of a kind of training is at full depth."""
-    whole = Classifier.from_pretrained(
-        options.out / replace(each.run, scheme=scheme).name / MODEL, dtype=each.run.study.dtype
-    )
-    test = load_data(options.data / each.run.ground.name, split=each.run.ground.test, labels=whole.labels)
-    return speedup(whole, each.classifier(folder, MODEL), limited(test, each.run.ground.test_rows).texts[:1000])
+def in_time(
+    rows: Mapping[str, Standing],
+    lines: Iterable[tuple[Line, TradeoffCurve]],
+    runs: Mapping[str, tuple[RivalRun, Path]],
+    scheme: str,
+    options: argparse.Namespace,
+) -> tuple[dict[str, Standing], list[tuple[Line, TradeoffCurve]]]:
+    """Return rivals and cascades of one corpus with how many times faster they are than a kind of training's model.
+
+    Args:
+        rows: of the rivals, by name.
+        lines: of the cascades, with their settings.
+        runs: of the rivals, of the first seed.
+        scheme: the kind of training; its model is run at full depth.
+        options: of the command.
+    """
+    run = next(iter(runs.values()))[0].run
+    whole = Classifier.from_pretrained(options.out / replace(run, scheme=scheme).name / MODEL, dtype=run.study.dtype)
+    test = load_data(options.data / run.ground.name, split=run.ground.test, labels=whole.labels)
+    texts = limited(test, run.ground.test_rows).texts[:1000]
+
+    def model(name: str) -> Classifier:
+        each, folder = runs[name]
+        return each.classifier(folder, MODEL)
+
+    timed_rows = {name: replace(row, speedup=speedup(whole, model(name), texts)) for name, row in rows.items()}
+    return timed_rows, [
+        (timed_line(own, curve, whole, [model(name) for name in own.members], texts, options.timed), curve)
+        for own, curve in lines
+    ]
 
 
 def timed(
@@ -149,7 +183,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="some corpora only")
     parser.add_argument("--schemes", nargs="+", help="some kinds of training only")
     parser.add_argument("--seeds", nargs="+", type=int, help="some seeds only")
-    parser.add_argument("--rivals", nargs="*", help="some static rivals only; alone for none")
+    parser.add_argument("--rivals", nargs="*", help="some rivals only; alone for none")
     parser.add_argument("--policies", nargs="+", help="some policies only")
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples behind every band")
     parser.add_argument(
@@ -158,19 +192,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing, report on the runs that are there")
     parser.add_argument("--drop-models", action="store_true", help="delete a model once its answers are recorded")
     options = parser.parse_args()
-    study = Study.read(options.study)
-    schemes = {name: own for name, own in study.schemes.items() if name in (options.schemes or [name])}
-    study = replace(
-        study,
-        corpora=tuple(each for each in study.corpora if each.name in (options.only or [each.name])),
-        schemes=schemes,
-        seeds=tuple(each for each in study.seeds if each in (options.seeds or study.seeds)),
-        rivals=tuple(
-            each
-            for each in study.rivals
-            if (options.rivals is None or each.name in options.rivals) and each.teacher in (None, *schemes)
-        ),
-    )
+    study = Study.read(options.study).part(options.only, options.schemes, options.seeds, options.rivals)
     options.out.mkdir(parents=True, exist_ok=True)
     there, rivals = runs_of(study, options)
     if not there:
@@ -179,7 +201,7 @@ def main() -> None:
     judged = judged_runs(there, options.policies, options.bootstrap)
     if options.timed:
         judged = timed(judged, {(run.ground.name, run.scheme): (run, at) for run, at in reversed(there)}, options)
-    result = write(judged, options.out, about, standings(rivals, judged, options))
+    result = write(judged, options.out, about, beside(study, rivals, judged, options))
     print((options.out / "report.md").read_text())
     print(json.dumps({**about, "machine": machine(), "versions": versions(), **result}))
 

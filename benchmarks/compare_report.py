@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from compare_judge import SIGNALS, Judged
-from compare_report_rivals import static
-from compare_rivals import Standing
+from compare_report_rivals import Beside, in_a_row, static
 from compare_tables import gain, plain, table
 from elbert.evaluation.sweep import Sweep
 from elbert.reports import sweep_plots
@@ -33,13 +32,13 @@ above a constant depth's. Bands hold 95 % of the resamples of texts{models}; **b
 side of 0. Policies that learn were fitted on texts of their own, unless the training taught them."""
 
 
-def page(judged: Mapping[Key, Judged], about: Mapping[str, Any], rivals: Mapping[str, Sequence[Standing]]) -> str:
+def page(judged: Mapping[Key, Judged], about: Mapping[str, Any], rivals: Mapping[str, Beside]) -> str:
     """Return the report as Markdown.
 
     Args:
         judged: by corpus and kind of training.
         about: of the study: its name and start.
-        rivals: static ones, by corpus.
+        rivals: static ones, and cascades of them, by corpus.
     """
     several = any(each.sweep.models > 1 for each in judged.values())
     lines = [f"# {about['study']}: {about['start']}", ""]
@@ -47,7 +46,8 @@ def page(judged: Mapping[Key, Judged], about: Mapping[str, Any], rivals: Mapping
     corpora = list(dict.fromkeys(corpus for corpus, _ in judged))
     for corpus in corpora:
         own = {scheme: each for (name, scheme), each in judged.items() if name == corpus}
-        lines += [*_corpus(corpus, own), *static(rivals.get(corpus, ())), *_published(corpus)]
+        rows, cascades = rivals.get(corpus, ((), ()))
+        lines += [*_corpus(corpus, own), *static(rows), *in_a_row(cascades), *_published(corpus)]
     lines += _over_corpora(judged)
     return "\n".join(lines)
 
@@ -279,11 +279,12 @@ def numbers(judged: Mapping[Key, Judged]) -> dict[str, Any]:
 
 
 def write(
-    judged: Mapping[Key, Judged], out: Path, about: Mapping[str, Any], rivals: Mapping[str, Sequence[Standing]]
+    judged: Mapping[Key, Judged], out: Path, about: Mapping[str, Any], rivals: Mapping[str, Beside]
 ) -> dict[str, Any]:
     """Write report.md, results.json and figures into a folder, and return the numbers."""
-    beside = [{"corpus": corpus, **asdict(each)} for corpus, rows in rivals.items() for each in rows]
-    found = {**numbers(judged), "rivals": beside}
+    rows = [{"corpus": corpus, **asdict(each)} for corpus, (static, _) in rivals.items() for each in static]
+    lines = [{"corpus": corpus, **asdict(each)} for corpus, (_, cascades) in rivals.items() for each in cascades]
+    found = {**numbers(judged), "rivals": rows, "cascades": lines}
     (out / "report.md").write_text(page(judged, about, rivals), encoding="utf-8")
     (out / "results.json").write_text(json.dumps({**about, **found}, allow_nan=False) + "\n", encoding="utf-8")
     draw(judged, out / "figures")

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compare_rivals import Standing
+from compare_cascades import Line
+from compare_standing import Standing
 from compare_tables import gain, table
+from elbert.scoring.held_out import LAYER_SPEEDUPS
+
+# Of one corpus: static rivals, and cascades of them.
+Beside = tuple[Sequence[Standing], Sequence[Line]]
 
 
 def static(rivals: Sequence[Standing]) -> list[str]:
@@ -41,3 +46,39 @@ def static(rivals: Sequence[Standing]) -> list[str]:
     if clock:
         told.append("By the clock is the speedup over the whole model at full depth, in turns.")
     return [*table(head, rows), " ".join(told), ""]
+
+
+def in_a_row(cascades: Sequence[Line]) -> list[str]:
+    """Return what whole models in a row reach, and what of it is above policies at as many layers."""
+    if not cascades:
+        return []
+    ways = ("area", *(f"{speed:g}" for speed in LAYER_SPEEDUPS))
+    head = ("whole models in a row", "minutes", "area", *(f"{speed:g}×" for speed in LAYER_SPEEDUPS))
+    rows = []
+    for each in cascades:
+        scores = [f"{each.scores[way]:.3f}" if way in each.scores else "–" for way in ways]
+        rows.append([", then ".join(f"`{name}`" for name in each.members), f"{each.minutes:.1f}", *scores])
+        for name, own in each.policies.items():
+            rows.append([f"above `{name}`", "", *(gain(*own[way][1:]) if way in own else "–" for way in ways)])
+    told = (
+        "The first that is sure by `max_prob` answers; a text costs the layers of all that were asked. Policies are "
+        f"those of `{cascades[0].scheme}`; *area* is between the first model's layers and full depth, for both. "
+        "A dash: fewer layers than the first model has."
+    )
+    return [*table(head, rows), told, "", *_run_for_real(cascades)]
+
+
+def _run_for_real(cascades: Sequence[Line]) -> list[str]:
+    rows = [
+        [
+            ", then ".join(f"`{name}`" for name in each.members),
+            f"{one['threshold']:.4g}",
+            f"{one['layers']:.2f}",
+            f"{one['speedup']:.2f}×",
+            f"{one['score']:.3f}",
+        ]
+        for each in cascades
+        for one in each.timed
+    ]
+    head = ("run for real", "`max_prob`", "layers", "by the clock", "score, all texts")
+    return table(head, rows) if rows else []

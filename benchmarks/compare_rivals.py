@@ -11,16 +11,12 @@ the same measure; a teacher's own come on top.
 from __future__ import annotations
 
 import json
-import statistics
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from compare_judge import Answers, Judged
+from compare_judge import Answers
 from early_bert import RATE, Kept, Work, draw, share_of_products, without, zero
 from early_bert import cut as cut_out
 from elbert import Classifier, TrainSettings, train
@@ -28,16 +24,13 @@ from elbert.disk import whole_folder
 from elbert.engine import Engine
 from elbert.engine.placement import DTYPES
 from elbert.errors import ElbertError
-from elbert.evaluation.sweep import grids, sample
 from elbert.modeling.files.load import load_model
-from elbert.scoring.curves import replay_all
-from elbert.scoring.held_out import band
 from elbert.training import start_model
 from first_layers import cut, keep_layers
 
 if TYPE_CHECKING:
     from compare_study import Run
-    from elbert.data import Text, TextDataset
+    from elbert.data import TextDataset
     from elbert.modeling import MultiExitModel
 
 # What a model is called until it is cut; what is left of one with thinner layers, and its work beside the whole one's.
@@ -45,10 +38,9 @@ WHOLE, KEPT, WORK = "whole", "kept.safetensors", "work.json"
 
 # What can be kept of a model, and why a kind that has no choice of layers has none.
 KINDS = ("first", "distilled", "layer_drop", "early_bert")
+# A kind that is made of others and trains nothing, see `compare_cascades.py`.
+CASCADE = "cascade"
 NO_CHOICE = {"layer_drop": "every other one is kept", "early_bert": "all are kept, and made thinner"}
-
-# Policies that a rival is held against, as far as they were replayed.
-AGAINST = ("fixed", "elbert", "entropy", "max_prob")
 
 
 @dataclass(frozen=True)
@@ -69,12 +61,23 @@ class Rival:
     teacher: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def run_name(self, layers: int) -> str:
+        """Return what the run that keeps so many layers is called, 0 where the kind has no choice."""
+        return f"{self.name}-{layers}" if layers else self.name
+
+    @property
+    def run_names(self) -> list[str]:
+        """What its runs are called."""
+        return [self.run_name(layers) for layers in self.layers or (0,)]
+
     @classmethod
     def read(cls, name: str, content: Mapping[str, Any], schemes: Iterable[str]) -> Rival:
         """Read a rival from its part of a study file; what is wrong there ends the program."""
         found = cls(name, **{**content, "layers": tuple(content.get("layers", ()))})
         if found.kind not in KINDS:
-            raise SystemExit(f"compare.py: rival {name!r} is of kind {found.kind!r}; allowed: {', '.join(KINDS)}")
+            raise SystemExit(
+                f"compare.py: rival {name!r} is of kind {found.kind!r}; allowed: {', '.join((*KINDS, CASCADE))}"
+            )
         if bool(found.layers) == (found.kind in NO_CHOICE):
             wanted = f"none, for {NO_CHOICE[found.kind]}" if found.layers else "a list of numbers"
             raise SystemExit(f"compare.py: rival {name!r} has layers {list(found.layers)}; allowed: {wanted}")
@@ -101,8 +104,12 @@ class RivalRun:
     @property
     def name(self) -> str:
         """The folder's name."""
-        kept = f"-{self.layers}" if self.layers else ""
-        return f"{self.run.ground.name}-{self.rival.name}{kept}-{self.run.seed}"
+        return f"{self.run.ground.name}-{self.short}-{self.run.seed}"
+
+    @property
+    def short(self) -> str:
+        """That without corpus and seed."""
+        return self.rival.run_name(self.layers)
 
     def settings(self, depth: int) -> TrainSettings:
         """Return the settings of this training, where the start has so many layers."""
@@ -200,84 +207,3 @@ class RivalRun:
             weights = cut_out(found.model.weights(), Kept.read(folder / KEPT))
             found.engine = Engine(weights, dtype=DTYPES[found.dtype], device=found.device)
         return found
-
-
-def speedup(whole: Classifier, rival: Classifier, texts: Sequence[Text], rounds: int = 3) -> float:
-    """Return how many times faster a rival answers than the whole model at full depth: medians of rounds in turns."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for number in range(-1, rounds):  # the first warms up
-        for place in (0, 1) if number % 2 else (1, 0):
-            start = time.perf_counter()
-            (whole, rival)[place].predict(texts, policy="full")
-            if number >= 0:
-                seconds[place].append(time.perf_counter() - start)
-    full, own = map(statistics.median, seconds)
-    return full / max(own, 1e-9)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How a rival does beside the policies of one kind of training.
-
-    Attributes:
-        rival: its name.
-        layers: that every text runs, the mean over the seeds.
-        weights: share of the layers' weights that is left; None where whole layers went.
-        speedup: measured on the whole model at full depth; None where nothing was timed.
-        models: one a seed.
-        score: of the texts to report on.
-        scheme: the kind of training it is held against.
-        policies: score there at as many layers on average, by policy, with what the rival's is above it and that
-            difference's band, of pairs of the same resamples.
-        trained: what was said of each training.
-    """
-
-    rival: str
-    layers: float
-    weights: float | None
-    models: int
-    score: float
-    scheme: str
-    policies: dict[str, tuple[float, float, tuple[float, float]]]
-    trained: list[dict[str, Any]]
-    speedup: float | None = None
-
-
-def standing(
-    runs: Sequence[tuple[RivalRun, Path]],
-    seeds: Sequence[Answers],
-    scheme: str,
-    judged: Judged,
-    bootstrap: int,
-) -> Standing:
-    """Hold a rival against policies at as many layers.
-
-    Args:
-        runs: of the rival, with their folders, in the order of the seeds.
-        seeds: what its models answered, in the order of the seeds.
-        scheme: the kind of training it is held against.
-        judged: that, over as many seeds.
-        bootstrap: resamples, as many as were judged with.
-    """
-    _, depth, classes = seeds[0].test.probs.shape
-    costs = [run.cost(folder, answers) for (run, folder), answers in zip(runs, seeds, strict=True)]
-    layers, weights = float(np.mean([each for each, _ in costs])), [each for _, each in costs if each is not None]
-    metric = runs[0][0].run.ground.metric
-    replays = [replay_all(grids([], depth, classes), answers.test) for answers in seeds]
-    drawn = sample(replays, seeds[0].test_labels, metric=metric, bootstrap=bootstrap)
-    own, own_drawn = float(drawn.mean.score[0, drawn.full]), drawn.drawn.score[:, drawn.full]
-    held, found = judged.held_out, {}
-    for name in (name for name in AGAINST if name in held.lines):
-        value = float(np.interp(layers, held.at, held.lines[name]))
-        values = np.array([np.interp(layers, held.at, line) for line in held.drawn[name]])
-        found[name] = (value, own - value, band(own_drawn - values))
-    return Standing(
-        rival=runs[0][0].rival.name,
-        layers=layers,
-        weights=float(np.mean(weights)) if weights else None,
-        models=len(seeds),
-        score=own,
-        scheme=scheme,
-        policies=found,
-        trained=[answers.trained for answers in seeds],
-    )

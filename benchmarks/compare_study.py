@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from checkpoints import HELD_OUT, limited
+from compare_cascades import Chain
 from compare_judge import Answers
-from compare_rivals import Rival, RivalRun
+from compare_rivals import CASCADE, Rival, RivalRun
 from compare_tables import plain
 from elbert import Classifier, TrainSettings, load_data, train
 from elbert.data import TextDataset, split
@@ -64,6 +65,7 @@ class Study:
         settings: of training, for all.
         dtype: what answers are recorded in.
         rivals: models with fewer layers, or thinner ones, for every text.
+        chains: cascades of these.
     """
 
     start: str
@@ -73,14 +75,49 @@ class Study:
     settings: dict[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
     rivals: tuple[Rival, ...] = ()
+    chains: tuple[Chain, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Study:
         """Read a study from its TOML file."""
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         grounds = tuple(Ground(**each) for each in content.pop("corpora"))
-        rivals = (Rival.read(name, each, content["schemes"]) for name, each in content.pop("rivals", {}).items())
-        return cls(corpora=grounds, seeds=tuple(content.pop("seeds", (0,))), rivals=tuple(rivals), **content)
+        named = content.pop("rivals", {})
+        whole = {name: each for name, each in named.items() if each.get("kind") == CASCADE}
+        rivals = [Rival.read(name, each, content["schemes"]) for name, each in named.items() if name not in whole]
+        runs = [run for rival in rivals for run in rival.run_names]
+        chains = [chain for name, each in whole.items() for chain in Chain.read(name, each, runs)]
+        seeds = tuple(content.pop("seeds", (0,)))
+        return cls(corpora=grounds, seeds=seeds, rivals=tuple(rivals), chains=tuple(chains), **content)
+
+    def part(
+        self,
+        corpora: Collection[str] | None,
+        schemes: Collection[str] | None,
+        seeds: Collection[int] | None,
+        rivals: Collection[str] | None,
+    ) -> Study:
+        """Return the study with some of each only; None takes all.
+
+        A cascade brings the rivals it is made of along; one that is taught by a kind of training that is left out is
+        left out too.
+        """
+        taken = {name: own for name, own in self.schemes.items() if schemes is None or name in schemes}
+        chains = tuple(each for each in self.chains if rivals is None or each.name in rivals)
+        members = {member for chain in chains for member in chain.members}
+        return replace(
+            self,
+            corpora=tuple(each for each in self.corpora if corpora is None or each.name in corpora),
+            schemes=taken,
+            seeds=tuple(each for each in self.seeds if seeds is None or each in seeds),
+            rivals=tuple(
+                each
+                for each in self.rivals
+                if (rivals is None or each.name in rivals or not members.isdisjoint(each.run_names))
+                and each.teacher in (None, *taken)
+            ),
+            chains=chains,
+        )
 
     def runs(self) -> Iterator[Run]:
         """Yield every run: all of the first seed before any of the next, so that what is there early is whole."""

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import compare
-from compare_rivals import Rival, speedup
+from compare_rivals import Rival
+from compare_standing import speedup
 from elbert import Classifier
 from elbert.modeling.files.load import load_model
 
@@ -145,7 +146,7 @@ def test_what_is_there_is_not_made_again_and_models_go_when_nobody_learns_from_t
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ({"kind": "second"}, "is of kind 'second'; allowed: first, distilled, layer_drop, early_bert"),
+        ({"kind": "second"}, "is of kind 'second'; allowed: first, distilled, layer_drop, early_bert, cascade"),
         ({"kind": "first"}, r"has layers \[\]; allowed: a list of numbers"),
         ({"kind": "layer_drop", "layers": [2]}, r"has layers \[2\]; allowed: none, for every other one is kept"),
         ({"kind": "early_bert", "layers": [2]}, "allowed: none, for all are kept, and made thinner"),

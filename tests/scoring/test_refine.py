@@ -67,3 +67,9 @@ def test_what_else_a_setting_holds_goes_with_those_between(unsure: LayerOutputs)
     assert len(fine) > len(grid)
     assert {each.words for each in fine} == {0.9}
     assert all(same(each.tensors(), fitted.tensors()) for each in fine)
+
+
+def test_how_far_apart_they_may_lie_can_be_said(unsure: LayerOutputs) -> None:
+    grid = [*get("entropy").grid(LAYERS, 2), make("full")]
+    gaps = [[b - a for a, b in pairwise(depths(refined(grid, unsure, gap), unsure))] for gap in (0.8, 2.0)]
+    assert max(gaps[0]) <= 0.8 < max(gaps[1]) <= 2

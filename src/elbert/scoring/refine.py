@@ -24,8 +24,8 @@ _ROUNDS = 6
 _STEPS = 12
 
 
-def refined(policies: Sequence[ExitPolicy], outputs: LayerOutputs) -> list[ExitPolicy]:
-    """Return the settings with further ones wherever two neighbours are over a twelfth of the depth apart.
+def refined(policies: Sequence[ExitPolicy], outputs: LayerOutputs, gap: float | None = None) -> list[ExitPolicy]:
+    """Return the settings with further ones wherever two neighbours are over `gap` apart in mean exit layer.
 
     Neighbours differ in nothing but one number, such as a threshold; between them comes its mean, and again. What is
     looked at is the mean exit layer alone, no label, so settings are not chosen by what they score.
@@ -33,18 +33,19 @@ def refined(policies: Sequence[ExitPolicy], outputs: LayerOutputs) -> list[ExitP
     Args:
         policies: grids, of any rules; those without a number that differs stay as they are.
         outputs: a full-depth recording of texts like those to be swept, or of these.
+        gap: layers; None takes a twelfth of the depth.
 
     Returns:
         The settings given, then those between them.
     """
     depths = _depths(policies, outputs)
-    gap = outputs.probs.shape[1] / _STEPS
+    most = outputs.probs.shape[1] / _STEPS if gap is None else gap
     for _ in range(_ROUNDS):
         more = [
             middle
             for number, line in _lines(list(depths))
             for low, high in pairwise(line)
-            if abs(depths[low] - depths[high]) > gap and (middle := between(low, high, number)) not in depths
+            if abs(depths[low] - depths[high]) > most and (middle := between(low, high, number)) not in depths
         ]
         if not more:
             break
