@@ -141,7 +141,7 @@ def start(model_folder: Path) -> Start:
     """`with start(**settings) as running`: a server of its own, warm, with the model `tiny` unless told otherwise."""
 
     @contextmanager
-    def run(loaders: Any = None, wait: bool = True, **settings: Any) -> Iterator[Running]:
+    def run(loaders: Any = None, wait: bool = True, gated: bool = True, **settings: Any) -> Iterator[Running]:
         gates: dict[str, Gate] = {}
 
         def load(name: str, loader: Callable[[], Any]) -> Callable[[], Any]:
@@ -156,7 +156,8 @@ def start(model_folder: Path) -> Start:
             return gated
 
         given = loaders or {"tiny": lambda: Classifier.from_pretrained(model_folder)}
-        server = make_server({k: load(k, v) for k, v in given.items()}, ServeSettings(**settings))
+        given = {name: load(name, loader) for name, loader in given.items()} if gated else given
+        server = make_server(given, ServeSettings(**settings))
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             listening.listen(128)  # now: whoever comes before the server does is served a moment later

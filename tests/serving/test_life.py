@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import os
 import re
 import signal
@@ -10,8 +12,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +23,13 @@ import httpx2 as httpx
 import pytest
 import torch
 
+from elbert.cascade import Cascade
 from elbert.classifier import Classifier
 from elbert.errors import ModelError, UsageError
+from elbert.serving.served import ServedModel
 from elbert.serving.server import serve
 from elbert.serving.settings import ServeSettings
-from tests.serving.conftest import Start
+from tests.serving.conftest import Running, Start
 
 GOOD = {"inputs": "good"}
 
@@ -101,6 +107,94 @@ def test_a_reload_answers_by_the_new_model_and_loses_nobody(start: Start, model_
         gate.open()
         assert under_way.result().json()[0]["exit_layer"] == 2
         assert len(loaded) == 2
+
+
+def _members(running: Running) -> list[ServedModel]:
+    [served] = running.server.config.app.state.models
+    return getattr(served, "members", [served])
+
+
+def _answered(running: Running) -> None:
+    assert running.client.post("/predict", json=GOOD).status_code == 200
+    assert running.client.post("/trace", json=GOOD).status_code in (200, 422)  # of a cascade there is none
+
+
+def _refused(running: Running) -> None:
+    for route in ("/predict", "/trace"):
+        assert running.client.post(route, json={**GOOD, "parameters": {"policy": "none such"}}).status_code == 422
+    assert running.client.post("/predict", json={"inputs": "good " * 999, "truncate": False}).status_code == 413
+
+
+def _failed(running: Running) -> None:
+    for error, status in ((RuntimeError, 422), (SystemExit, 503)):
+        for each in _members(running):
+            each.classifier.engine.backend.step = partial(_fails, error)
+        for inputs in ("good", ["good", "bad"]):
+            assert running.client.post("/predict", json={"inputs": inputs}).status_code == status
+        assert b"error" in running.client.post("/predict/stream", content=b'"good"\n').content
+
+
+def _fails(error: type[BaseException], *_: Any) -> Any:
+    raise error("the device is gone")
+
+
+def _left(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.port)) as impatient:
+        body = json.dumps({"inputs": ["good " * 90_000] * 8}).encode()
+        about = f"host: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+        impatient.sendall(f"POST /predict HTTP/1.1\r\n{about}\r\n\r\n".encode() + body)
+        running.until(lambda: bool(running.server.server_state.tasks))
+    running.until(lambda: not running.server.server_state.tasks)
+
+
+def _streamed(running: Running) -> None:
+    content = b'"good"\n{"inputs": "good", "parameters": {"policy": "none such"}}\n'
+    assert b"error" in running.client.post("/predict/stream", content=content).content
+
+
+@pytest.mark.parametrize("used", [None, _answered, _refused, _failed, _left, _streamed])
+@pytest.mark.parametrize("models", [1, 2], ids=["model", "cascade"])
+def test_a_model_that_was_replaced_is_gone_at_once(
+    start: Start, model_folder: Path, models: int, used: Callable[[Running], None] | None
+) -> None:
+    def load() -> Any:
+        quick, exact = (Classifier.from_pretrained(model_folder, dtype=dtype) for dtype in ("bfloat16", "float32"))
+        return exact if models == 1 else Cascade([quick, exact])
+
+    with start({"tiny": load}, gated=False) as running:
+        gc.collect()
+        gc.disable()
+        try:
+            if used is not None:
+                used(running)
+            engines = [each.classifier.engine for each in _members(running)]
+            old = [weakref.ref(part) for each in engines for part in (each, each.backend, each.weights.embedding.word)]
+            del engines
+            _reload(running)
+            running.until(lambda: all(each() is None for each in old))
+        finally:
+            gc.enable()
+
+
+def test_a_model_that_does_not_come_in_by_a_reload_is_gone_at_once(start: Start, model_folder: Path) -> None:
+    loaded: list[weakref.ref[Any]] = []
+
+    def load() -> Classifier:
+        classifier = Classifier.from_pretrained(model_folder)
+        if loaded:
+            classifier.engine.backend.step = partial(_fails, RuntimeError)  # type: ignore[method-assign]
+        loaded.append(weakref.ref(classifier.engine))
+        return classifier
+
+    with start({"tiny": load}, gated=False) as running:
+        gc.collect()
+        gc.disable()
+        try:
+            _reload(running)
+            running.until(lambda: len(loaded) == 2 and loaded[1]() is None)
+            assert loaded[0]() is not None
+        finally:
+            gc.enable()
 
 
 def test_a_model_that_fails_to_load_leaves_the_old_one_serving(start: Start, model_folder: Path) -> None:
@@ -197,7 +291,7 @@ def test_the_command_serves_reloads_on_sighup_and_drains_on_sigterm(process: Any
         assert client.post("/predict", json=GOOD).status_code == 200
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0
-        # The two loads' objects, or else a full collection would stop all requests for a tenth of a second.
+        # The load's objects, or else a full collection would stop all requests for a tenth of a second.
         assert int(running.stderr.read().rpartition("let lie ")[2]) > 100_000
 
 

@@ -27,7 +27,7 @@ class Models:
         loaders: by name, what loads each; called once more for every reload.
         settings: the server's.
         metrics: likewise.
-        on_loaded: called whenever all models are warm, after the first load and every other.
+        on_warm: called once all models have answered for the first time.
 
     Attributes:
         delays: of the event loop they answer in.
@@ -42,14 +42,14 @@ class Models:
         settings: ServeSettings,
         metrics: Metrics,
         *,
-        on_loaded: Callable[[], object] = lambda: None,
+        on_warm: Callable[[], object] = lambda: None,
     ) -> None:
         if not loaders:
             raise UsageError("there is no model to serve; name at least one")
         self._loaders = dict(loaders)
         self._settings = settings
         self._metrics = metrics
-        self._on_loaded = on_loaded
+        self._on_warm = on_warm
         self._reloading = asyncio.Lock()
         self.delays = Delays()
         self._served = {name: self._serve(name, load()) for name, load in self._loaders.items()}
@@ -83,7 +83,7 @@ class Models:
         """Let every model answer once."""
         for served in self:
             await served.warm_up()
-        self._on_loaded()
+        self._on_warm()
 
     async def reload(self) -> None:
         """Load every model anew, and put it in the place of the old one once it has answered.
@@ -93,7 +93,6 @@ class Models:
         async with self._reloading:
             for name in self._loaders:
                 await self._reload(name)
-            self._on_loaded()
 
     async def _reload(self, name: str) -> None:
         fresh: Served | None = None

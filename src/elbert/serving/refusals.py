@@ -45,5 +45,6 @@ def unavailable(line: str) -> Refusal:
     return Refusal(503, "Unhealthy", line, retry_after=1)
 
 
-# What becomes of a text whose client has gone.
-CANCELLED = Refusal(499, "Cancelled", "the client went away before the answer was there")
+def cancelled() -> Refusal:
+    """Return what becomes of a text whose client has gone."""
+    return Refusal(499, "Cancelled", "the client went away before the answer was there")

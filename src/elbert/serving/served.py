@@ -30,7 +30,7 @@ from elbert.serving.ladder import Ladder, Pressure
 from elbert.serving.learning import Learning
 from elbert.serving.metrics import Metrics
 from elbert.serving.present import Present
-from elbert.serving.refusals import CANCELLED, Refusal, too_large
+from elbert.serving.refusals import Refusal, cancelled, too_large
 from elbert.serving.rows import Answer, Asked, Row, Ticket, settle
 from elbert.serving.settings import ServeSettings
 from elbert.serving.tokeniser import Tokeniser
@@ -124,7 +124,10 @@ class ServedModel:
             await asked.ticket.done
             refusals = [outcome for outcome in asked.ticket.outcomes if isinstance(outcome, Refusal)]
             if len(refusals) == count:
-                raise refusals[0]
+                try:
+                    raise refusals[0]
+                finally:
+                    del asked, refusals  # it holds this frame, which would hold it
         self.warm = True
         self._keeper = asyncio.create_task(self._keep())
 
@@ -198,7 +201,7 @@ class ServedModel:
         left = [row for row in asked.rows if asked.ticket.outcomes[row.place] is None]
         self._worker.cancel(left)
         for row in left:
-            asked.ticket.outcomes[row.place] = CANCELLED
+            asked.ticket.outcomes[row.place] = cancelled()
             self.books.count(-1, -len(row.arrival.ids))
 
     async def trace(self, text: Text, wishes: Wishes, key: int | None = None) -> Trace:
@@ -223,6 +226,7 @@ class ServedModel:
         await self._asking.gone()
         if self._keeper is not None:
             self._keeper.cancel()
+            self._keeper = None  # it ends with an error that holds the model
         await asyncio.to_thread(self._worker.stop)
         self.learning.save()
         await self._tokeniser.close()

@@ -26,7 +26,7 @@ from elbert.serving.delays import Delays
 from elbert.serving.ladder import Ladder
 from elbert.serving.metrics import Metrics
 from elbert.serving.present import Present
-from elbert.serving.refusals import CANCELLED, Refusal, invalid
+from elbert.serving.refusals import Refusal, cancelled, invalid
 from elbert.serving.rows import Answer, Asked, Outcome, Ticket
 from elbert.serving.served import ServedModel
 from elbert.serving.settings import ServeSettings
@@ -146,7 +146,7 @@ class ServedCascade:
             task.cancel()
         for place, outcome in enumerate(asked.ticket.outcomes):
             if outcome is None:
-                asked.ticket.outcomes[place] = CANCELLED
+                asked.ticket.outcomes[place] = cancelled()
 
     async def trace(self, text: Text, wishes: Wishes, key: int | None = None) -> Trace:
         """Refuse: several networks have no layers in common that could be shown.
@@ -207,7 +207,7 @@ class ServedCascade:
         while True:
             outcome = asked.ticket.outcomes[at]
             if not isinstance(outcome, Answer):
-                return outcome or CANCELLED
+                return outcome or cancelled()
             call.whole.truncated[place] = asked.truncated[at]
             before, final = self._between(call, way, asked, at, outcome, before)
             if final:

@@ -46,20 +46,20 @@ def make_server(
     loaders: Mapping[str, Callable[[], Classifier | Cascade]],
     settings: ServeSettings,
     *,
-    on_loaded: Callable[[], object] = lambda: None,
+    on_warm: Callable[[], object] = lambda: None,
 ) -> uvicorn.Server:
     """Load the models and return a server that is ready to run.
 
     Args:
         loaders: by name, what loads each model.
         settings: limits, keys, the address.
-        on_loaded: called in the event loop whenever all models are warm, see `Models`.
+        on_warm: called in the event loop once all models are warm, see `Models`.
 
     Raises:
         ElbertError: a model cannot be loaded.
     """
     metrics = Metrics()
-    models = Models(loaders, settings, metrics, on_loaded=on_loaded)
+    models = Models(loaders, settings, metrics, on_warm=on_warm)
     app = make_app(models, settings, metrics, on_start=lambda loop: _reload_on_hangup(loop, models))
     config = uvicorn.Config(
         app,
@@ -96,7 +96,7 @@ def serve(loaders: Mapping[str, Callable[[], Classifier | Cascade]], settings: S
         ElbertError: a model cannot be loaded, or the address cannot be listened on.
     """
     _ignore_hangup()
-    server = make_server(loaders, settings, on_loaded=_let_lie)
+    server = make_server(loaders, settings, on_warm=_let_lie)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal once more when all is done
         try:
             server.run()
@@ -110,10 +110,8 @@ def serve(loaders: Mapping[str, Callable[[], Classifier | Cascade]], settings: S
 def _let_lie() -> None:
     """Look for the last time at what lives as long as the server: a full collection of it stops everybody for 0.1 s.
 
-    What a model that was replaced has left is found first. A thread would not help: a collection holds the
-    interpreter's lock from its beginning to its end, so the event loop would stand still as long.
+    A reload collects nothing: what is in no cycle goes by itself, and a model that was replaced is in none.
     """
-    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

@@ -151,6 +151,7 @@ class Worker:
             for message in self._inbox.close():
                 message()
             self._fail([*self._inside.values(), *(self._line.next() for _ in range(len(self._line)))], _ENDED)
+            del self._new_scheduler, self._on_left, self._scheduler  # they hold the model, which holds this
 
     def _turn(self) -> None:
         """Read the inbox, fill places, hurry who must be, and run one step."""
@@ -214,6 +215,7 @@ class Worker:
         for failure in departures.failed:
             row = self._inside.pop(failure.index)
             row.outcome = invalid(_without_index(failure.error))
+            failure.error.__cause__ = None  # it holds the frames that it went through, and they the model and itself
             left.append(row)
         self._on_left(left)
 

@@ -13,7 +13,7 @@ from elbert.errors import UsageError
 from elbert.serving.choices import Wishes
 from elbert.serving.connection import received_at
 from elbert.serving.guards import key_of
-from elbert.serving.refusals import CANCELLED, Refusal, invalid, too_large
+from elbert.serving.refusals import Refusal, cancelled, invalid, too_large
 from elbert.serving.rows import Asked
 from elbert.serving.served_cascade import Served
 from elbert.serving.tokeniser import is_long
@@ -43,7 +43,7 @@ async def answered(request: Request, served: Served, texts: list[Text], wishes: 
         if not asked.ticket.done.done():
             served.cancel(asked)
     if not asked.ticket.done.done():
-        raise CANCELLED
+        raise cancelled()
     failed = [outcome for outcome in asked.ticket.outcomes if isinstance(outcome, Refusal)]
     if len(failed) == len(texts):
         raise failed[0]
@@ -60,10 +60,11 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, _Found]) -> _F
     try:
         await while_there(request, task)
         if not task.done():
-            raise CANCELLED
+            raise cancelled()
         return task.result()
     finally:
         task.cancel()  # it waits for others, and nobody waits for it
+        del task  # it keeps what it raised, and that this frame
 
 
 async def while_there(request: Request, answer: asyncio.Future[Any]) -> None:
