@@ -30,9 +30,9 @@ import numpy as np
 import torch
 
 from elbert import Classifier
+from elbert.engine.layer_zero import seconds_of_words
 from elbert.evaluation.bench import Job, Plan, race
 from elbert.evaluation.bench.machine import machine, versions
-from elbert.evaluation.layer_zero import seconds_of_words
 from elbert.training import default_model
 from frontier_ground import CORPORA, Ground
 from frontier_page import write_page
@@ -137,7 +137,8 @@ def words_us(ground: Ground, lines: list[Line], texts: list[Any]) -> float | Non
     if folder is None:
         return None
     classifier = Classifier.from_pretrained(ground.out / folder, device="cpu")
-    return min(seconds_of_words(classifier, texts) for _ in range(5)) / len(texts) * 1e6
+    arrived = list(classifier.arrivals(texts, {}))
+    return min(seconds_of_words(classifier.words, arrived) for _ in range(5)) / len(texts) * 1e6
 
 
 def check_settings(out: Path, settings: dict[str, Any]) -> None:

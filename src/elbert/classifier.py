@@ -6,6 +6,7 @@ Joins tokenizer, engine, policies and the model folder. Runs no layer itself, tr
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,11 +17,13 @@ import numpy as np
 from elbert.calibration.finding import PolicyFinder
 from elbert.calibration.keeping import PolicyLike
 from elbert.data import Labels, Text, TextDataset, labelled, load_data
+from elbert.data.dataset import spread_over
 from elbert.data.source import fingerprint, short_name, sketch
 from elbert.engine import Engine
 from elbert.engine.backends.backend import choose_backend
 from elbert.engine.dropping import why_all_tokens_stay
 from elbert.engine.imitating import fit_token_score
+from elbert.engine.layer_zero import seconds_of_words
 from elbert.engine.placement import DTYPES, choose_device, choose_dtype
 from elbert.engine.requests import Arrival
 from elbert.engine.tokens import Reading, arrivals, readings
@@ -38,12 +41,15 @@ from elbert.modeling.files.policies import Tensors, saved_policies, write_polici
 from elbert.modeling.files.sources import find_folder
 from elbert.predictor import Predictor
 from elbert.results import LayerOutputs, Prediction, ProblemType, Trace
+from elbert.scoring.curves import LayerZeroCost, uncounted
 from elbert.tasks import task_of
 from elbert.tracing.text import trace_text
 from elbert.words import WordModel
 
 if TYPE_CHECKING:
     from elbert.modeling.model import MultiExitModel
+
+_TEXTS_FOR_A_COST = 256  # that tell what layer 0 costs
 
 
 class Classifier(Predictor, PolicyFinder):
@@ -269,6 +275,29 @@ class Classifier(Predictor, PolicyFinder):
     def words(self) -> WordModel | None:
         """Layer 0, what a bag of the text's words says before the first layer; None where the model has none."""
         return self.engine.words
+
+    def layer_0_cost(self, texts: Sequence[Text], *, batch_size: int = 32) -> LayerZeroCost:
+        """Measure what layer 0 takes of a text, and return what it adds to a policy's mean exit layer.
+
+        It is what `evaluate` counts; sweeps, calibrations and reports take it from here.
+
+        Args:
+            texts: of which up to 256, spread evenly, run once at full depth; none where the model has no layer 0.
+            batch_size: texts in flight together.
+        """
+        words, some = self.words, spread_over(texts, _TEXTS_FOR_A_COST)
+        if words is None or not some:
+            return uncounted
+
+        def seconds(part: Sequence[Text]) -> float:
+            begun = time.perf_counter()
+            for _ in self.stream(part, policy=make("full"), batch_size=batch_size):
+                pass
+            return time.perf_counter() - begun
+
+        seconds(some[: 2 * batch_size])  # warm-up: first calls allocate and choose kernels
+        cost = seconds_of_words(words, list(self.arrivals(some, {}))) / seconds(some) * self.num_layers
+        return lambda policy: cost if words.asked(policy.words) else 0.0
 
     def fit_words(self, texts: Iterable[Text] | TextDataset, labels: Sequence[Any] | None = None) -> None:
         """Fit layer 0 for a model that has none; `calibrate` then tries its thresholds too.

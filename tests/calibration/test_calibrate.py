@@ -7,13 +7,15 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
 
 from elbert.calibration import LADDER, calibrate, check, exit_confidence, promise_name
 from elbert.errors import DataError, ModelError, UsageError
-from elbert.exits import make, replay
+from elbert.exits import ExitPolicy, make, replay
+from elbert.exits.tokens import TokenSchedule, token_layers
 from elbert.results import LayerOutputs
 
 KEYS = {
@@ -234,6 +236,31 @@ def test_layer_0_is_searched_beside_the_exits_and_its_leavers_count_in_the_evide
     alone = calibrate(dataclasses.replace(outputs, words=None), labels.numpy(), {"drop-1": 0.01})["drop-1"]
     assert alone.policy.words is None
     assert found.evidence["mean_exit_layer"] < alone.evidence["mean_exit_layer"] / 2
+
+
+def half_a_layer(policy: ExitPolicy) -> float:
+    return 0.5 * (policy.words is not None)
+
+
+def test_layer_0_is_counted_at_what_it_costs_in_layers_and_in_tokens() -> None:
+    outputs, labels = with_words(800)
+    asked: dict[str, Any] = {"promises": {"drop-1": 0.01}, "layer_0_cost": half_a_layer}
+    found = calibrate(outputs, labels.numpy(), **asked)["drop-1"]
+    layers = float(replay(found.policy, outputs).double().mean()) + 0.5
+    told = (found.evidence[name] for name in ("layer_0_cost", "mean_exit_layer", "layer_speedup"))
+    assert tuple(told) == pytest.approx((0.5, layers, 4 / layers), rel=1e-5)
+    halved = dataclasses.replace(outputs, tokens=TokenSchedule(((1, 0.5),)))
+    also = calibrate(outputs, labels.numpy(), shortened=[halved], **asked)["drop-1"]
+    exit_layer = replay(also.policy, halved).numpy()
+    ran = token_layers(also.policy.tokens, np.full(800, 5), exit_layer).sum() / (5 * 800)
+    assert also.evidence["token_layers"] == pytest.approx((ran + 0.5) / 4, rel=1e-5)
+
+
+def test_layer_0_is_left_off_where_it_costs_more_than_it_saves() -> None:
+    outputs, labels = with_words(800)
+    found = calibrate(outputs, labels.numpy(), {"drop-1": 0.01}, layer_0_cost=lambda each: 8 * half_a_layer(each))
+    assert found["drop-1"].policy.words is None
+    assert "layer_0_cost" not in found["drop-1"].evidence
 
 
 def test_no_text_is_put_aside_for_layer_0() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -238,8 +237,11 @@ def test_layer_0_is_fitted_for_a_model_that_has_none_and_saved_with_it(
     assert not (own / "words.safetensors").exists(), "what was refused wrote nothing"
     status, out, err = run("calibrate", own, held_out, *words, "--max-drop", 0.1)
     assert (status, err) == (0, "")
-    assert re.search(r"drop-10 .* 0\.00 +no layers ", out), "all of them leave before the first layer"
+    assert "where layer 0 is asked, it costs every text as much as" in out
     classifier = Classifier.from_pretrained(own)
+    evidence = classifier.calibration["drop-10"]
+    assert evidence["layer_0"] == evidence["n"], "all of them leave before the first layer"
+    assert evidence["mean_exit_layer"] == evidence["layer_0_cost"] > 0
     assert classifier.policies["drop-10"].words is not None, "the words tell good from bad, random layers don't"
     assert {each.exit_layer for each in classifier.predict(["a good film", "a bad film"])} == {0}
     line = refused("calibrate", own, held_out, *words)

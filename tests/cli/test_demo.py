@@ -74,7 +74,7 @@ def test_layer_0_is_tried_with_every_setting_and_counted_on_the_page(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "demo"
-    monkeypatch.setattr("elbert.evaluation.evaluate.layer_0_cost", lambda *_: uncounted)  # no choice by the clock
+    monkeypatch.setattr(Classifier, "layer_0_cost", lambda *_: uncounted)  # no choice by the clock
     _, told, _ = run("demo", "--out", out, *QUICK)
     *_, last = told.splitlines()
     classifier, line = Classifier.from_pretrained(out / "model"), json.loads(last)

@@ -4,6 +4,8 @@ import json
 import math
 import sys
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from elbert.classifier import Classifier
 from elbert.data import Labels, TextDataset
 from elbert.errors import DataError, MissingExtraError, UsageError
 from elbert.evaluation import evaluate as module
-from elbert.evaluation.evaluate import encode_answer, evaluate, layer_0_cost
+from elbert.evaluation.evaluate import encode_answer, evaluate
 from elbert.exits import make, replay
 from elbert.scoring.metrics import score
 from elbert.words import WordModel
@@ -148,14 +150,17 @@ def test_a_metric_whose_library_is_missing_is_refused_before_a_text_is_run(
 def test_layer_0_costs_every_policy_that_asks_it_what_evaluate_counts(
     classifier: Classifier, dataset: TextDataset, monkeypatch: pytest.MonkeyPatch, at_exits: float
 ) -> None:
-    monkeypatch.setattr(module, "seconds_of_words", lambda _, texts: 0.5 * len(texts))
+    for where in ("elbert.classifier", "elbert.evaluation.evaluate"):
+        monkeypatch.setattr(f"{where}.seconds_of_words", lambda _, texts: 0.5 * len(texts))
     monkeypatch.setattr(module._Side, "median", property(lambda side: 8.0 * len(side.predictions)))
-    assert layer_0_cost(classifier, dataset.texts)(make("full", words=0.9)) == 0.0, "there is none"
+    clock = SimpleNamespace(perf_counter=count(step=8.0 * len(dataset)).__next__)
+    monkeypatch.setattr("elbert.classifier.time", clock)
+    assert classifier.layer_0_cost(dataset.texts)(make("full", words=0.9)) == 0.0, "there is none"
     bias = np.zeros(3, np.float32)
     classifier.engine.words = WordModel(
         np.zeros(0, np.int32), np.zeros(0, np.float16), np.zeros((0, 3), np.float16), bias, at_exits
     )
-    cost = layer_0_cost(classifier, dataset.texts)
+    cost = classifier.layer_0_cost(dataset.texts)
     assert cost(make("full", words=0.9)) == 0.25, "half a second beside four layers of eight seconds"
     assert cost(make("full")) == (0.25 if at_exits else 0.0)
     result = evaluate(classifier, dataset, make("fixed", layer=2, words=0.9), repeats=1)

@@ -88,26 +88,33 @@ def test_texts_that_layer_0_answers_are_counted_and_shown_as_such(worded: Build,
     assert late["where"] == f"after layer {late['place']} of {run.layers}"
 
 
-def test_a_page_that_was_timed_counts_layer_0_at_its_cost_in_every_setting(worded: Build, dataset: Data) -> None:
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_page_counts_layer_0_at_its_cost_in_every_setting(
+    worded: Build, dataset: Data, monkeypatch: pytest.MonkeyPatch, timed: bool
+) -> None:
     classifier = worded()
     classifier.policy = make("elbert", threshold=0.9, window=2, words=0.9)
-    result = replace(evaluate(classifier, dataset(), repeats=1), layer_0_cost=0.5, mean_exit_layer=1.5)
-    timed, plain = (report_of(classifier, dataset(), title="", lead="", evaluation=each) for each in (result, None))
-    assert [each.policy.words for each in plain.points] == [0.9] * len(plain.points)
-    layers = {each.policy: each.mean_exit_layer for each in plain.points}
-    assert all(each.mean_exit_layer == pytest.approx(layers[each.policy] + 0.5) for each in timed.points)
-    assert min(layers.values()) < 1, "layer 0 takes texts under every setting"
-    assert "1.5 of 4" in checked(run_page(timed)).words
+    result = replace(evaluate(classifier, dataset(), repeats=1), layer_0_cost=0.5) if timed else None
+    monkeypatch.setattr(Classifier, "layer_0_cost", lambda *_, **__: lambda policy: 0.5 * (policy.words is not None))
+    made = report_of(classifier, dataset(), title="", lead="", evaluation=result)
+    assert [each.policy.words for each in made.points] == [0.9] * len(made.points)
+    exits = {each.policy: float(replay(each.policy, made.run.outputs).double().mean()) for each in made.points}
+    assert all(each.mean_exit_layer == pytest.approx(exits[each.policy] + 0.5) for each in made.points)
+    assert min(exits.values()) < 1, "layer 0 takes texts under every setting"
+    layers = float(made.run.exit_layer.double().mean()) + 0.5
+    assert f"{layers:.1f} of 4" in checked(run_page(made)).words
+    told = made.run.to_dict()
+    assert (told["mean_exit_layer"], told["layer_0_cost"]) == (pytest.approx(layers), 0.5)
+    assert told["layer_speedup"] == pytest.approx((4 + 0.5 * timed) / layers)
 
 
-def test_where_all_texts_leave_at_layer_0_no_layer_is_run(worded: Build, dataset: Data) -> None:
+def test_where_all_texts_leave_at_layer_0_its_cost_is_all_there_is(worded: Build, dataset: Data) -> None:
     classifier = worded()
     classifier.policy = make("full", words=0.1)
     made = report_of(classifier, dataset(), title="", lead="")
     words = checked(run_page(made)).words
-    assert (made.run.mean_exit_layer, made.run.layer_speedup) == (0.0, None)
-    assert "no layers run" in words
-    assert "40" in words
+    assert 0 < made.run.mean_exit_layer == made.run.to_dict()["layer_0_cost"]
+    assert "40; it costs every text as much as" in words
 
 
 def test_whatever_comes_from_data_is_escaped(build: Build, dataset: Data) -> None:

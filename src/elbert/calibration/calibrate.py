@@ -22,6 +22,7 @@ from elbert.exits import ExitPolicy, make
 from elbert.exits.gates import SkipGates
 from elbert.exits.tokens import TokenSchedule
 from elbert.results import LayerOutputs
+from elbert.scoring.curves import LayerZeroCost, uncounted
 from elbert.tasks import task_of
 
 AGREEMENT = "agreement"
@@ -68,6 +69,7 @@ def calibrate(
     abstain: bool = False,
     seed: int = 0,
     shortened: Sequence[LayerOutputs] = (),
+    layer_0_cost: LayerZeroCost = uncounted,
     on_policy: Callable[[], object] | None = None,
 ) -> dict[str, Calibration]:
     """Find for every promise the fastest policy of a family that keeps it.
@@ -91,6 +93,7 @@ def calibrate(
         shortened: recordings of the same texts, each with another schedule of tokens or other skip gates, which are
             then tried with every policy beside all tokens and layers. The fastest is what runs the fewest layers, or
             token-layers where tokens are dropped, and its loss is still against full depth with all of them.
+        layer_0_cost: what layer 0 takes of every text under each policy, in layers.
         on_policy: called after every replay, for a progress bar.
 
     Raises:
@@ -109,7 +112,7 @@ def calibrate(
         recordings = [each.select(unseen) for each in recordings]
         labels = None if labels is None else np.asarray(labels)[unseen]
     asked = Asked(confidence, bound, tuple(protect), conditional, abstain, seed)
-    sample = _Search(recordings, labels, metric, asked, learned, given - len(unseen), on_policy)
+    sample = _Search(recordings, labels, metric, asked, learned, given - len(unseen), layer_0_cost, on_policy)
     return {name: sample.calibrate(name, float(max_drop)) for name, max_drop in named.items()}
 
 

@@ -25,6 +25,7 @@ from elbert.exits import get, make, replay
 from elbert.exits.gates import AUTO, Shortcut, SkipGates, asked_gates, shortcut_field
 from elbert.exits.tokens import TokenSchedule, asked_schedules
 from elbert.results import LayerOutputs, ProblemType
+from elbert.scoring.curves import LayerZeroCost
 
 
 class PolicyFinder(PolicyKeeper):
@@ -50,6 +51,10 @@ class PolicyFinder(PolicyKeeper):
         on_texts: Callable[[int], object] | None = None,
     ) -> LayerOutputs:
         """Run every text to full depth and return what every exit said."""
+
+    @abstractmethod
+    def layer_0_cost(self, texts: Sequence[Text], *, batch_size: int = 32) -> LayerZeroCost:
+        """Measure what layer 0 takes of a text, and return what it adds to a policy's mean exit layer."""
 
     def calibrate(
         self,
@@ -129,6 +134,7 @@ class PolicyFinder(PolicyKeeper):
         # First those that a model may refuse.
         shortened = [self.record(dataset.texts, **shortcut_field(each), **told) for each in shortcuts]
         outputs = self.record(dataset.texts, **told)
+        search["layer_0_cost"] = self.layer_0_cost(dataset.texts, batch_size=batch_size)
         about: dict[str, Any] = {"source": short_name(dataset.name), "sha256": sha256, **self._circumstances()}
         about["protect"] = [self.labels.names[index] for index in guarded]
         found = {

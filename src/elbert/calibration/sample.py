@@ -22,6 +22,7 @@ from elbert.exits.gates import Shortcut
 from elbert.exits.tokens import TokenSchedule, token_layers
 from elbert.exits.words import by_words
 from elbert.results import LayerOutputs
+from elbert.scoring.curves import LayerZeroCost
 from elbert.scoring.metrics import metric_name, score
 from elbert.tasks import task_of
 
@@ -53,13 +54,14 @@ class Sample:
         asked: Asked,
         learned: ExitPolicy,
         fitted_on: int,
+        layer_0_cost: LayerZeroCost,
         on_policy: Callable[[], object] | None,
     ) -> None:
         self.recorded = {each.shortcut: each for each in recordings}  # None the first
         self.drops = any(isinstance(each, TokenSchedule) for each in self.recorded)  # some drop tokens
         outputs = self.outputs = recordings[0]
         self.lengths = outputs.lengths.numpy()
-        self.asked, self.learned, self.fitted_on = asked, learned, fitted_on
+        self.asked, self.learned, self.fitted_on, self.layer_0_cost = asked, learned, fitted_on, layer_0_cost
         self.level = 1 - asked.confidence
         self.n, self.layers, self.classes = outputs.probs.shape
         self.metric = metric_name(outputs.problem_type, metric)
@@ -113,9 +115,12 @@ class Sample:
             return self._replayed[alone]
         return np.where(by_words(self.words, self.task, policy.words), 0, self._replayed[alone])
 
-    def _cost(self, policy: ExitPolicy, exit_layer: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _cost(self, policy: ExitPolicy, exit_layer: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return what every text costs, [n]: its token-layers where schedules are tried, else its layers."""
-        return token_layers(policy.tokens, self.lengths, exit_layer) if self.drops else exit_layer
+        ran, all_tokens = exit_layer, np.ones(self.n)
+        if self.drops:
+            ran, all_tokens = token_layers(policy.tokens, self.lengths, exit_layer), self.lengths
+        return np.asarray(ran + self.layer_0_cost(policy) * all_tokens, np.float64)
 
     def _token_layers(self, policy: ExitPolicy, exit_layer: NDArray[np.int64]) -> float:
         """Return the token-layers of the policy as a share of full depth's."""
@@ -126,15 +131,17 @@ class Sample:
         exit_layer, way = self._exit_layers(policy), policy.shortcut
         sure = exit_confidence(self.recorded[way], exit_layer)
         wrong = self.losses[way].at(exit_layer) > 0
-        mean = float(exit_layer.mean())
+        words, full = self.layer_0_cost(policy), self.layers + self.layer_0_cost(make("full"))
+        mean = float(exit_layer.mean()) + words
         return {
             "score": self._score(exit_layer, way),
             "full_depth_score": self._score(np.full(self.n, self.layers)),
             "agreement": self._agreement(exit_layer, way),
             "mean_exit_layer": mean,
-            "layer_speedup": self.layers / mean if mean else None,
+            "layer_speedup": full / mean if mean else None,
             **({"token_layers": self._token_layers(policy, exit_layer)} if self.drops else {}),
             **({"layer_0": int((exit_layer == 0).sum())} if policy.words is not None else {}),
+            **({"layer_0_cost": words} if words else {}),
             "exit_histogram": np.bincount(exit_layer, minlength=self.layers + 1)[1:].tolist(),
             "abstain": self._abstention(sure, wrong),
             "abstain_on": self.kept,

@@ -167,6 +167,7 @@ def _bars(texts: int, *, forced: bool) -> Iterator[dict[str, Any]]:
 
 def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json: bool) -> None:
     """Print a line for each guarantee, and for programs the JSON line alone on stdout."""
+    from elbert.reports.summary import cost_words
     from elbert.reports.tables import table
 
     facts = next(iter(found.values())).evidence
@@ -174,6 +175,9 @@ def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json:
     head = ("policy", "score", "full", "mean layer", "speedup", *dropped, "p-value", "guarantee")
     rows = [(name, *_cells(each)) for name, each in found.items()]
     line = f"{facts['metric']} of {facts['n']:,} texts ({facts['source']}); speedup counts layers; saved in {folder}"
+    costs = [each.evidence["layer_0_cost"] for each in found.values() if "layer_0_cost" in each.evidence]
+    if costs:
+        line += f"\nwhere layer 0 is asked, {cost_words(costs[0])}"
     if "exit_milliseconds" in facts:
         first, last = (facts["exit_milliseconds"][place] for place in (0, -1))
         line += f"\na text takes {first:.3g} ms to layer 1 and {last:.3g} ms to the last, one at a time: "
@@ -190,8 +194,7 @@ def _show(found: dict[str, Calibration], folder: Path, default: str, *, as_json:
 def _cells(found: Calibration) -> tuple[str, ...]:
     facts = found.evidence
     scores = (f"{facts[name]:.4f}" for name in ("score", "full_depth_score"))
-    speedup = facts["layer_speedup"]  # none where every text leaves at layer 0
-    depth = (f"{facts['mean_exit_layer']:.2f}", "no layers" if speedup is None else f"{speedup:.2f}x")
+    depth = (f"{facts['mean_exit_layer']:.2f}", f"{facts['layer_speedup']:.2f}x")
     tokens = (str(found.policy.tokens or "all"), f"{facts['token_layers']:.3f}") if "schedules" in facts else ()
     gates = (str(found.policy.gates or "none"),) if "gates" in facts else ()
     return (*scores, *depth, *tokens, *gates, f"{facts['p_value']:.2g}", facts["note"])

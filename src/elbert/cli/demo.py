@@ -200,7 +200,6 @@ class Story:
 
         Layer 0 is tried with every setting, at every threshold and off, and counted at what it costs.
         """
-        from elbert.evaluation.evaluate import layer_0_cost
         from elbert.exits import make
         from elbert.exits.words import GRID
         from elbert.reports.story import curves_of
@@ -211,7 +210,7 @@ class Story:
             self.held_out,
             make("elbert"),
             thresholds=(None, *GRID) if self.classifier.words is not None else None,
-            layer_0_cost=layer_0_cost(self.classifier, self.held_out.texts),
+            layer_0_cost=self.classifier.layer_0_cost(self.held_out.texts),
         )
         point = fastest_within(points, scores[-1], max_drop)
         policy = make("full") if point is None else point.policy

@@ -135,7 +135,6 @@ def _record(
 ) -> tuple[Classifier, TextDataset, list[Replays]]:
     """Load one model after another, record the texts and keep what a sweep needs; return the first model too."""
     from elbert.classifier import Classifier
-    from elbert.evaluation.evaluate import layer_0_cost
     from elbert.evaluation.sweep import grids, with_shortcut, with_weights
     from elbert.exits.gates import Shortcut, SkipGates, shortcut_field
     from elbert.modeling.files.sources import find_folder
@@ -160,7 +159,7 @@ def _record(
         words = first.words is not None
         settings = grids(names, first.num_layers, first.labels.num_labels, classifier.fitted, words=words)
         names = names or list(dict.fromkeys(policy.name for policy in settings))  # of the first, for the others too
-        cost = layer_0_cost(classifier, dataset.texts, batch_size=batch_size)
+        cost = classifier.layer_0_cost(dataset.texts, batch_size=batch_size)
         told: dict[str, Any] = {
             "batch_size": batch_size,
             "pooled": any("pooled" in policy.needs for policy in settings),

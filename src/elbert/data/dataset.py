@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from elbert.data.labels import Labels
 from elbert.data.table import shorten
 from elbert.errors import DataError, UsageError
@@ -93,6 +95,12 @@ def each_text(texts: Iterable[Text]) -> Iterator[Text]:
     except TypeError:  # one thing that is no text, where one text may be given
         check_text(texts, 1)
         raise
+
+
+def spread_over(texts: Sequence[Text], most: int) -> list[Text]:
+    """Return at most so many of the texts, spread evenly over those there are, in their order."""
+    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), most)).astype(int))
+    return [texts[place] for place in places]
 
 
 def check_text(text: object, number: int) -> None:

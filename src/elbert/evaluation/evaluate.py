@@ -18,11 +18,11 @@ import torch
 
 from elbert.cascade import Cascade
 from elbert.data.dataset import in_space_of
+from elbert.engine.layer_zero import seconds_of_words
 from elbert.errors import DataError, UsageError
-from elbert.evaluation.layer_zero import asked_words, seconds_of_words
+from elbert.evaluation.layer_zero import asked_words
 from elbert.exits import ExitPolicy, make
 from elbert.exits.tokens import token_layers
-from elbert.scoring.curves import LayerZeroCost, uncounted
 from elbert.scoring.metrics import metric_name, score
 from elbert.tasks import task_of
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 # Rounds of timing where the caller names no number, and the seconds after which no further round is begun.
 _ROUNDS = 3
 _PATIENCE_SECONDS = 60.0
-_TEXTS_FOR_A_COST = 256  # that tell what layer 0 costs before policies are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,30 +196,8 @@ class _Side:
 def _in_layers(asked: Sequence[tuple[Classifier, Sequence[Text]]], full_depth: _Side) -> float:
     """Return what layer 0 takes of a text, in layers: of each model those texts that it was asked about."""
     layers = max(full_depth.layers, 1 / len(full_depth.predictions))  # none, where a cascade's last model asks its own
-    return sum(seconds_of_words(*each) for each in asked) / full_depth.median * layers
-
-
-def layer_0_cost(classifier: Classifier, texts: Sequence[Text], *, batch_size: int = 32) -> LayerZeroCost:
-    """Measure what layer 0 takes of a text, and return what it adds to a policy's mean exit layer, as in `evaluate`.
-
-    Args:
-        classifier: whose layer 0; one without is not timed.
-        texts: of which up to 256, spread evenly, run once at full depth.
-        batch_size: texts in flight together.
-    """
-    words = classifier.words
-    if words is None or not len(texts):
-        return uncounted
-    some = spread_over(texts, _TEXTS_FOR_A_COST)
-    [timed] = time_in_turns(classifier, some, [make("full")], batch_size, repeats=1)
-    cost = _in_layers([(classifier, some)], _Side(*timed))
-    return lambda policy: cost if words.asked(policy.words) else 0.0
-
-
-def spread_over(texts: Sequence[Text], most: int) -> list[Text]:
-    """Return at most so many texts to be timed, spread evenly over those there are, in their order."""
-    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), most)).astype(int))
-    return [texts[place] for place in places]
+    seconds = (seconds_of_words(model.words, list(model.arrivals(texts, {}))) for model, texts in asked if model.words)
+    return sum(seconds) / full_depth.median * layers
 
 
 def time_in_turns(

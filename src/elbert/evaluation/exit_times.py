@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from elbert.evaluation.evaluate import spread_over, time_in_turns
+from elbert.data.dataset import spread_over
+from elbert.evaluation.evaluate import time_in_turns
 from elbert.exits import make
 from elbert.exits.budget import Budget
 

@@ -171,7 +171,7 @@ def sweep(
         metric: its name; None takes the problem type's own.
         bootstrap: resamples behind every band.
         seed: of the resamples.
-        layer_0_cost: what layer 0 takes of every text under each policy, from `evaluate.layer_0_cost`.
+        layer_0_cost: what layer 0 takes of every text under each policy, from `Classifier.layer_0_cost`.
 
     Raises:
         UsageError: recordings that differ in shape, no texts, too few resamples, a seed out of range, or a

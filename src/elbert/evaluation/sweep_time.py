@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from elbert.evaluation.evaluate import spread_over, time_in_turns
+from elbert.data.dataset import spread_over
+from elbert.evaluation.evaluate import time_in_turns
 from elbert.evaluation.sweep import Sweep
 from elbert.exits import ExitPolicy, make
 from elbert.scoring.points import TradeoffCurve, TradeoffPoint

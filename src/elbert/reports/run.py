@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from elbert.exits import ExitPolicy
+from elbert.exits import ExitPolicy, make
 from elbert.results import LayerOutputs, ProblemType
+from elbert.scoring.curves import LayerZeroCost, uncounted
 from elbert.tasks import Task, task_of
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Run:
         outputs: the recording.
         exit_layer: [N] int64, from 1; 0 for texts that left at layer 0.
         policy: who left where.
+        layer_0_cost: what layer 0 takes of every text under each policy, in layers.
     """
 
     texts: Sequence[Text]
@@ -69,6 +71,7 @@ class Run:
     outputs: LayerOutputs
     exit_layer: Tensor
     policy: ExitPolicy
+    layer_0_cost: LayerZeroCost = uncounted
 
     @property
     def problem_type(self) -> ProblemType:
@@ -129,13 +132,14 @@ class Run:
 
     @property
     def mean_exit_layer(self) -> float:
-        """Layers a text ran on average, layer 0 not counted."""
-        return float(self.exit_layer.double().mean())
+        """Layers a text ran on average; where layer 0 is on, every text ran that too, at its cost."""
+        return float(self.exit_layer.double().mean()) + self.layer_0_cost(self.policy)
 
     @property
     def layer_speedup(self) -> float | None:
-        """M over the layers that a text ran on average; None where every text left at layer 0."""
-        return self.layers / self.mean_exit_layer if self.mean_exit_layer else None
+        """Layers of full depth over those that a text ran on average; None where that was none at all."""
+        full_depth = self.layers + self.layer_0_cost(make("full"))
+        return full_depth / self.mean_exit_layer if self.mean_exit_layer else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers of the run as JSON."""
@@ -147,6 +151,7 @@ class Run:
             "mean_exit_layer": self.mean_exit_layer,
             "layer_speedup": self.layer_speedup,
             **({} if self.layer_0 is None else {"layer_0": self.layer_0}),
+            **({"layer_0_cost": cost} if (cost := self.layer_0_cost(self.policy)) else {}),
             "exit_histogram": self.histogram,
             "changed": int(self.changed.sum()),
             "right": {name: None if verdicts is None else int(getattr(verdicts, name).sum()) for name in counted},

@@ -16,7 +16,7 @@ from elbert.reports.page import page
 from elbert.reports.plots import DepthCurve
 from elbert.reports.run import Run, Verdicts
 from elbert.reports.story import curves_of
-from elbert.reports.summary import policy_words, summary
+from elbert.reports.summary import layer_0_words, policy_words, summary
 from elbert.scoring.metrics import metric_name, score
 
 if TYPE_CHECKING:
@@ -60,11 +60,6 @@ class Report:
     facts: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
 
-    @property
-    def mean_exit_layer(self) -> float:
-        """Layers a text ran on average; with what layer 0 costs where that was measured, as it is in `points`."""
-        return self.run.mean_exit_layer if self.evaluation is None else self.evaluation.mean_exit_layer
-
 
 def report_of(
     classifier: Classifier,
@@ -99,7 +94,12 @@ def report_of(
         dataset.texts, pooled=pooled, tokens=classifier.policy.tokens, gates=classifier.policy.gates, **told
     )
     exit_layer = replay(classifier.policy, outputs)
-    run = Run(dataset.texts, dataset.labels, classifier.labels.names, outputs, exit_layer, classifier.policy)
+    cost = (
+        classifier.layer_0_cost(dataset.texts, batch_size=batch_size)
+        if evaluation is None
+        else lambda _: evaluation.layer_0_cost or 0.0  # the same for all here: they share what asks layer 0
+    )
+    run = Run(dataset.texts, dataset.labels, classifier.labels.names, outputs, exit_layer, classifier.policy, cost)
     scores, points, score, name = _scored(run, dataset, evaluation, metric)
     return Report(
         title,
@@ -125,8 +125,7 @@ def _scored(
     if dataset.labels is None:
         return [], [], None, ""
     name = metric_name(run.problem_type, evaluation.metric if evaluation else metric)
-    cost = (evaluation.layer_0_cost if evaluation else None) or 0.0  # the same for all: they share what asks layer 0
-    scores, points = curves_of(run.outputs, dataset, run.policy, name, layer_0_cost=lambda _: cost)
+    scores, points = curves_of(run.outputs, dataset, run.policy, name, layer_0_cost=run.layer_0_cost)
     reached = score(run.problem_type, run.task.decisions(run.exit_probs).numpy(), dataset.labels, name)[1]
     return scores, points, reached, name
 
@@ -141,7 +140,7 @@ def run_page(report: Report) -> str:
     curve = None
     if report.score is not None:
         others = [(point.mean_exit_layer, point.score) for point in report.points]
-        here = (report.mean_exit_layer, report.score)
+        here = (report.run.mean_exit_layer, report.score)
         curve = run_charts.score_by_depth(DepthCurve(report.scores, report.metric, here, others))
     return page(
         "run.html",
@@ -167,7 +166,7 @@ def _headlines(report: Report) -> list[tuple[str, str]]:
     if report.score is not None:
         tiles.append((f"{report.score:.3f}", f"{report.metric} with exits"))
         tiles.append((f"{report.scores[-1]:.3f}", f"{report.metric} at full depth"))
-    tiles.append((f"{report.mean_exit_layer:.1f} of {run.layers}", "layers a text runs, on average"))
+    tiles.append((f"{report.run.mean_exit_layer:.1f} of {run.layers}", "layers a text runs, on average"))
     if run.layer_0 is not None:
         tiles.append((percent(run.layer_0 / len(run.texts)), "of the texts leave before the first layer, by layer 0"))
     if report.evaluation is not None:
@@ -256,7 +255,7 @@ def _numbers(report: Report) -> list[tuple[str, str]]:
         *rows,
         ("mean exit layer", f"{report.run.mean_exit_layer:.2f} of {report.run.layers}"),
         ("layer speedup", "no layers run" if speedup is None else f"{speedup:.2f}×"),
-        *([] if report.run.layer_0 is None else [("texts at layer 0", f"{report.run.layer_0:,}")]),
+        *layer_0_words(report.run.layer_0, report.run.layer_0_cost(report.run.policy)),
         ("policy", policy_words(report.run.policy.to_dict())),
         ("computed by", f"{report.backend}, {report.dtype}"),
     ]

@@ -23,7 +23,7 @@ def summary(result: Evaluation) -> list[tuple[str, str]]:
         ("engine efficiency", f"{result.engine_efficiency:.2f}"),
         (f"seconds, {early}", _seconds(result.seconds, result.n)),
         (f"seconds, {full}", _seconds(result.full_depth_seconds, result.n)),
-        *_layer_0(result.layer_0, result.layer_0_cost),
+        *layer_0_words(result.layer_0, result.layer_0_cost),
         (left, " ".join(map(str, result.exit_histogram))),
         ("policy", policy_words(result.policy)),
         ("computed by", f"{result.backend}, {result.dtype}, {result.device}, {result.threads} threads"),
@@ -37,7 +37,7 @@ def policy_words(policy: Mapping[str, object]) -> str:
     return f"{policy['name']}: {parameters}" if parameters else str(policy["name"])
 
 
-def _layer_0(left: int | None, cost: float | None) -> list[tuple[str, str]]:
+def layer_0_words(left: int | None, cost: float | None) -> list[tuple[str, str]]:
     """Return the row on layer 0, or none where it is off."""
     if left is None or cost is None:
         return []

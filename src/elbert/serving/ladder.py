@@ -22,8 +22,8 @@ class Ladder:
     Attributes:
         names: of the policies, at least one.
         policies: beside them.
-        mean_exit_layers: layers run on the texts each was calibrated on, whatever of their tokens; None for one that
-            was not.
+        mean_exit_layers: layers run on the texts each was calibrated on, whatever of their tokens and without layer
+            0's cost; None for one that was not.
         usual: the level of requests that ask for none.
     """
 
@@ -45,7 +45,7 @@ class Ladder:
             return cls((own or classifier.policy.name,), (classifier.policy,), (None,), 0)
         names = tuple(sorted(calibrated, key=lambda name: -_cost(calibrated[name], classifier.num_layers)))
         policies = tuple(classifier.exit_policy(name) for name in names)
-        depth = tuple(float(calibrated[name]["mean_exit_layer"]) for name in names)
+        depth = tuple(_layers(calibrated[name]) for name in names)
         return cls(names, policies, depth, names.index(own))
 
     def __len__(self) -> int:
@@ -71,6 +71,12 @@ class Ladder:
         if name not in self.names:
             raise UsageError(f"there is no speed level {name!r}{did_you_mean(name, self.names)}")
         return self.names.index(name)
+
+
+def _layers(evidence: Mapping[str, Any]) -> float:
+    """Return the layers that a calibrated level runs of a text."""
+    words = evidence.get("layer_0_cost")
+    return float(evidence["mean_exit_layer"]) - (float(words) if _is_number(words) else 0.0)
 
 
 def _cost(evidence: Mapping[str, Any], layers: int) -> float:
