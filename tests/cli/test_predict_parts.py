@@ -68,7 +68,9 @@ def test_a_finished_folder_is_left_alone_and_another_request_refused(
     assert run(*words)[0] == 0
     assert content(tmp_path / "answers") == before
     said = refused(*words, "--policy", "fixed", "--set", "layer=2")
-    assert "holds the answers to another request (policy was" in said
+    assert "holds the answers to another request (policy was " in said
+    assert ", is fixed: layer 2)" in said
+    assert "{" not in said
     assert "--overwrite" in said
     assert content(tmp_path / "answers") == before
     assert run(*words, "--policy", "fixed", "--set", "layer=2", "--overwrite")[0] == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -235,8 +235,7 @@ def _show(result: Sweep, out: Path, *, as_json: bool) -> None:
 
 
 def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, ...]:
-    from elbert.exits.gates import SkipGates
-    from elbert.exits.tokens import TokenSchedule
+    from elbert.exits.wording import value_words
 
     (low, high), (least, most) = curve.area_band, curve.gain_band
     gain = (f"{curve.gain:+.3f}", f"{least:+.3f} … {most:+.3f}") if curve.policy != "fixed" else ("", "")
@@ -244,9 +243,8 @@ def _cells(result: Sweep, curve: TradeoffCurve, max_drop: float) -> tuple[str, .
     best = result.fastest(curve.policy, max_drop)
     if best is None:
         return (*numbers, "none")
-    shortcuts: dict[str, Callable[[Any], Any]] = {"tokens": TokenSchedule.from_dict, "gates": SkipGates.from_value}
     setting = " ".join(
-        f"{key} {shortcuts[key](value)}" if key in shortcuts else f"{key}={value}"
+        f"{key} {value_words(key, value)}" if isinstance(value, dict) else f"{key}={value_words(key, value)}"
         for key, value in best.policy.items()
         if key != "name" and value is not None
     )

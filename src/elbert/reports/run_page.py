@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from elbert.exits import replay
+from elbert.exits.wording import policy_words
 from elbert.reports import evidence, run_charts, texts
 from elbert.reports.filters import percent, shortened
 from elbert.reports.page import page
 from elbert.reports.plots import DepthCurve
 from elbert.reports.run import Run, Verdicts
 from elbert.reports.story import curves_of
-from elbert.reports.summary import layer_0_words, policy_words, summary
+from elbert.reports.summary import layer_0_words, summary
 from elbert.scoring.metrics import metric_name, score
 
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from elbert.evaluation.evaluate import Evaluation
+from elbert.exits.wording import policy_words
 
 
 def summary(result: Evaluation) -> list[tuple[str, str]]:
@@ -29,12 +28,6 @@ def summary(result: Evaluation) -> list[tuple[str, str]]:
         ("computed by", f"{result.backend}, {result.dtype}, {result.device}, {result.threads} threads"),
         ("batch size, rounds", f"{result.batch_size}, median of {result.repeats}"),
     ]
-
-
-def policy_words(policy: Mapping[str, object]) -> str:
-    """Return a policy's JSON in one line for people."""
-    parameters = ", ".join(f"{key} {value}" for key, value in policy.items() if key != "name" and value is not None)
-    return f"{policy['name']}: {parameters}" if parameters else str(policy["name"])
 
 
 def layer_0_words(left: int | None, cost: float | None) -> list[tuple[str, str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from elbert.exits import ExitPolicy
+from elbert.exits.wording import policy_words
 from elbert.reports import attention, layers
 from elbert.reports.filters import shortened, where_left
 from elbert.reports.page import page
 from elbert.reports.series import series_of
-from elbert.reports.summary import policy_words
 from elbert.results import Trace
 from elbert.tasks import task_of
 from elbert.tracing.patterns import pattern_of

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from elbert.disk import ANOTHER_FOLDER, new_folder, write_errors, write_whole
 from elbert.errors import DataError, ElbertError, UsageError
+from elbert.exits.wording import policy_words
 
 if TYPE_CHECKING:
     from elbert.cascade import Cascade
@@ -293,6 +294,10 @@ def _clear(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return what differs between two requests, as `name: before, now`; empty where nothing does."""
+    """Return what differs between two requests, in words; empty where nothing does."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return "; ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names)
+    return "; ".join(f"{name} was {_words(before.get(name))}, is {_words(now.get(name))}" for name in names)
+
+
+def _words(value: Any) -> str:
+    return policy_words(value) if isinstance(value, Mapping) else str(value)
