@@ -30,7 +30,7 @@ def unsure(outputs: LayerOutputs) -> LayerOutputs:
     return dataclasses.replace(outputs, logits=logits, probs=logits.softmax(-1))
 
 
-@pytest.mark.parametrize("family", ["entropy", "max_prob"])
+@pytest.mark.parametrize("family", ["entropy", "max_prob", "any"])
 def test_a_path_steps_over_no_exits_for_being_unsure(record: Any, family: str) -> None:
     outputs = unsure(record(400, layers=12, classes=2)[0])
     depth = [float(replay(each, outputs).double().mean()) for each in path(make(family), 12, 2, SINGLE_LABEL).policies]

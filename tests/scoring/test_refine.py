@@ -39,7 +39,7 @@ def same(tensors: Mapping[str, ArrayLike], others: Mapping[str, ArrayLike]) -> b
     return tensors.keys() == others.keys() and all(np.array_equal(tensors[key], others[key]) for key in tensors)
 
 
-@pytest.mark.parametrize("name", ["entropy", "max_prob", "energy"])
+@pytest.mark.parametrize("name", ["entropy", "max_prob", "energy", "any", "all"])
 def test_no_rule_steps_over_layers_for_want_of_settings(unsure: LayerOutputs, name: str) -> None:
     grid = get(name).grid(LAYERS, 2)
     assert max(high - low for low, high in pairwise(depths(grid, unsure))) > 3
@@ -52,6 +52,16 @@ def test_settings_are_put_between_those_that_differ_in_one_number_alone(unsure: 
     fine = refined([Elbert(1.0, 4), Elbert(0.5, 4), Elbert(0.5, None)], unsure)
     assert {each.window for each in fine[3:] if isinstance(each, Elbert)} == {4}
     assert all(0.5 < each.threshold < 1 for each in fine[3:] if isinstance(each, Elbert))
+
+
+def test_every_rule_of_a_combined_one_is_looked_at(unsure: LayerOutputs) -> None:
+    rules = [(make("entropy", threshold=at), make("max_prob", threshold=0.7)) for at in (0.5, 1.0)]
+    rules += [(make("entropy", threshold=0.5), make("max_prob", threshold=0.5))]
+    grid = [make("any", policies=each) for each in rules]
+    found = {tuple(rule.threshold for rule in each.policies) for each in refined(grid, unsure)}  # type: ignore[attr-defined]
+    assert {first for first, _ in found} > {0.5, 1.0}
+    assert {second for _, second in found} > {0.5, 0.7}
+    assert all(0.5 in each or each[1] == 0.7 for each in found), "one number at a time"
 
 
 def test_settings_without_such_a_number_stay_as_they_are(unsure: LayerOutputs) -> None:

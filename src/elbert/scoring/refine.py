@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import fields
 from itertools import pairwise
-from operator import attrgetter
 
 import numpy as np
 
 from elbert.exits import ExitPolicy
-from elbert.exits.between import between
+from elbert.exits.between import between, settings
 from elbert.results import LayerOutputs
 from elbert.scoring.curves import replay_all
 
@@ -59,19 +57,20 @@ def _depths(policies: Sequence[ExitPolicy], outputs: LayerOutputs) -> dict[ExitP
 
 
 def _lines(policies: Sequence[ExitPolicy]) -> list[tuple[str, list[ExitPolicy]]]:
-    """Return a field that holds a number, and settings that differ in it alone, in its order; for every such line."""
-    numbers = {kind: _number([each for each in policies if type(each) is kind]) for kind in set(map(type, policies))}
+    """Return the name of a number, and settings that differ in it alone, in its order; for every such line."""
+    known = {policy: settings(policy) for policy in policies}
+    kinds = defaultdict(list)
+    for policy, values in known.items():
+        kinds[type(policy), tuple(values)].append(policy)
     lines = defaultdict(list)
-    for policy in policies:
-        number = numbers[type(policy)]
-        if number is not None:
-            names = (each.name for each in fields(policy) if each.compare and each.name != number)
-            lines[number, type(policy), tuple(getattr(policy, name) for name in names)].append(policy)
-    return [(number, sorted(line, key=attrgetter(number))) for (number, *_), line in lines.items()]
+    for (_, names), alike in kinds.items():
+        for number in (name for name in names if _differs([known[each][name] for each in alike])):
+            for policy in alike:
+                others = tuple(value for name, value in known[policy].items() if name != number)
+                lines[number, others].append(policy)
+    return [(number, sorted(line, key=lambda each: known[each][number])) for (number, _), line in lines.items()]
 
 
-def _number(policies: Sequence[ExitPolicy]) -> str | None:
-    """Return the first field that holds different fractions; None where there is none."""
-    names = [each.name for each in fields(policies[0]) if each.compare]
-    values = {name: {getattr(policy, name) for policy in policies} for name in names}
-    return next((name for name in names if len(values[name]) > 1 and {type(v) for v in values[name]} == {float}), None)
+def _differs(values: Sequence[object]) -> bool:
+    """Return whether these are different fractions."""
+    return {type(value) for value in values} == {float} and len(set(values)) > 1
