@@ -35,7 +35,9 @@ from compare_rivals import WHOLE, RivalRun
 from compare_standing import Standing, speedup, standing
 from compare_study import MODEL, RECORDS, Run, Study, read
 from elbert import Classifier, load_data
+from elbert.errors import ElbertError
 from elbert.evaluation.bench.machine import machine, versions
+from elbert.evaluation.sweep import check_bootstrap, check_names
 from elbert.evaluation.sweep_time import with_times
 from elbert.scoring.points import TradeoffCurve
 
@@ -192,6 +194,11 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing, report on the runs that are there")
     parser.add_argument("--drop-models", action="store_true", help="delete a model once its answers are recorded")
     options = parser.parse_args()
+    try:  # before what takes hours, not after it
+        check_names(options.policies or [])
+        check_bootstrap(options.bootstrap)
+    except ElbertError as error:
+        raise SystemExit(f"compare.py: {error}") from None
     study = Study.read(options.study).part(options.only, options.schemes, options.seeds, options.rivals)
     options.out.mkdir(parents=True, exist_ok=True)
     there, rivals = runs_of(study, options)

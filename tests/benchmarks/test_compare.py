@@ -144,6 +144,21 @@ def test_without_a_run_one_line_says_so(folder: Path, tmp_path: Path) -> None:
         call(folder, "--report", "--only", "trec")
 
 
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        (["--bootstrap", "20"], "compare.py: bootstrap is 20; a band needs at least 100 resamples"),
+        (["--policies", "fixed", "entrpoy"], "compare.py: .*entrpoy.*entropy"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_before_anything_is_trained(
+    tmp_path: Path, asked: list[str], line: str
+) -> None:
+    with pytest.raises(SystemExit, match=line):
+        call(tmp_path / "fresh", *asked)
+    assert not (tmp_path / "fresh").exists()
+
+
 def test_a_gain_is_bold_where_its_band_lies_on_one_side() -> None:
     assert gain(0.02, (0.01, 0.03)) == "**+0.020 (+0.010 … +0.030)**"
     assert gain(0.02, (-0.01, 0.03)) == "+0.020 (-0.010 … +0.030)"

@@ -98,6 +98,12 @@ def check_names(policies: Sequence[str]) -> None:
             raise UsageError(f"policy {name!r} is named twice; name each once")
 
 
+def check_bootstrap(bootstrap: int) -> None:
+    """Raise UsageError where there are too few resamples for a band."""
+    if bootstrap < LEAST_BOOTSTRAP:
+        raise UsageError(f"bootstrap is {bootstrap}; a band needs at least {LEAST_BOOTSTRAP} resamples")
+
+
 def grids(
     policies: Sequence[str] | None,
     num_layers: int,
@@ -238,8 +244,7 @@ def swept(sample: Sample, *, metric: str | None = None, seed: int = 0) -> Sweep:
 
 
 def _check(replays: Sequence[Replays], bootstrap: int) -> None:
-    if bootstrap < LEAST_BOOTSTRAP:
-        raise UsageError(f"bootstrap is {bootstrap}; a band needs at least {LEAST_BOOTSTRAP} resamples")
+    check_bootstrap(bootstrap)
     shapes = [each.answers.shape for each in replays]
     if len(set(shapes)) != 1 or len({(each.policies, each.problem_type) for each in replays}) != 1:
         words = ", ".join(f"{shape[0]} texts × {shape[1]} layers" for shape in shapes) or "none"
