@@ -25,7 +25,7 @@ def replays(texts: int = 60, lucky: int = 0) -> Replays:
     policies += [make("fixed", layer=1), make("fixed", layer=2), make("full")]
     drawn = [rng.integers(1, 3, texts) for _ in range(lucky)]
     exit_layer = np.stack([*drawn, np.full(texts, 1), np.full(texts, 2), np.full(texts, 2)])
-    return Replays(tuple(policies), exit_layer, answers, "single_label_classification")
+    return Replays(tuple(policies), exit_layer, answers, "single_label_classification", np.zeros(len(policies)))
 
 
 def test_a_setting_that_is_best_on_one_half_is_scored_on_the_other() -> None:
@@ -50,7 +50,7 @@ def test_no_text_is_in_both_halves_of_a_resample() -> None:
     answers[3:, 0] = 1
     policies = (make("fixed", layer=1), make("fixed", layer=2), make("full"))
     exit_layer = np.stack([np.full(texts, layer) for layer in (1, 2, 2)])
-    own = Replays(policies, exit_layer, answers, "single_label_classification")
+    own = Replays(policies, exit_layer, answers, "single_label_classification", np.zeros(len(policies)))
     sample = draw_sample([own], np.zeros(texts, int), "accuracy", 200, np.random.default_rng(0))
     halves, whole = sample.drawn_halves.score[:, 0].reshape(-1, 2), sample.drawn.score[:, 0]
     assert len(halves) == 200
@@ -64,6 +64,7 @@ def test_a_single_text_is_both_halves() -> None:
         np.array([[1], [2]]),
         np.array([[1, 0]]),
         "single_label_classification",
+        np.zeros(2),
     )
     sample = draw_sample([own], np.zeros(1, int), "accuracy", 100, np.random.default_rng(0))
     assert sample.drawn_halves.score.min(0).tolist() == sample.drawn_halves.score.max(0).tolist() == [0.0, 1.0]

@@ -32,7 +32,7 @@ def drawn(problem_type: Any, seed: int = 0) -> tuple[Replays, Any]:
     exits = rng.integers(1, LAYERS + 1, size=(SETTINGS, TEXTS)).astype(np.uint8)
     exits[1] = exits[0]  # two settings that let everyone leave at the same layer
     policies = tuple(make("fixed", layer=place + 1) for place in range(SETTINGS))
-    return Replays(policies, exits, answers[problem_type], problem_type), labels[problem_type]
+    return Replays(policies, exits, answers[problem_type], problem_type, np.zeros(SETTINGS)), labels[problem_type]
 
 
 FITTING = [(name, kind) for kind, task in TASKS.items() for name in task.metrics]
@@ -60,7 +60,7 @@ def test_a_weighted_score_is_the_metric_on_rows_repeated(
 
 def test_constant_values_have_no_correlation() -> None:
     replays, labels = drawn("regression")
-    flat = Replays(replays.policies, replays.exit_layer, np.full_like(replays.answers, 3.7), "regression")
+    flat = replace(replays, answers=np.full_like(replays.answers, 3.7))
     weights = np.ones((1, TEXTS), dtype=int)
     assert (weighted_scores(flat, labels, weights).score == 0).all()
 

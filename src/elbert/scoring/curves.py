@@ -80,20 +80,20 @@ class Replays:
         exit_layer: [P, N], 1 .. M, or 0 for layer 0, in as small an integer as holds M.
         answers: [N, M] class indices or values; [N, M, C] decisions 0 and 1, or values where there are several.
         problem_type: how to read them.
+        layer_0_cost: [P] what layer 0 takes of every text, in layers; 0 where it isn't asked.
         ran: [P, N] layers, each counted by the share of the text's tokens that it ran; None where all ran all.
         shortened: by schedule of tokens or skip gates, what was answered under them, as `answers`.
         words: [N], or [N, C], what layer 0 answered; None where the model has none.
-        layer_0_cost: [P] what it takes of every text, in layers; 0 where it isn't asked.
     """
 
     policies: tuple[ExitPolicy, ...]
     exit_layer: NDArray[Any]
     answers: NDArray[Any]
     problem_type: ProblemType
+    layer_0_cost: NDArray[Any]
     ran: NDArray[Any] | None = None
     shortened: Mapping[Shortcut, NDArray[Any]] = field(default_factory=dict)
     words: NDArray[Any] | None = None
-    layer_0_cost: NDArray[Any] | float = 0.0
 
     def answered(self, policy: int) -> NDArray[Any]:
         """Return the answers at the exits of the policy at this place, [N] or [N, C]."""
@@ -147,7 +147,7 @@ def joined(whole: Replays, shortened: Sequence[Replays]) -> Replays:
         ran=np.concatenate([(each.exit_layer if each.ran is None else each.ran).astype(np.float32) for each in every]),
         shortened={way: answers for way, answers in ways if way is not None},
         words=whole.words,
-        layer_0_cost=np.concatenate([np.broadcast_to(each.layer_0_cost, len(each.policies)) for each in every]),
+        layer_0_cost=np.concatenate([each.layer_0_cost for each in every]),
     )
 
 
@@ -224,11 +224,10 @@ def operating_points(
         layer_0_cost: what layer 0 takes of every text under each policy.
     """
     replays = replay_all(policies, outputs, layer_0_cost)
-    costs = np.broadcast_to(replays.layer_0_cost, len(replays.policies)).tolist()
     points = []
-    for place, policy in enumerate(replays.policies):
+    for place, (policy, cost) in enumerate(zip(replays.policies, replays.layer_0_cost.tolist(), strict=True)):
         value = score(replays.problem_type, replays.answered(place), labels, metric)[1]
-        depth = float(replays.exit_layer[place].mean(dtype=np.float64)) + costs[place]
+        depth = float(replays.exit_layer[place].mean(dtype=np.float64)) + cost
         points.append(OperatingPoint(policy, value, depth, replays.changed(place), len(replays.answers)))
     return points
 

@@ -156,8 +156,8 @@ class Sample:
         overall = set(front_of(fixed_first, self.mean, 0))
         low, high = np.quantile(self.drawn.score[:, places], EDGES, axis=0)
         layers, mean = self.replays[0].answers.shape[1], self.mean
-        costs = [np.broadcast_to(each.layer_0_cost, len(names))[self.full] for each in self.replays]
-        full_depth = layers + float(np.mean(costs))  # layer 0 is asked there too where it is added to the exits
+        asked = np.mean([each.layer_0_cost[self.full] for each in self.replays])
+        full_depth = layers + float(asked)  # layer 0 is asked there too where it is added to the exits
         points = []
         for place, lowest, highest in zip(places, low.tolist(), high.tolist(), strict=True):
             policy, depth = self.replays[0].policies[place], float(mean.mean_exit_layer[0, place])
