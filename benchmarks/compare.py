@@ -68,7 +68,7 @@ def beside(
         scheme = next(scheme for name, scheme in judged if name == corpus)
         policies = judged[corpus, scheme]
         runs = {name: own for name, own in every.items() if len(own) == policies.sweep.models}
-        said = {name: [read(folder) for _, folder in own] for name, own in runs.items()}
+        said = {name: [read(folder, states=False) for _, folder in own] for name, own in runs.items()}
         rows = {name: standing(own, said[name], scheme, policies, options.bootstrap) for name, own in runs.items()}
         lines = [
             line(chain, runs, said, scheme, policies, options.bootstrap)

@@ -203,13 +203,15 @@ class Run:
             (fresh / ABOUT).write_text(json.dumps({**about, "training": kept}))
 
 
-def read(folder: Path) -> Answers:
-    """Read what `Run.record` wrote."""
+def read(folder: Path, *, states: bool = True) -> Answers:
+    """Read what `Run.record` wrote; without the states, which are most of it, for those who fit no policy."""
     about = json.loads((folder / RECORDS / ABOUT).read_text())
     kind, gates, found = about["problem_type"], SkipGates(about["gates"]) if "gates" in about else None, []
     for part in PARTS:
         tensors = load_file(folder / RECORDS / f"{part}.safetensors")
         labels = tensors.pop("labels").numpy()
+        if not states:
+            del tensors["pooled"]
         said = LayerOutputs(
             probs=task_of(kind).probabilities(tensors["logits"]), problem_type=kind, gates=gates, **tensors
         )
