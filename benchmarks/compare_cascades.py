@@ -132,8 +132,9 @@ def line(
     ]
     rows = [_in_a_row(members) for members in seeds]
     _, models, classes = rows[0].probs.shape
-    settings = refined(grids([RULE], models, classes), rows[0], _GAP)
-    replays = [_counted(replay_all(settings, row), own) for row, own in zip(rows, costs, strict=True)]
+    first = refined(grids([RULE], models, classes), rows[0], _GAP)
+    replayed = [first, *(replay_all(first.policies, row) for row in rows[1:])]
+    replays = [_counted(each, own) for each, own in zip(replayed, costs, strict=True)]
     metric, labels = judged.sweep.metric, seeds[0][0].test_labels
     drawn = sample(replays, labels, metric=metric, bootstrap=bootstrap)
     places = list(dict.fromkeys([*drawn.groups()[RULE], *drawn.ends]))

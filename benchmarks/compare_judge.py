@@ -103,8 +103,9 @@ def judge(seeds: Sequence[Answers], metric: str | None, only: Sequence[str] | No
     if seeds[0].test.gates is not None:
         only = [name for name in only or names() if not get(name).learned]
     fitted = [fitted_policies(answers, only) for answers in seeds]
-    every = refined(_settings(seeds[0].test, fitted[0], only), seeds[0].test)
-    replays = [replay_all(with_weights(every, own), answers.test) for answers, own in zip(seeds, fitted, strict=True)]
+    first = refined(_settings(seeds[0].test, fitted[0], only), seeds[0].test)
+    others = zip(seeds[1:], fitted[1:], strict=True)
+    replays = [first, *(replay_all(with_weights(first.policies, own), answers.test) for answers, own in others)]
     labels = seeds[0].test_labels
     drawn = sample(replays, labels, metric=metric, bootstrap=bootstrap)
     settings = replays[0].policies

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -56,7 +57,7 @@ def swept() -> Sweep:
 def test_every_setting_of_every_policy_stands_where_its_own_replay_puts_it(swept: Sweep) -> None:
     outputs, labels = recorded()
     grid = [each for each in grids(None, M, C) if not each.needs]  # nothing but probabilities was recorded
-    settings = refined(grid, outputs)
+    settings = refined(grid, outputs).policies
     points = {str(each.policy.to_dict()): each for each in operating_points(outputs, labels, settings)}
     assert sorted(str(point.policy) for point in swept.points) == sorted(points)
     for ours in swept.points:
@@ -66,6 +67,20 @@ def test_every_setting_of_every_policy_stands_where_its_own_replay_puts_it(swept
         assert ours.changed == theirs.changed
         assert ours.layer_speedup == pytest.approx(M / theirs.mean_exit_layer)
         assert sum(ours.exit_histogram) == N
+
+
+def test_no_setting_is_replayed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, labels = recorded()
+    seen: Counter[ExitPolicy] = Counter()
+
+    def counted(policy: ExitPolicy, texts: LayerOutputs) -> Any:
+        seen[policy] += 1
+        return replay(policy, texts)
+
+    monkeypatch.setattr("elbert.scoring.curves.replay", counted)
+    sweep(outputs, labels, bootstrap=100)
+    assert seen.keys() > {each for each in grids(None, M, C) if not each.needs}
+    assert set(seen.values()) == {1}
 
 
 def test_a_constant_depth_and_full_depth_are_always_there_and_last() -> None:

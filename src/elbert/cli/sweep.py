@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,7 +137,7 @@ def _record(
     from elbert.evaluation.sweep import grids, with_shortcut, with_weights
     from elbert.exits.gates import Shortcut, SkipGates, shortcut_field
     from elbert.modeling.files.sources import find_folder
-    from elbert.scoring.curves import joined, replay_all
+    from elbert.scoring.curves import joined, of_all_texts, replay_all
     from elbert.scoring.metrics import metric_name
     from elbert.scoring.refine import refined
 
@@ -169,10 +168,13 @@ def _record(
             for each in shortcuts:
                 classifier.record(dataset.texts[:1], **shortcut_field(each), **told)  # a model may refuse one: at once
             parts = _parts(classifier, dataset, bar, **told)
-            begin = next(parts)
-            # Those of the first model for all, or there would be nothing to put beside one another.
-            every = with_weights(every, classifier.fitted) if replays else refined(settings, begin)
-            whole = replay_all(every, chain([begin], parts), cost)
+            if replays:  # the first model's settings, or there would be nothing to put beside one another
+                every = with_weights(every, classifier.fitted)
+                whole = replay_all(every, parts, cost)
+            else:
+                begin = refined(settings, next(parts), layer_0_cost=cost)
+                every = list(begin.policies)
+                whole = of_all_texts([begin, *(replay_all(every, part, cost) for part in parts)])
             shortened = [
                 replay_all(
                     with_shortcut(every, each),

@@ -191,9 +191,13 @@ def sweep(
     kept = [name for name in ("pooled",) if all(getattr(each, name) is not None for each in recordings)]
     words = all(each.words is not None for each in recordings)
     readable = (each for each in grids(None, layers, classes, words=words) if each.needs <= set(kept))
-    settings = refined(list(readable), recordings[0]) if policies is None else list(policies)
-    missing = [each for each in [*get("fixed").grid(layers, classes), make("full")] if each not in settings]
-    replays = [replay_all([*settings, *missing], each, layer_0_cost) for each in recordings]
+    if policies is None:
+        first = refined(list(readable), recordings[0], layer_0_cost=layer_0_cost)
+    else:
+        settings = list(policies)
+        missing = [each for each in [*get("fixed").grid(layers, classes), make("full")] if each not in settings]
+        first = replay_all([*settings, *missing], recordings[0], layer_0_cost)
+    replays = [first, *(replay_all(first.policies, each, layer_0_cost) for each in recordings[1:])]
     return swept(sample(replays, labels, metric=metric, bootstrap=bootstrap, seed=seed), metric=metric, seed=seed)
 
 

@@ -169,30 +169,55 @@ def replay_all(
         ModelError: an output is NaN or infinite.
     """
     settings = tuple(policies)
-    exits, said, shares, words, kind = [], [], [], [], None
-    for part in _rows_at_once(outputs):
-        kind, layers = part.problem_type, part.probs.shape[1]
-        small = np.uint8 if layers < 256 else np.uint16
-        rows = [each.astype(small) for each in _exit_layers(settings, part)]
-        exits.append(np.stack(rows) if rows else np.zeros((0, len(part.probs)), small))
-        if part.tokens is not None:
-            lengths = part.lengths.numpy()
-            spent = [token_layers(part.tokens, lengths, each.astype(np.int64)) / lengths for each in exits[-1]]
-            shares.append(np.stack(spent).astype(np.float32))
-        task = task_of(kind)
-        said.append(task.decisions(part.probs).numpy().astype(task.answer_dtype))
-        if part.words is not None:
-            words.append(task.decisions(part.words).numpy().astype(task.answer_dtype))
-    if kind is None:
+    return of_all_texts([_replayed(settings, part, layer_0_cost) for part in _rows_at_once(outputs)])
+
+
+def of_all_texts(parts: Sequence[Replays]) -> Replays:
+    """Return replays of the same settings over some texts at a time as one.
+
+    Args:
+        parts: one model's, in the order of the texts.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if not parts:
         raise UsageError("there are 0 recorded texts to replay; give at least one")
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return replace(
+        first,
+        exit_layer=np.concatenate([each.exit_layer for each in parts], 1),
+        answers=np.concatenate([each.answers for each in parts]),
+        ran=None if first.ran is None else np.concatenate([each.ran for each in parts if each.ran is not None], 1),
+        words=None if first.words is None else np.concatenate([each.words for each in parts if each.words is not None]),
+    )
+
+
+def _replayed(settings: tuple[ExitPolicy, ...], outputs: LayerOutputs, layer_0_cost: LayerZeroCost) -> Replays:
+    """Return the replays of some texts."""
+    task, layers = task_of(outputs.problem_type), outputs.probs.shape[1]
+    small = np.uint8 if layers < 256 else np.uint16
+    rows = [each.astype(small) for each in _exit_layers(settings, outputs)]
+    exits = np.stack(rows) if rows else np.zeros((0, len(outputs.probs)), small)
+    ran = None
+    if outputs.tokens is not None:
+        lengths = outputs.lengths.numpy()
+        spent = [token_layers(outputs.tokens, lengths, each.astype(np.int64)) / lengths for each in exits]
+        ran = np.stack(spent).astype(np.float32)
+
+    def answers(probs: Tensor) -> NDArray[Any]:
+        return np.asarray(task.decisions(probs), task.answer_dtype)
+
     return Replays(
         settings,
-        np.concatenate(exits, 1),
-        np.concatenate(said),
-        kind,
-        ran=np.concatenate(shares, 1) if shares else None,
-        words=np.concatenate(words) if words else None,
-        layer_0_cost=np.array([layer_0_cost(policy) for policy in settings]),
+        exits,
+        answers(outputs.probs),
+        outputs.problem_type,
+        np.array([layer_0_cost(policy) for policy in settings]),
+        ran=ran,
+        words=None if outputs.words is None else answers(outputs.words),
     )
 
 
