@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elbert.calibration.losses import Losses
-from elbert.calibration.statistics import binomial_p_value, scipy_part
+from elbert.calibration.statistics import binomial_p_value
 from elbert.exits.fitting import temperature
+from elbert.lazy import from_extra
 from elbert.results import LayerOutputs
 from elbert.tasks import reading
 
@@ -69,7 +70,8 @@ def auroc(suspicion: Array, wrong: NDArray[np.bool_]) -> float | None:
     mistakes = int(wrong.sum())
     if mistakes in (0, len(wrong)):
         return None
-    wins = scipy_part("stats").mannwhitneyu(suspicion[wrong], suspicion[~wrong], method="asymptotic").statistic
+    stats = from_extra("calibrate", "scipy.stats")
+    wins = stats.mannwhitneyu(suspicion[wrong], suspicion[~wrong], method="asymptotic").statistic
     return float(wins / (mistakes * (len(wrong) - mistakes)))
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elbert.calibration.statistics import scipy_part
 from elbert.errors import ModelError
+from elbert.lazy import from_extra
 from elbert.results import LayerOutputs
 from elbert.tasks import reading
 
@@ -149,7 +149,7 @@ def exits_p_value(then: ArrayLike, now: ArrayLike, seed: int = 0) -> float:
         seed: of the divisions.
     """
     first, second = np.asarray(then, dtype=np.int64), np.asarray(now, dtype=np.int64)
-    seen, stats = np.stack((first, second))[:, first + second > 0], scipy_part("stats")
+    seen, stats = np.stack((first, second))[:, first + second > 0], from_extra("calibrate", "scipy.stats")
     divisions = stats.MonteCarloMethod(n_resamples=_SHUFFLES, rng=np.random.default_rng(seed))
     return float(stats.chi2_contingency(seen, correction=False, method=divisions).pvalue)
 
@@ -167,4 +167,4 @@ def _kolmogorov(distance: float, first: int, second: int) -> float:
     """Return the two-sample p-value of a greatest difference, by the effective number of texts; larger with ties."""
     # What scipy's own two-sample test does where samples are large.
     texts = max(1, round(first * second / (first + second)))
-    return float(np.clip(scipy_part("stats").kstwo.sf(distance, texts), 0.0, 1.0))
+    return float(np.clip(from_extra("calibrate", "scipy.stats").kstwo.sf(distance, texts), 0.0, 1.0))

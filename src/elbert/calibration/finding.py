@@ -17,13 +17,13 @@ from elbert.calibration.drift import Drift, check, exit_confidence
 from elbert.calibration.keeping import PolicyKeeper
 from elbert.calibration.parts import protected_classes
 from elbert.calibration.promises import check_request, default_name, promises
-from elbert.calibration.statistics import scipy_part
 from elbert.data import Labels, Text, TextDataset
 from elbert.data.source import fingerprint, short_name
 from elbert.errors import CalibrationWarning, DataError
 from elbert.exits import get, make, replay
 from elbert.exits.gates import AUTO, Shortcut, SkipGates, asked_gates, shortcut_field
 from elbert.exits.tokens import TokenSchedule, asked_schedules
+from elbert.lazy import from_extra
 from elbert.results import LayerOutputs, ProblemType
 from elbert.scoring.curves import LayerZeroCost
 
@@ -191,7 +191,7 @@ class PolicyFinder(PolicyKeeper):
             ModelError: the evidence holds nothing to compare with.
             MissingExtraError: scipy is not installed.
         """
-        scipy_part("stats")  # before anything slow is done for it
+        from_extra("calibrate", "scipy.stats")  # before anything slow is done for it
         name = self._calibrated(policy)
         if not len(texts):
             raise DataError("there are no texts to compare; give at least one")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elbert.calibration.statistics import scipy_part
+from elbert.lazy import from_extra
 
 Array = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def paired_p_value(lost: int, won: int, n: int, max_drop: float, level: float = 
     statistic = float(score_statistic(lost, won, n, max_drop))
     if lost - won >= n * max_drop or statistic < _worth_a_search(level):
         return 1.0
-    special, binom = scipy_part("special"), scipy_part("stats").binom
+    special, binom = from_extra("calibrate", "scipy.special"), from_extra("calibrate", "scipy.stats").binom
     outside, exact_to = _OUTSIDE * level, _EXACT_TO * level
     low = special.betaincinv(won, n - won + 1, outside / 2) if won else 0.0
     high = special.betaincinv(won + 1, n - won, 1 - outside / 2) if won < n else 1.0

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
-from elbert.calibration.statistics import scipy_part
 from elbert.errors import UsageError, did_you_mean
 from elbert.exits import get, names
+from elbert.lazy import from_extra
 from elbert.results import ProblemType
 from elbert.scoring.metrics import metric_name
 
@@ -78,7 +78,7 @@ def check_request(
         UsageError: a promise or a confidence out of range, an unknown family or metric.
         MissingExtraError: scipy is not installed.
     """
-    scipy_part("special")
+    from_extra("calibrate", "scipy.special")
     get(family)
     metric_name(problem_type, metric)
     _check_number("confidence", confidence)

@@ -5,8 +5,6 @@ Every function tests H0: mean ≥ limit, so a small p-value says that the limit 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -18,15 +16,6 @@ Array = NDArray[np.float64]
 _STAKES = np.concatenate((np.geomspace(0.01, 0.5, 12), [0.6, 0.7, 0.8, 0.9, 1.0]))
 
 
-def scipy_part(name: str) -> Any:
-    """Return a part of scipy, such as `special` or `stats`.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    return from_extra("calibrate", f"scipy.{name}")
-
-
 def binomial_p_value(count: ArrayLike, n: ArrayLike, limit: float) -> Array:
     """Return P(Binomial(n, limit) ≤ count): exact for losses of 0 and 1.
 
@@ -35,7 +24,8 @@ def binomial_p_value(count: ArrayLike, n: ArrayLike, limit: float) -> Array:
         n: texts, likewise, >= 1.
         limit: in (0, 1).
     """
-    return np.asarray(scipy_part("special").bdtr(np.asarray(count, float), np.asarray(n), limit), dtype=np.float64)
+    special = from_extra("calibrate", "scipy.special")
+    return np.asarray(special.bdtr(np.asarray(count, float), np.asarray(n), limit), dtype=np.float64)
 
 
 def hoeffding_bentkus_p_value(mean: ArrayLike, n: int, limit: float) -> Array:
@@ -50,7 +40,7 @@ def hoeffding_bentkus_p_value(mean: ArrayLike, n: int, limit: float) -> Array:
 
     Source: Angelopoulos et al., "Learn then Test", 2110.01052; Bates et al., JACM 68, 2021.
     """
-    special, given = scipy_part("special"), np.minimum(np.asarray(mean, dtype=np.float64), limit)
+    special, given = from_extra("calibrate", "scipy.special"), np.minimum(np.asarray(mean, dtype=np.float64), limit)
     divergence = special.rel_entr(given, limit) + special.rel_entr(1 - given, 1 - limit)
     # n·mean of n zeros and ones is whole; a hair above it must not count as one loss more.
     bentkus = np.e * binomial_p_value(np.ceil(n * np.asarray(mean) - 1e-9), n, limit)
