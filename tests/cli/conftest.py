@@ -23,6 +23,15 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def other_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model of the labels pos and neg, in that order."""
+    folder = tmp_path_factory.mktemp("models") / "other"
+    model, tokenizer, elbert = load_model("random-tiny", labels=["pos", "neg"], texts=["a good film", "a bad film"])
+    model.save_pretrained(folder, tokenizer=tokenizer, elbert=elbert)
+    return folder
+
+
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
     """A CSV file of eight labelled texts, one of them with a comma, a quote and a line end in it."""

@@ -6,18 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elbert.modeling.files.load import load_model
-
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def other_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another model of the labels pos and neg, in that order."""
-    folder = tmp_path_factory.mktemp("models") / "other"
-    model, tokenizer, elbert = load_model("random-tiny", labels=["pos", "neg"], texts=["a good film", "a bad film"])
-    model.save_pretrained(folder, tokenizer=tokenizer, elbert=elbert)
-    return folder
 
 
 @pytest.fixture

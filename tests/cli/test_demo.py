@@ -116,4 +116,4 @@ def test_an_interrupted_demo_ends_with_130(run: Run, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("elbert.training.train", interrupted)
     status, _, err = run("demo", "--out", tmp_path / "demo", *QUICK)
-    assert (status, err) == (130, "elbert: interrupted\n")
+    assert (status, err) == (130, "elbert: interrupted; a demo starts anew\n")

@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> int:
         with _warnings_in_one_line(), _terminable():
             status = _run(words or ["--help"])
         sys.stdout.flush()
-    except _TerminatedError:
-        return _say("terminated", TERMINATED)
-    except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        ended = isinstance(stop, _TerminatedError)
+        told = ["terminated" if ended else "interrupted", *getattr(stop, "__notes__", [])]
+        return _say("; ".join(told), TERMINATED if ended else INTERRUPTED)
     except ElbertError as error:
         return _say(str(error), error.exit_status)
     except BrokenPipeError:

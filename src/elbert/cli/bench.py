@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import answer, check_output, facts, progress_bar, warnings_last
+from elbert.cli.console import answer, check_output, facts, progress_bar, warnings_last, written_last
 from elbert.disk import write_whole
 
 if TYPE_CHECKING:
@@ -65,19 +65,22 @@ def bench(
     plan, names = _plan(batch_size, rounds, latency_texts), _peers(against)
     _check_picture(plot, overwrite=overwrite)
     device = choose_device(device)
-    # Loaded here only to learn its policy, labels and layers; every runner loads its own.
-    with warnings_last():
-        classifier = options.load_classifier(model, policy, options.LoadFlags(device="cpu", problem_type=problem_type))
-        _refuse_export(classifier)
-    specs = line_up(
-        classifier.policy.to_dict(), against=names, backends=_list(backend), dtypes=_list(dtype), device=device
-    )
-    metric = metric_name(classifier.problem_type, metric)
-    dataset = _load(data, split, classifier, columns, limit)
-    result = _run(model, classifier, dataset, specs, plan, metric, threads, device, progress=progress)
-    about = _about(model, classifier, dataset, metric, plan)
-    if plot is not None:
-        _draw(result, plot, f"{Path(model).name} on {Path(dataset.name).name}, {result.threads} threads")
+    with written_last(plot):
+        # Loaded here only to learn its policy, labels and layers; every runner loads its own.
+        with warnings_last():
+            classifier = options.load_classifier(
+                model, policy, options.LoadFlags(device="cpu", problem_type=problem_type)
+            )
+            _refuse_export(classifier)
+        specs = line_up(
+            classifier.policy.to_dict(), against=names, backends=_list(backend), dtypes=_list(dtype), device=device
+        )
+        metric = metric_name(classifier.problem_type, metric)
+        dataset = _load(data, split, classifier, columns, limit)
+        result = _run(model, classifier, dataset, specs, plan, metric, threads, device, progress=progress)
+        about = _about(model, classifier, dataset, metric, plan)
+        if plot is not None:
+            _draw(result, plot, f"{Path(model).name} on {Path(dataset.name).name}, {result.threads} threads")
     _show(result, about, as_json=json)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import answer, check_folder, progress_bar
+from elbert.cli.console import answer, check_folder, progress_bar, written_last
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,31 +105,32 @@ def calibrate(
 
     promises(max_drop, name)
     get(policy)
-    loaded = options.load_classifier(model, loading=loading, full_depth=True)
-    dataset = columns.load_texts(data, split) if agreement else columns.load(data, split, loaded.labels)
-    if words is not None:
-        loaded.fit_words(columns.load(words, None, loaded.labels, usual="train"))
-    asked: dict[str, Any] = {
-        "max_drop": max_drop,
-        "confidence": confidence,
-        "policy": policy,
-        "metric": metric,
-        "name": name,
-        "allow_seen": allow_seen,
-        "protect": protect or (),
-        "per_class": per_class,
-        "conditional": conditional,
-        "abstain": abstain,
-        "tokens": options.token_schedules(tokens, loaded.num_layers),
-        "gates": loaded.gates_for(policy, options.tried_gates(gates)),
-    }
-    with _bars(len(dataset) * (1 + len(asked["tokens"]) + len(asked["gates"])), forced=progress) as ticks:
-        found = loaded.calibrate(dataset, **asked, default=default, batch_size=batch_size, **ticks)
-    if policy == "budget":
-        from elbert.evaluation.exit_times import time_budgets
+    with written_last(folder):
+        loaded = options.load_classifier(model, loading=loading, full_depth=True)
+        dataset = columns.load_texts(data, split) if agreement else columns.load(data, split, loaded.labels)
+        if words is not None:
+            loaded.fit_words(columns.load(words, None, loaded.labels, usual="train"))
+        asked: dict[str, Any] = {
+            "max_drop": max_drop,
+            "confidence": confidence,
+            "policy": policy,
+            "metric": metric,
+            "name": name,
+            "allow_seen": allow_seen,
+            "protect": protect or (),
+            "per_class": per_class,
+            "conditional": conditional,
+            "abstain": abstain,
+            "tokens": options.token_schedules(tokens, loaded.num_layers),
+            "gates": loaded.gates_for(policy, options.tried_gates(gates)),
+        }
+        with _bars(len(dataset) * (1 + len(asked["tokens"]) + len(asked["gates"])), forced=progress) as ticks:
+            found = loaded.calibrate(dataset, **asked, default=default, batch_size=batch_size, **ticks)
+        if policy == "budget":
+            from elbert.evaluation.exit_times import time_budgets
 
-        time_budgets(loaded, dataset.texts)
-    loaded.save_policies(folder)
+            time_budgets(loaded, dataset.texts)
+        loaded.save_policies(folder)
     _show(found, folder, loaded.metadata.default_policy, as_json=json)
 
 

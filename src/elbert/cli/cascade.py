@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import answer, check_folder, progress_bar, warnings_last
+from elbert.cli.console import answer, check_folder, progress_bar, warnings_last, written_last
 from elbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,14 +61,15 @@ def cascade(
     _check_target(out, models, overwrite=overwrite)
     from elbert.cascade import Cascade
 
-    with warnings_last():
-        chain = Cascade.of(models, **asdict(loading))
-    dataset = columns.load(data, split, chain.labels)
-    asked: dict[str, Any] = {"policy": policy, "metric": metric, "allow_seen": allow_seen, "batch_size": batch_size}
-    asked |= {"protect": protect or (), "per_class": per_class}
-    with progress_bar(len(models) * len(dataset), "texts", forced=progress) as bar:
-        found = chain.calibrate(dataset, max_drop, confidence, **asked, on_texts=bar.update)
-    chain.save_pretrained(out)
+    with written_last(out):
+        with warnings_last():
+            chain = Cascade.of(models, **asdict(loading))
+        dataset = columns.load(data, split, chain.labels)
+        asked: dict[str, Any] = {"policy": policy, "metric": metric, "allow_seen": allow_seen, "batch_size": batch_size}
+        asked |= {"protect": protect or (), "per_class": per_class}
+        with progress_bar(len(models) * len(dataset), "texts", forced=progress) as bar:
+            found = chain.calibrate(dataset, max_drop, confidence, **asked, on_texts=bar.update)
+        chain.save_pretrained(out)
     _show(chain, found, models, out, as_json=json)
 
 

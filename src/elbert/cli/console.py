@@ -6,7 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -128,6 +128,39 @@ def check_folder(out: Path, what: str, ours: Callable[[Path], bool], *, overwrit
         raise UsageError(f"output {str(out)!r} exists; give another name, or --overwrite to replace it")
     if not ours(out):
         raise UsageError(f"output {str(out)!r} is no {what}, so --overwrite leaves it; give another name")
+
+
+@contextmanager
+def when_stopped(kept: Callable[[], str]) -> Iterator[None]:
+    """Say at Ctrl-C or SIGTERM within the block what is left of its work, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(kept())
+        raise
+
+
+def written_last(out: Path | None) -> AbstractContextManager[None]:
+    """Say at Ctrl-C or SIGTERM within the block that nothing was kept: `out` is written at its end, and whole.
+
+    Args:
+        out: the file or folder; None where there is none, and so nothing to be said.
+    """
+    return nullcontext() if out is None else when_stopped(lambda: f"nothing was written to {out}: start again")
+
+
+def saved_before(out: Path) -> AbstractContextManager[None]:
+    """Say at Ctrl-C or SIGTERM within the block where an unfinished run lies, or that there is none."""
+    from elbert.runs.folder import run_folder
+
+    partial = run_folder(out).partial
+
+    def kept() -> str:
+        if partial.exists():
+            return f"what was saved is in {partial}: go on with --resume"
+        return f"nothing was written to {out}: start again"
+
+    return when_stopped(kept)
 
 
 @contextmanager

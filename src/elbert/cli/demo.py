@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import facts, json_line, progress_bar, show
+from elbert.cli.console import facts, json_line, progress_bar, show, when_stopped
 from elbert.disk import ANOTHER_FOLDER, new_folder, write_errors, write_whole
 from elbert.errors import MissingExtraError, UsageError
 from elbert.seeds import check_seed
@@ -84,7 +84,7 @@ def demo(
     """
     _check_installed()
     _check_folder(out)
-    with ExitStack() as stack:
+    with when_stopped(lambda: "a demo starts anew"), ExitStack() as stack:
         with write_errors(repr(str(out)), ANOTHER_FOLDER):
             stack.enter_context(new_folder(out))
         story = Story(out, seed, progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import answer, check_output, facts, progress_bar
+from elbert.cli.console import answer, check_output, facts, progress_bar, written_last
 from elbert.disk import write_whole
 from elbert.errors import UsageError
 
@@ -54,11 +54,12 @@ def evaluate(
         check_installed()
         if is_cascade(model):
             raise UsageError(f"--report shows one model's layers, and {model!r} is a cascade of several: leave it out")
-    classifier = options.load_any(model, policy, loading)
-    dataset = columns.load(data, split, classifier.labels)
-    result = _run(classifier, dataset, progress=progress, batch_size=batch_size, metric=metric, repeats=repeats)
-    if report is not None:
-        _write_report(report, model, cast("Classifier", classifier), dataset, result)
+    with written_last(report):
+        classifier = options.load_any(model, policy, loading)
+        dataset = columns.load(data, split, classifier.labels)
+        result = _run(classifier, dataset, progress=progress, batch_size=batch_size, metric=metric, repeats=repeats)
+        if report is not None:
+            _write_report(report, model, cast("Classifier", classifier), dataset, result)
     _show(result, report, as_json=json)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import STANDARD, check_output, json_line, progress_bar, warnings_last
+from elbert.cli.console import STANDARD, check_output, json_line, progress_bar, warnings_last, written_last
 from elbert.disk import write_whole
 from elbert.errors import DataError, UsageError
 
@@ -54,16 +54,20 @@ def explain(
         from elbert.reports.plots import check_installed
 
         check_installed()
-    with warnings_last():
-        classifier = options.load_classifier(model, policy, loading)
-        facts = [("model", model), ("computed by", f"{classifier.backend}, {classifier.dtype}, {classifier.device}")]
-        if data is None:
-            page, answer = _of_text(classifier, _read(text, text_pair), label, facts)
-    if data is not None:
-        with progress_bar(None, "texts", forced=progress) as bar:
-            page, answer = _of_data(classifier, data, split, columns, batch_size, [*facts, ("data", data)], bar.update)
+    with written_last(out):
+        with warnings_last():
+            classifier = options.load_classifier(model, policy, loading)
+            computed = f"{classifier.backend}, {classifier.dtype}, {classifier.device}"
+            facts = [("model", model), ("computed by", computed)]
+            if data is None:
+                page, answer = _of_text(classifier, _read(text, text_pair), label, facts)
+        if data is not None:
+            facts.append(("data", data))
+            with progress_bar(None, "texts", forced=progress) as bar:
+                page, answer = _of_data(classifier, data, split, columns, batch_size, facts, bar.update)
+        if out is not None:
+            write_whole(out, page)
     if out is not None:
-        write_whole(out, page)
         typer.echo(f"the page: {out}", err=json)
     if json:
         typer.echo(json_line(answer))

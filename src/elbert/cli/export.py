@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from elbert.cli import options
+from elbert.cli.console import written_last
 from elbert.errors import CalibrationWarning
 
 
@@ -33,13 +34,14 @@ def export(
         python exported/run.py "What a film!"
         elbert evaluate exported test.csv
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)  # of this backend; the export's own counts
-        classifier = options.load_classifier(
-            model, policy, options.LoadFlags(device="cpu", dtype="float32", problem_type=problem_type)
-        )
-    from elbert.export import export_model
+    with written_last(out):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CalibrationWarning)  # of this backend; the export's own counts
+            classifier = options.load_classifier(
+                model, policy, options.LoadFlags(device="cpu", dtype="float32", problem_type=problem_type)
+            )
+        from elbert.export import export_model
 
-    written = export_model(classifier, format, out, dtype=dtype, overwrite=overwrite)
+        written = export_model(classifier, format, out, dtype=dtype, overwrite=overwrite)
     size = sum(path.stat().st_size for path in written.rglob("*") if path.is_file())
     typer.echo(f'{written}: {size / 1e6:,.1f} MB; try python {shlex.quote(str(written / "run.py"))} "a text"')

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elbert.cli.console import STANDARD, progress_bar, show
+from elbert.cli.console import STANDARD, progress_bar, show, when_stopped
 from elbert.cli.writers import FORMATS
 from elbert.errors import UsageError
 from elbert.scaleout.parts import Block, How, Part, Parts, open_parts
@@ -76,7 +76,11 @@ def answer_in_parts(
         "batch_size": batch_size,
         "output_format": kind,
     }
-    with open_parts(folder, f".{kind}", request, overwrite=overwrite) as parts:
+
+    def kept() -> str:
+        return f"{len(parts.made):,} parts are whole in {folder}: the same command goes on"
+
+    with open_parts(folder, f".{kind}", request, overwrite=overwrite) as parts, when_stopped(kept):
         _complete(parts, blocks, answering, progress)
 
 

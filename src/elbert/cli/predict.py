@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import STANDARD, check_output, progress_bar
+from elbert.cli.console import STANDARD, check_output, progress_bar, written_last
 from elbert.cli.parts import answer_in_parts, check_parts
 from elbert.cli.writers import FORMATS, Writer, format_of
 from elbert.disk import whole_file
@@ -110,7 +110,7 @@ def predict(
     if output == STANDARD:
         _classify(classifier, rows, FORMATS[kind](sys.stdout), batch_size, progress)
         return
-    with whole_file(Path(output)) as stream:
+    with written_last(Path(output)), whole_file(Path(output)) as stream:
         _classify(classifier, rows, FORMATS[kind](stream), batch_size, progress)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import json_line
+from elbert.cli.console import json_line, saved_before
 from elbert.cli.flags import FlagsOf
 from elbert.pretraining.settings import PretrainSettings, read_settings
 
@@ -61,17 +61,18 @@ def pretrain(
     values = read_settings(settings) if settings else {}
     values |= options.parse_settings(set_ or [], example="batch_tokens=8192")
     values |= given
-    summary = run(
-        corpus,
-        out,
-        PretrainSettings.from_dict(values, teacher=teacher is not None),
-        teacher=teacher,
-        start=start,
-        resume=resume,
-        overwrite=overwrite,
-        on_report=_say,
-        show_progress=None,
-    )
+    with saved_before(out):
+        summary = run(
+            corpus,
+            out,
+            PretrainSettings.from_dict(values, teacher=teacher is not None),
+            teacher=teacher,
+            start=start,
+            resume=resume,
+            overwrite=overwrite,
+            on_report=_say,
+            show_progress=None,
+        )
     typer.echo(json_line(summary.to_dict()))
 
 

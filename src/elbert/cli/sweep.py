@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import answer, check_folder, facts, progress_bar, show
+from elbert.cli.console import answer, check_folder, facts, progress_bar, show, written_last
 from elbert.errors import UsageError
 from elbert.seeds import check_seed
 
@@ -80,31 +80,32 @@ def sweep(
     check_folder(out, "sweep", lambda folder: (folder / NUMBERS).is_file(), overwrite=overwrite)
     check_installed()
     chosen = _names(policies)
-    first, dataset, replays = _record(
-        [model, *(also or [])],
-        data,
-        split,
-        chosen,
-        (tokens, gates),
-        metric,
-        loading,
-        columns,
-        batch_size,
-        progress=progress,
-    )
-    from elbert.evaluation.sweep import sample, swept
-    from elbert.evaluation.sweep_time import with_times
+    with written_last(out):
+        first, dataset, replays = _record(
+            [model, *(also or [])],
+            data,
+            split,
+            chosen,
+            (tokens, gates),
+            metric,
+            loading,
+            columns,
+            batch_size,
+            progress=progress,
+        )
+        from elbert.evaluation.sweep import sample, swept
+        from elbert.evaluation.sweep_time import with_times
 
-    show(f"scoring: {len(replays[0].policies):,} settings, {bootstrap:,} resamples of the texts", err=True)
-    scores = sample(replays, dataset.labels or [], metric=metric, bootstrap=bootstrap, seed=seed)
-    result = swept(scores, metric=metric, seed=seed)
-    if timed:
-        show(f"timing: {timed} settings a policy, one after another", err=True)
-    with progress_bar(None, "texts timed", forced=progress) as bar:
-        result = with_times(result, first, dataset.texts, timed, batch_size=batch_size, on_text=bar.update)
-    sources = {"models": [model, *(also or [])], "data": dataset.name}
-    about = {"sources": sources, "dtype": first.dtype, "backend": first.backend}
-    _write(result, out, about)
+        show(f"scoring: {len(replays[0].policies):,} settings, {bootstrap:,} resamples of the texts", err=True)
+        scores = sample(replays, dataset.labels or [], metric=metric, bootstrap=bootstrap, seed=seed)
+        result = swept(scores, metric=metric, seed=seed)
+        if timed:
+            show(f"timing: {timed} settings a policy, one after another", err=True)
+        with progress_bar(None, "texts timed", forced=progress) as bar:
+            result = with_times(result, first, dataset.texts, timed, batch_size=batch_size, on_text=bar.update)
+        sources = {"models": [model, *(also or [])], "data": dataset.name}
+        about = {"sources": sources, "dtype": first.dtype, "backend": first.backend}
+        _write(result, out, about)
     _show(result, out, as_json=json)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elbert.cli import options
-from elbert.cli.console import answer
+from elbert.cli.console import answer, saved_before
 from elbert.cli.flags import FlagsOf
 from elbert.errors import UsageError
 from elbert.training.settings import TrainSettings
@@ -89,7 +89,7 @@ def train(
     settings = _settings(given, set_ or [])
     _check_lesson(settings, teacher)
     lesson = (teacher, unlabelled)
-    with _log_on_stderr():
+    with _log_on_stderr(), saved_before(out):
         summary = _run(
             data, eval, model, lesson, settings, out, columns, problem_type, resume=resume, overwrite=overwrite
         )
