@@ -147,7 +147,7 @@ def test_a_folder_without_data_is_refused(write, tmp_path):
 
 def test_an_unknown_file_names_its_neighbour(write, tmp_path):
     write("reviews.csv", ROW)
-    with pytest.raises(UsageError, match=r"no file or folder .*revews\.csv'; did you mean .*reviews\.csv'\?; allowed"):
+    with pytest.raises(UsageError, match=r"no file or folder .*revews\.csv'; did you mean .*reviews\.csv'\? Allowed"):
         load_data(tmp_path / "revews.csv")
 
 

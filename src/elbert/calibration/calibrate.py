@@ -105,7 +105,7 @@ def calibrate(
     check_request(outputs.problem_type, named, confidence, family, metric)
     given = len(outputs.probs)
     if given < _FEWEST:
-        raise DataError(f"{given} texts are too few to calibrate on; give {_FEWEST}, better some hundred")
+        raise DataError(f"too few texts to calibrate on: {given}; give {_FEWEST} or more, better some hundred")
     learned, unseen = fit_aside(family, outputs, labels, seed)
     recordings = [outputs, *shortened]
     if len(unseen) < given:

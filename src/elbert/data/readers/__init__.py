@@ -167,7 +167,9 @@ def _find_path(path: Path, split: str) -> Path:
     except OSError as error:  # for example a text given as a path: too long
         raise UsageError(f"cannot look for {shorten(str(path))} ({error.strerror}); allowed: {ALLOWED}") from None
     if not found:
-        raise UsageError(f"no file or folder {str(path)!r}{_neighbour(path)}; allowed: {ALLOWED}")
+        hint = _neighbour(path)
+        allowed = f"{hint} Allowed" if hint else "; allowed"
+        raise UsageError(f"no file or folder {str(path)!r}{allowed}: {ALLOWED}")
     return path
 
 
