@@ -151,6 +151,12 @@ def test_an_unknown_file_names_its_neighbour(write, tmp_path):
         load_data(tmp_path / "revews.csv")
 
 
+def test_a_link_to_nothing_says_where_it_leads(tmp_path):
+    (tmp_path / "reviews.csv").symlink_to("gone.csv")
+    with pytest.raises(UsageError, match=r"reviews\.csv', it is a link to 'gone\.csv', where nothing lies: .*; allowed"):
+        load_data(tmp_path / "reviews.csv")
+
+
 @pytest.mark.parametrize("name", ["a.xlsx", "a", "a.gz", "a.pkl"])
 def test_an_unknown_extension_is_refused(write, name):
     with pytest.raises(UsageError, match=r"unknown extension .*llowed: \.csv, \.tsv, \.jsonl"):

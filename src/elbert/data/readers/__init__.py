@@ -168,13 +168,15 @@ def _find_path(path: Path, split: str) -> Path:
         raise UsageError(f"cannot look for {shorten(str(path))} ({error.strerror}); allowed: {ALLOWED}") from None
     if not found:
         hint = _neighbour(path)
-        allowed = f"{hint} Allowed" if hint else "; allowed"
+        allowed = f"{hint} Allowed" if hint.endswith("?") else f"{hint}; allowed"
         raise UsageError(f"no file or folder {str(path)!r}{allowed}: {ALLOWED}")
     return path
 
 
 def _neighbour(path: Path) -> str:
-    """Return a hint at a file of nearly that name beside the missing one."""
+    """Return a hint at where a link leads to, or at a file of nearly that name beside the missing one."""
+    if path.is_symlink():
+        return f", it is a link to {str(path.readlink())!r}, where nothing lies: mend it, or name another"
     beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, beside, n=1)
     return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""
