@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from elbert.exits.gates import Shortcut, SkipGates, shortcut_field
 from elbert.results import LayerOutputs
 
 Record = Callable[..., tuple[LayerOutputs, Any]]
+
+
+def leaving_out(outputs: LayerOutputs, way: Shortcut, wrong: Tensor | None = None) -> LayerOutputs:
+    """Return the recording as if rows had dropped tokens, or skipped layers 2 to 4; `wrong` [N] get other answers."""
+    turned = torch.zeros(len(outputs.probs), dtype=torch.bool) if wrong is None else wrong
+    logits = torch.where(turned[:, None, None], outputs.logits.roll(1, -1), outputs.logits)
+    depths = None
+    if isinstance(way, SkipGates):
+        depth = torch.tensor([1, 5, 6, 6, 6, 6])
+        logits, depths = logits[:, depth - 1], depth.expand(len(logits), -1)
+    return replace(outputs, logits=logits, probs=logits.softmax(-1), depth=depths, **shortcut_field(way))
+
+
+def some(share: float, texts: int) -> Tensor:
+    """Return which texts are of a share drawn at random, [N]."""
+    return torch.rand(texts, generator=torch.Generator().manual_seed(1)) < share
+
+
+def late(outputs: LayerOutputs) -> LayerOutputs:
+    """Return the recording with two first layers that know nothing, so that nobody leaves before layer 3."""
+    logits = outputs.logits.clone()
+    logits[:, :2] = 0
+    return replace(outputs, logits=logits, probs=logits.softmax(-1))
 
 
 @pytest.fixture(scope="session")

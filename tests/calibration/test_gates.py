@@ -8,29 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from elbert import Classifier
 from elbert.calibration import calibrate
-from elbert.calibration.paths import path, with_shortcuts
 from elbert.errors import UsageError
 from elbert.exits import make, replay
 from elbert.exits.gates import SkipGates, asked_gates
-from elbert.exits.tokens import TokenSchedule
-from elbert.results import LayerOutputs
-from elbert.tasks import SINGLE_LABEL
+from tests.calibration.conftest import leaving_out
 
 TRAINED = SkipGates()
-HALF = TokenSchedule(((1, 0.5),))
-
-
-def skipped(outputs: LayerOutputs, gates: SkipGates, *, wrong: float = 0.0) -> LayerOutputs:
-    """Return the recording as if every text had skipped layers 2 to 4, and answered otherwise in a share of all."""
-    depth = torch.tensor([1, 5, 6, 6, 6, 6])
-    turned = torch.rand(len(outputs.probs), generator=torch.Generator().manual_seed(1)) < wrong
-    logits = torch.where(turned[:, None, None], outputs.logits.roll(1, -1), outputs.logits)[:, depth - 1]
-    depths = depth.expand(len(logits), -1)
-    return dataclasses.replace(outputs, logits=logits, probs=logits.softmax(-1), gates=gates, depth=depths)
 
 
 def test_gates_are_asked_for_by_word_by_threshold_or_not_at_all() -> None:
@@ -43,18 +29,6 @@ def test_gates_are_asked_for_by_word_by_threshold_or_not_at_all() -> None:
         asked_gates("all", TRAINED)
 
 
-def test_gates_share_the_level_with_schedules_and_with_nothing_left_out() -> None:
-    alone = path(make("elbert"), 6, 2, SINGLE_LABEL, words=True)
-    tried = with_shortcuts(alone, (None, HALF, TRAINED))
-    assert len(tried.policies) == 3 * len(alone.policies)
-    assert sum(each.share for each in tried.sequences) == pytest.approx(1)
-    assert {(each.tokens, each.gates) for each in tried.policies} == {(None, None), (HALF, None), (None, TRAINED)}
-    for own, given in zip(tried.sequences[6:], alone.sequences, strict=True):
-        assert own.share == pytest.approx(given.share / 3)
-        wanted = [dataclasses.replace(alone.policies[at], gates=TRAINED) for at in given.places]
-        assert [tried.policies[at] for at in own.places] == wanted
-
-
 @pytest.mark.parametrize("family", ["elbert", "pcee"])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_gates_that_cost_nothing_are_taken_and_the_evidence_says_so(record: Any, family: str, labelled: bool) -> None:
@@ -62,7 +36,7 @@ def test_gates_that_cost_nothing_are_taken_and_the_evidence_says_so(record: Any,
     outputs = dataclasses.replace(outputs, logits=outputs.logits.clone())
     outputs.logits[:, :4] = 0  # the first four layers know nothing, so that nobody leaves before there
     outputs = dataclasses.replace(outputs, probs=outputs.logits.softmax(-1))
-    gated, given = skipped(outputs, TRAINED), labels if labelled else None
+    gated, given = leaving_out(outputs, TRAINED), labels if labelled else None
     asked: dict[str, Any] = {"family": family, "promises": {"some": 0.05}}
     plain = calibrate(outputs, given, **asked)["some"].evidence
     found = calibrate(outputs, given, shortened=[gated], **asked)["some"]
@@ -78,33 +52,6 @@ def test_gates_that_cost_nothing_are_taken_and_the_evidence_says_so(record: Any,
     assert evidence["mean_exit_layer"] == pytest.approx(exit_layer.mean(), rel=1e-5)
     assert evidence["mean_exit_layer"] < plain["mean_exit_layer"] - 1
     assert evidence["full_depth_score"] == plain["full_depth_score"]
-
-
-def test_what_skipping_loses_is_held_against_full_depth_with_every_layer(record: Any) -> None:
-    """Against what the gates leave of full depth they would lose nothing, wherever texts leave."""
-    outputs, labels = record(1500, classes=2)
-    last = outputs.logits[:, -1:].repeat(1, 6, 1)
-    last[:, :2] = 0
-    whole = dataclasses.replace(outputs, logits=last, probs=last.softmax(-1))
-    for given in (labels, None):
-        asked: dict[str, Any] = {"promises": {"some": 0.05}, "family": "max_prob"}
-        bad = calibrate(whole, given, shortened=[skipped(whole, TRAINED, wrong=0.2)], **asked)["some"]
-        assert bad.guaranteed
-        assert bad.policy.gates is None
-        good = calibrate(whole, given, shortened=[skipped(whole, TRAINED)], **asked)["some"]
-        assert good.policy.gates == TRAINED
-
-
-def test_a_protected_class_is_protected_from_skipped_layers_too(record: Any) -> None:
-    outputs, labels = record(3000, classes=3)
-    gated, rare = skipped(outputs, TRAINED), torch.tensor(labels) == 2
-    logits = torch.where(rare[:, None, None], gated.logits.roll(1, -1), gated.logits)
-    gated = dataclasses.replace(gated, logits=logits, probs=logits.softmax(-1))
-    outputs.logits[:, :4] = 0
-    outputs = dataclasses.replace(outputs, probs=outputs.logits.softmax(-1))
-    asked: dict[str, Any] = {"promises": {"much": 0.5}, "family": "max_prob", "shortened": [gated]}
-    assert calibrate(outputs, labels, **asked)["much"].policy.gates == TRAINED
-    assert calibrate(outputs, labels, protect=[2], **asked)["much"].policy.gates is None
 
 
 @pytest.fixture

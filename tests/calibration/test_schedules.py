@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from elbert import Classifier
 from elbert.calibration import calibrate
 from elbert.calibration.losses import Losses
 from elbert.calibration.parts import Parts
-from elbert.calibration.paths import Path, Sequence, path, with_shortcuts
+from elbert.calibration.paths import Path, Sequence, with_shortcuts
 from elbert.calibration.search import choose_along
 from elbert.errors import UsageError
 from elbert.exits import make, replay
 from elbert.exits.tokens import TokenSchedule, asked_schedules, schedules, token_layers
-from elbert.results import LayerOutputs
-from elbert.tasks import SINGLE_LABEL
+from tests.calibration.conftest import leaving_out, some
 
 HALF, FEW = TokenSchedule(((1, 0.5),)), TokenSchedule(((1, 0.125),))
-
-
-def shortened(outputs: LayerOutputs, tokens: TokenSchedule, *, wrong: float = 0.0) -> LayerOutputs:
-    """Return the recording as if rows had dropped tokens and answered otherwise in a share of all texts."""
-    turned = torch.rand(len(outputs.probs), generator=torch.Generator().manual_seed(1)) < wrong
-    logits = torch.where(turned[:, None, None], outputs.logits.roll(1, -1), outputs.logits)
-    return dataclasses.replace(outputs, logits=logits, probs=logits.softmax(-1), tokens=tokens)
-
-
-def late(outputs: LayerOutputs) -> LayerOutputs:
-    """Return the recording with two first layers that know nothing, so that nobody leaves before tokens are dropped."""
-    logits = outputs.logits.clone()
-    logits[:, :2] = 0
-    return dataclasses.replace(outputs, logits=logits, probs=logits.softmax(-1))
 
 
 @pytest.mark.parametrize(
@@ -68,26 +51,13 @@ def test_schedules_are_asked_for_by_word_by_name_or_not_at_all() -> None:
         asked_schedules("auto", 1)
 
 
-def test_every_schedule_has_every_sequence_for_itself_at_an_equal_share_of_the_level() -> None:
-    alone = path(make("elbert"), 6, 2, SINGLE_LABEL, words=True)
-    tried = with_shortcuts(alone, (None, HALF, FEW))
-    assert len(tried.policies) == 3 * len(alone.policies)
-    assert sum(each.share for each in tried.sequences) == pytest.approx(1)
-    for place, tokens in enumerate((None, HALF, FEW)):
-        for own, given in zip(tried.sequences[3 * place : 3 * place + 3], alone.sequences, strict=True):
-            assert own.share == pytest.approx(given.share / 3)
-            wanted = [dataclasses.replace(alone.policies[at], tokens=tokens) for at in given.places]
-            assert [tried.policies[at] for at in own.places] == wanted
-    assert with_shortcuts(alone, (None,)) == alone
-
-
 @pytest.mark.parametrize("family", ["elbert", "pcee"])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_schedule_that_costs_nothing_is_taken_with_the_exits_that_run_the_fewest_token_layers(
     record: Any, family: str, labelled: bool
 ) -> None:
     outputs, labels = record(1500, classes=2)
-    also = [shortened(outputs, HALF), shortened(outputs, FEW, wrong=0.2)]
+    also = [leaving_out(outputs, HALF), leaving_out(outputs, FEW, some(0.2, 1500))]
     asked: dict[str, Any] = {"family": family, "promises": {"some": 0.05}}
     given = labels if labelled else None
     plain = calibrate(outputs, given, **asked)["some"]
@@ -106,19 +76,6 @@ def test_a_schedule_that_costs_nothing_is_taken_with_the_exits_that_run_the_fewe
     assert evidence["full_depth_score"] == plain.evidence["full_depth_score"]
 
 
-def test_what_dropping_tokens_loses_is_held_against_full_depth_with_all_of_them(record: Any) -> None:
-    """Against its own full depth the schedule would lose nothing, wherever texts leave."""
-    outputs, labels = record(1500, classes=2)
-    whole = late(dataclasses.replace(outputs, logits=outputs.logits[:, -1:].repeat(1, 6, 1)))
-    for given in (labels, None):
-        asked: dict[str, Any] = {"promises": {"some": 0.05}, "family": "max_prob"}
-        bad = calibrate(whole, given, shortened=[shortened(whole, FEW, wrong=0.2)], **asked)["some"]
-        assert bad.guaranteed
-        assert bad.policy.tokens is None
-        good = calibrate(whole, given, shortened=[shortened(whole, FEW)], **asked)["some"]
-        assert good.policy.tokens == FEW
-
-
 def test_of_several_schedules_that_lose_as_much_as_is_forbidden_one_is_taken_no_more_often_than_said() -> None:
     rng, texts, level = np.random.default_rng(0), 200, 0.1
     kinds = (None, HALF, FEW, TokenSchedule(((2, 0.5),)))
@@ -133,16 +90,6 @@ def test_of_several_schedules_that_lose_as_much_as_is_forbidden_one_is_taken_no_
         assert choice.index is not None
         broken += choice.index != 0
     assert 0 < broken / 400 < level + 3 * (level * (1 - level) / 400) ** 0.5
-
-
-def test_a_protected_class_is_protected_from_dropping_tokens_too(record: Any) -> None:
-    outputs, labels = record(3000, classes=3)
-    outputs, rare = late(outputs), torch.tensor(labels) == 2
-    logits = torch.where(rare[:, None, None], outputs.logits.roll(1, -1), outputs.logits)
-    bad = dataclasses.replace(outputs, logits=logits, probs=logits.softmax(-1), tokens=HALF)
-    asked: dict[str, Any] = {"promises": {"much": 0.5}, "family": "max_prob", "shortened": [bad]}
-    assert calibrate(outputs, labels, **asked)["much"].policy.tokens == HALF
-    assert calibrate(outputs, labels, protect=[2], **asked)["much"].policy.tokens is None
 
 
 def test_a_level_may_hold_a_schedule_and_is_saved_and_answers_as_any_other(
