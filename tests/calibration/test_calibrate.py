@@ -202,7 +202,7 @@ def test_a_wrong_request_is_refused_in_one_line(record: Any, options: dict[str, 
 
 def test_a_handful_of_texts_is_refused(record: Any) -> None:
     outputs, labels = record(9)
-    with pytest.raises(DataError, match="9 texts are too few"):
+    with pytest.raises(DataError, match="too few texts to calibrate on: 9;"):
         calibrate(outputs, labels)
 
 

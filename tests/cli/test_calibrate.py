@@ -167,7 +167,7 @@ def test_a_card_in_another_encoding_is_left_as_it_is(run: Run, own: Path, held_o
 def test_a_handful_of_texts_is_refused(refused: Refused, own: Path, tmp_path: Path) -> None:
     path = tmp_path / "few.csv"
     path.write_text("text,label\ngood,pos\nbad,neg\n")
-    assert "2 texts are too few" in refused("calibrate", own, path, status=1)
+    assert "too few texts to calibrate on: 2;" in refused("calibrate", own, path, status=1)
 
 
 def test_check_tells_texts_alike_from_others(
