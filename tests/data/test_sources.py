@@ -153,7 +153,7 @@ def test_an_unknown_file_names_its_neighbour(write, tmp_path):
 
 def test_a_link_to_nothing_says_where_it_leads(tmp_path):
     (tmp_path / "reviews.csv").symlink_to("gone.csv")
-    with pytest.raises(UsageError, match=r"reviews\.csv', it is a link to 'gone\.csv', where nothing lies: .*; allowed"):
+    with pytest.raises(UsageError, match=r"it is a link to .gone\.csv., where nothing lies: .*; allowed"):
         load_data(tmp_path / "reviews.csv")
 
 
