@@ -15,6 +15,7 @@ import compare
 from compare_report import at_clock_speedups
 from compare_tables import gain
 from elbert.training import schemes
+from tests.benchmarks.comparing import call, write_study
 
 POLICIES = ("elbert", "patience", "beem", "certainty")
 STUDY = """
@@ -43,26 +44,9 @@ metric = "matthews"
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
     """A study that has been run once."""
     folder = tmp_path_factory.mktemp("compare")
-    (folder / "sst2").mkdir()
-    for part, rows in (("train", 80), ("test", 40)):
-        lines = [
-            {"text": f"{tiny_texts[row % 8]} {'number ' * (row // 8)}", "label": ("good", "bad")[row % 2]}
-            for row in range(rows)
-        ]
-        (folder / "sst2" / f"{part}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (folder / "study.toml").write_text(STUDY)
-    call(folder)
+    write_study(folder, STUDY, tiny_texts, train=80, test=40)
+    call(folder, POLICIES)
     return folder
-
-
-def call(folder: Path, *flags: str) -> dict[str, Any]:
-    """Run the command and return what it wrote for programs."""
-    argv = [str(folder / "study.toml"), "--data", str(folder), "--out", str(folder / "out"), "--bootstrap", "100"]
-    argv += ["--policies", *POLICIES]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["compare.py", *argv, *flags])
-        compare.main()
-    return json.loads((folder / "out" / "results.json").read_text())
 
 
 def test_one_study_trains_every_scheme_beside_every_other() -> None:
@@ -103,15 +87,15 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is(folder: Path, mo
     real = compare.Run.train
     monkeypatch.setattr(compare.Run, "train", lambda run, *args: (trained.append(run.name), real(run, *args))[1])
     (folder / "out" / "sst2-equal-leap-1" / "records").rename(folder / "out" / "elsewhere")
-    assert call(folder, "--report")["rows"][0]["models"] == 1  # on what is there
+    assert call(folder, POLICIES, "--report")["rows"][0]["models"] == 1  # on what is there
     assert not trained
-    again = call(folder)
+    again = call(folder, POLICIES)
     assert trained == ["sst2-equal-leap-1"]  # whose model was there: it was not trained, only recorded
     assert json.dumps(again) + "\n" == before
 
 
 def test_settings_can_be_run_for_real(folder: Path) -> None:
-    found = call(folder, "--report", "--timed", "1", "--policies", "certainty", "--seeds", "1")
+    found = call(folder, POLICIES, "--report", "--timed", "1", "--policies", "certainty", "--seeds", "1")
     assert found["rows"][0]["models"] == 1  # of the two that are there
     page = (folder / "out" / "report.md").read_text()
     assert "| run for real | on the clock |" in page
@@ -141,7 +125,7 @@ def test_scores_by_the_clock_lie_on_lines_over_time() -> None:
 
 def test_without_a_run_one_line_says_so(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no run of .* leave --report out"):
-        call(folder, "--report", "--only", "trec")
+        call(folder, POLICIES, "--report", "--only", "trec")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +139,7 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_trained(
     tmp_path: Path, asked: list[str], line: str
 ) -> None:
     with pytest.raises(SystemExit, match=line):
-        call(tmp_path / "fresh", *asked)
+        call(tmp_path / "fresh", POLICIES, *asked)
     assert not (tmp_path / "fresh").exists()
 
 

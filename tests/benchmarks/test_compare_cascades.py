@@ -12,13 +12,12 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import compare
 from compare_cascades import Chain, Line, line
 from compare_judge import Answers, judge
 from compare_rivals import Rival, RivalRun
-from elbert.modeling.files.load import load_model
 from elbert.results import LayerOutputs
 from elbert.scoring.points import TradeoffCurve
+from tests.benchmarks.comparing import call_from_start, write_start, write_study
 
 STUDY = """
 start = "tiny"
@@ -48,31 +47,13 @@ name = "sst2"
 """
 
 
-def call(folder: Path, *flags: str) -> dict[str, Any]:
-    """Run the command and return what it wrote for programs."""
-    argv = [str(folder / "study.toml"), "--data", str(folder), "--out", str(folder / "out"), "--bootstrap", "100"]
-    argv += ["--start", str(folder / "start"), "--policies", "entropy"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["compare.py", *argv, *flags])
-        compare.main()
-    return json.loads((folder / "out" / "results.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
     """A study with a cascade, of which that was run and what it is made of."""
     folder = tmp_path_factory.mktemp("cascades")
-    (folder / "sst2").mkdir()
-    for part, rows in (("train", 40), ("test", 24)):
-        lines = [
-            {"text": f"{tiny_texts[row % 8]} {'number ' * (row // 8)}", "label": ("good", "bad")[row % 2]}
-            for row in range(rows)
-        ]
-        (folder / "sst2" / f"{part}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (folder / "study.toml").write_text(STUDY)
-    model, tokenizer, elbert = load_model("random-tiny", labels=["bad", "good"], texts=tiny_texts)
-    model.save_pretrained(folder / "start", tokenizer=tokenizer, elbert=elbert)
-    call(folder, "--rivals", "both")
+    write_study(folder, STUDY, tiny_texts)
+    write_start(folder, tiny_texts)
+    call_from_start(folder, "--rivals", "both")
     return folder
 
 
@@ -101,7 +82,7 @@ def test_it_is_a_line_beside_the_policies_and_brings_its_models_along(folder: Pa
 
 
 def test_it_can_be_run_for_real(folder: Path) -> None:
-    [row] = call(folder, "--report", "--timed", "2", "--rivals", "both")["cascades"]
+    [row] = call_from_start(folder, "--report", "--timed", "2", "--rivals", "both")["cascades"]
     assert row["timed"]
     assert all(one["speedup"] > 0 and 2 <= one["layers"] <= 6 for one in row["timed"])
     assert "| run for real | `max_prob` | layers | by the clock |" in (folder / "out" / "report.md").read_text()

@@ -16,6 +16,7 @@ from compare_judge import fitted_policies
 from elbert import Classifier
 from elbert.exits import make, replay
 from elbert.exits.gates import SkipGates
+from tests.benchmarks.comparing import call
 
 STUDY = """
 start = "random-tiny"
@@ -66,10 +67,7 @@ def test_policies_stand_on_top_of_the_gates(
         classifier.save_policies(folder / "model")
 
     monkeypatch.setattr(compare.Run, "train", train)
-    argv = ["compare.py", str(tmp_path / "study.toml"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", [*argv, "--bootstrap", "100", "--policies", "entropy", "certainty"])
-    compare.main()
-    [row] = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    [row] = call(tmp_path, ["entropy", "certainty"])["rows"]
     assert set(row["policies"]) == {"entropy", "fixed"}  # certainty learns, and reads every layer's exit
     assert row["by_layer"][2] == row["by_layer"][3]  # three layers are all that any text runs
     answers = compare.read(tmp_path / "out" / "sst2-skip_gates-0")

@@ -16,7 +16,7 @@ import compare
 from compare_rivals import Rival
 from compare_standing import speedup
 from elbert import Classifier
-from elbert.modeling.files.load import load_model
+from tests.benchmarks.comparing import call_from_start, write_start, write_study
 
 STUDY = """
 start = "tiny"
@@ -50,31 +50,13 @@ name = "sst2"
 """
 
 
-def call(folder: Path, *flags: str) -> dict[str, Any]:
-    """Run the command and return what it wrote for programs."""
-    argv = [str(folder / "study.toml"), "--data", str(folder), "--out", str(folder / "out"), "--bootstrap", "100"]
-    argv += ["--start", str(folder / "start"), "--policies", "entropy"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["compare.py", *argv, *flags])
-        compare.main()
-    return json.loads((folder / "out" / "results.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_texts: list[str]) -> Path:
     """A study with rivals that has been run once."""
     folder = tmp_path_factory.mktemp("rivals")
-    (folder / "sst2").mkdir()
-    for part, rows in (("train", 40), ("test", 24)):
-        lines = [
-            {"text": f"{tiny_texts[row % 8]} {'number ' * (row // 8)}", "label": ("good", "bad")[row % 2]}
-            for row in range(rows)
-        ]
-        (folder / "sst2" / f"{part}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (folder / "study.toml").write_text(STUDY)
-    model, tokenizer, elbert = load_model("random-tiny", labels=["bad", "good"], texts=tiny_texts)
-    model.save_pretrained(folder / "start", tokenizer=tokenizer, elbert=elbert)
-    call(folder)
+    write_study(folder, STUDY, tiny_texts)
+    write_start(folder, tiny_texts)
+    call_from_start(folder)
     return folder
 
 
@@ -134,13 +116,13 @@ def test_thinner_layers_are_timed_as_such_and_answer_as_they_were_recorded(folde
 
 def test_what_is_there_is_not_made_again_and_models_go_when_nobody_learns_from_them(folder: Path) -> None:
     before = (folder / "out" / "results.json").read_text()
-    again = call(folder, "--report", "--drop-models")
+    again = call_from_start(folder, "--report", "--drop-models")
     assert json.dumps(again) + "\n" == before
     assert not list((folder / "out").glob("*/model"))
-    assert call(folder, "--report", "--rivals", "first")["rivals"][0]["rival"] == "first"
+    assert call_from_start(folder, "--report", "--rivals", "first")["rivals"][0]["rival"] == "first"
     (folder / "out" / "sst2-distilled-2-0" / "records").rename(folder / "elsewhere")
     with pytest.raises(Exception, match="is taught by sst2-equal-0, whose model is gone: train it again"):
-        call(folder)
+        call_from_start(folder)
 
 
 @pytest.mark.parametrize(
