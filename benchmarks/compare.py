@@ -197,9 +197,9 @@ def main() -> None:
     try:  # before what takes hours, not after it
         check_names(options.policies or [])
         check_bootstrap(options.bootstrap)
+        study = Study.read(options.study).part(options.only, options.schemes, options.seeds, options.rivals)
     except ElbertError as error:
         raise SystemExit(f"compare.py: {error}") from None
-    study = Study.read(options.study).part(options.only, options.schemes, options.seeds, options.rivals)
     options.out.mkdir(parents=True, exist_ok=True)
     there, rivals = runs_of(study, options)
     if not there:

@@ -21,7 +21,7 @@ from compare_tables import plain
 from elbert import Classifier, TrainSettings, load_data, train
 from elbert.data import TextDataset, split
 from elbert.disk import whole_folder
-from elbert.errors import ElbertError
+from elbert.errors import ElbertError, UsageError, did_you_mean
 from elbert.exits.gates import SkipGates
 from elbert.modeling.files.policies import read_tensors, write_tensors
 from elbert.results import LayerOutputs
@@ -101,7 +101,20 @@ class Study:
 
         A cascade brings the rivals it is made of along; one that is taught by a kind of training that is left out is
         left out too.
+
+        Raises:
+            UsageError: the study has no such part.
         """
+        lines = [each.name for each in (*self.rivals, *self.chains)]
+        for kind, asked, own in (
+            ("corpus", corpora, [each.name for each in self.corpora]),
+            ("scheme", schemes, list(self.schemes)),
+            ("seed", seeds, self.seeds),
+            ("rival", rivals, lines),
+        ):
+            for each in asked or ():
+                if each not in own:
+                    raise UsageError(f"the study has no {kind} {each!r}{did_you_mean(str(each), map(str, own))}")
         taken = {name: own for name, own in self.schemes.items() if schemes is None or name in schemes}
         chains = tuple(each for each in self.chains if rivals is None or each.name in rivals)
         members = {member for chain in chains for member in chain.members}

@@ -125,7 +125,21 @@ def test_scores_by_the_clock_lie_on_lines_over_time() -> None:
 
 def test_without_a_run_one_line_says_so(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no run of .* leave --report out"):
-        call(folder, POLICIES, "--report", "--only", "trec")
+        call(folder, POLICIES, "--report", "--out", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        (["--only", "trec"], "compare.py: the study has no corpus 'trec'.*llowed: sst2"),
+        (["--seeds", "7"], "compare.py: the study has no seed 7; allowed: 0"),
+        (["--schemes", "eqaul"], "compare.py: the study has no scheme 'eqaul'"),
+        (["--rivals", "frist"], "compare.py: the study has no rival 'frist'"),
+    ],
+)
+def test_a_part_that_the_study_has_not_is_refused(folder: Path, asked: list[str], line: str) -> None:
+    with pytest.raises(SystemExit, match=line):
+        call(folder, POLICIES, *asked)
 
 
 @pytest.mark.parametrize(

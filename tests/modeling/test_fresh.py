@@ -68,10 +68,11 @@ def test_saved_own_heads_are_kept_by_default_and_given_up_for_a_training_that_as
 ):
     saved = tiny_model("albert", heads="linear", **LABELS)
     folder = saved.save_pretrained(tmp_path / "model", tiny_tokenizer)
-    for arguments in ({}, {"heads": "linear"}, {"heads": "linear", "labels": ["bad", "good"]}):
+    same = {"labels": ["bad", "good"]}
+    for arguments in ({}, same, {"heads": "linear"}, {"heads": "linear", **same}):
         model, _, _ = load_model(folder, **arguments)
         assert torch.equal(model.exit_heads.out_weight, saved.exit_heads.out_weight)
-    model, _, content = load_model(folder, labels=["bad", "good"])
+    model, _, content = load_model(folder, heads="shared", **same)
     assert model.exit_heads is None
     assert content["heads"] == "shared"
 

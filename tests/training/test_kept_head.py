@@ -86,7 +86,7 @@ def test_other_classes_get_a_new_head_and_one_line_says_so(tiny_model, tiny_toke
     assert loaded.config.id2label == dict(enumerate(given))
     assert loaded.backbone.classifier.weight.shape[0] == len(given)
     assert not torch.equal(loaded.backbone.classifier.weight[0], model.backbone.classifier.weight[0])
-    (line,) = [record.getMessage() for record in caplog.records if "head" in record.getMessage()]
+    (line,) = [record.getMessage() for record in caplog.records if "the head is" in record.getMessage()]
     assert line.startswith("the head is new: the classes of ")
     assert all(name in line for name in (*own, *given))
 
@@ -95,8 +95,29 @@ def test_another_spelling_is_said(tiny_model, tiny_tokenizer, tmp_path, caplog):
     classifier(tiny_model, tiny_tokenizer, tmp_path, ["POSITIVE", "NEGATIVE"])
     with caplog.at_level(logging.INFO, logger="elbert"):
         start_model(tmp_path, data(("negative", "positive")), TrainSettings())
-    (line,) = [record.getMessage() for record in caplog.records if "head" in record.getMessage()]
+    (line,) = [record.getMessage() for record in caplog.records if "the head is" in record.getMessage()]
     assert line.startswith("the head is kept: the classes 'POSITIVE', 'NEGATIVE' of ")
+
+
+@pytest.mark.parametrize(("family", "heads"), [("bert", "mean"), ("albert", "shared")])
+def test_exits_of_an_encoder_from_elsewhere_read_the_mean_where_its_layers_are_their_own(
+    tiny_model, tiny_tokenizer, tmp_path, caplog, family, heads
+):
+    tiny_model(family).save_pretrained(tmp_path, tiny_tokenizer)
+    with caplog.at_level(logging.INFO, logger="elbert"):
+        fresh, _ = start_model(tmp_path, data(("bad", "good")), TrainSettings())
+    assert (fresh.heads, fresh.fresh_head) == (heads, True)
+    assert ("heads=shared overrules" in caplog.text) == (heads == "mean")
+    assert start_model(tmp_path, data(("bad", "good")), TrainSettings(heads="shared"))[0].heads == "shared"
+
+
+@pytest.mark.parametrize("heads", ["linear", "full", "mean"])
+def test_the_exits_own_heads_go_on_too(tiny_model, tiny_tokenizer, tmp_path, heads):
+    model = tiny_model("bert", heads=heads, id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
+    model.save_pretrained(tmp_path, tiny_tokenizer)
+    loaded, _ = start_model(tmp_path, data(("bad", "good")), TrainSettings())
+    assert (loaded.heads, loaded.fresh_head) == (heads, False)
+    assert torch.equal(loaded.exit_heads.out_weight, model.exit_heads.out_weight)
 
 
 def test_a_multi_label_model_that_does_not_say_so_keeps_its_head(tiny_model, tiny_tokenizer, tmp_path):

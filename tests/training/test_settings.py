@@ -71,6 +71,19 @@ def test_so_does_the_rate_of_the_heads(tiny_config):
     assert TrainSettings(head_rate=2.0).resolved(config).head_rate == 2
 
 
+@pytest.mark.parametrize(("rate", "times"), [(None, 100), (1e-3, 3), (1e-2, 1)])
+def test_a_head_from_nothing_learns_fast_whatever_the_encoder_does(tiny_config, rate, times):
+    settings = TrainSettings(learning_rate=rate)
+    assert settings.resolved(tiny_config(), fresh_head=True).head_rate == pytest.approx(times)
+    assert settings.resolved(tiny_config()).head_rate == 1
+
+
+def test_a_checkpoint_that_says_its_rate_says_that_of_its_head(tiny_config):
+    config = tiny_config()
+    config.fine_tuning_learning_rate = 3e-4
+    assert TrainSettings().resolved(config, fresh_head=True).head_rate == 1
+
+
 @pytest.mark.parametrize("name", ["fine_tuning_learning_rate", "fine_tuning_head_rate"])
 @pytest.mark.parametrize("value", ["high", -1.0])
 def test_a_rate_of_the_models_that_is_no_rate_is_named(tiny_config, name, value):

@@ -53,14 +53,23 @@ class MultiExitModel(nn.Module):
         backbone: what `AutoModelForSequenceClassification` gives, of a supported family.
         heads: `shared`, `linear`, `full` or `mean`, see `elbert.modeling.heads`.
         pair_token_types: whether it reads token types 0 and 1 of the two texts of a pair; None does where it has two.
+        fresh_head: whether the backbone's classifier was drawn at random, to be trained.
 
     Raises:
         ModelError: the family is not supported.
         UsageError: there is no such kind of heads.
     """
 
-    def __init__(self, backbone: Any, heads: HeadKind = "shared", *, pair_token_types: bool | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        heads: HeadKind = "shared",
+        *,
+        pair_token_types: bool | None = None,
+        fresh_head: bool = False,
+    ) -> None:
         super().__init__()
+        self.fresh_head = fresh_head
         self.family = family_of(backbone.config)
         several = self.family.type_rows(backbone.config) > 1
         self.pair_token_types: bool = several if pair_token_types is None else pair_token_types
@@ -151,6 +160,11 @@ class MultiExitModel(nn.Module):
             over_all = self.heads == "mean" and depth < self.num_layers
             states.append(read_states(self.family, self.backbone, hidden, mask, over_all=over_all))
         return states
+
+    def with_heads(self, heads: HeadKind) -> MultiExitModel:
+        """Return a model over the same backbone whose early exits have heads of this kind, copies of the last one's."""
+        kinds = {"pair_token_types": self.pair_token_types, "fresh_head": self.fresh_head}
+        return MultiExitModel(self.backbone, heads, **kinds).train(self.training)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters of the exits: the backbone's own head and those of `exit_heads`; never the encoder's."""

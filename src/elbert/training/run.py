@@ -96,7 +96,7 @@ def train(
     _check_processes(resume, teacher)
     progress = progress and ranks.is_first()
     train, evaluation = check_datasets(model, train, evaluation)
-    settings = settings.resolved(model.config)
+    settings = settings.resolved(model.config, heads=model.heads, fresh_head=model.fresh_head)
     settings = dataclasses.replace(settings, metric=choose_metric(settings.metric, train))
     plain, most = model.reader(tokenizer), model.family.max_length(model.config)
     max_length = choose_length(settings.max_length, train, plain, most)

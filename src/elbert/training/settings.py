@@ -20,6 +20,9 @@ CLASS_WEIGHTS = ("balanced",)
 LEARNING_RATE, OWN_RATE = 3e-5, "fine_tuning_learning_rate"
 # Likewise, how many times that rate its head is trained at.
 OWN_HEAD_RATE = "fine_tuning_head_rate"
+# The rate itself of a head that starts from nothing over an encoder from elsewhere: at the encoder's own, early exits
+# stay far behind what their states could tell.
+FRESH_HEADS = 3e-3
 
 # Settings that change how a run is watched or saved, never what comes out of it: a resumed run may change them.
 WITHOUT_EFFECT = ("report_to", "save_steps")
@@ -38,7 +41,8 @@ class TrainSettings(Settings):
         learning_rate: peak rate of the model; None takes what the checkpoint was made for (`fine_tuning_learning_rate`
             in its `config.json`), else 3e-5.
         head_rate: how many times that rate the exits' pooler and classifier are trained at; None takes what the
-            checkpoint's `config.json` says as `fine_tuning_head_rate`, else 1.
+            checkpoint's `config.json` says as `fine_tuning_head_rate`. Where it names no rate at all, a head that
+            starts from nothing is trained at 3e-3, which is 100 times the usual 3e-5. Else 1.
         warmup: share of the steps over which the rate rises from 0; it then falls linearly to 0.
         weight_decay: AdamW's, on matrices.
         dropout: of hidden states and attention; None takes 0 for ALBERT (as in the paper) and the checkpoint's own
@@ -61,7 +65,9 @@ class TrainSettings(Settings):
         report_to: an experiment tracker by transformers' name, or `none`.
         teacher_weight: the part of every exit's loss that the teacher's answers make, 0 to 1; the labels make the rest.
         temperature: at which the teacher's answers are learnt: above 1 the less likely classes count more.
-        heads: kind of exit heads, see `elbert.modeling.heads`; `shared` leaves a trained model with its own kind.
+        heads: kind of exit heads, see `elbert.modeling.heads`. None leaves a trained model with its own kind, is `mean`
+            for a checkpoint from elsewhere that has layers of their own and no head for these classes, since its first
+            layers gather nothing in [CLS], and else `shared`.
         words: fit layer 0, a linear model on the texts' own words, at the end; not for values.
         words_at_exits: add what layer 0 says to every exit's logits, with one weight fitted on the dev split; full
             depth is then the sum, which other tools that load the checkpoint don't compute. None does so where many
@@ -98,7 +104,7 @@ class TrainSettings(Settings):
     temperature: float = 2.0
     leap: float = 0.0
     length_drop: float = 0.0
-    heads: str = "shared"
+    heads: str | None = None
     words: bool = True
     words_at_exits: bool | None = None
 
@@ -120,31 +126,42 @@ class TrainSettings(Settings):
         self.check("length_drop", low=0, high=0.9)
         self.check("warmup", "dropout", "classifier_dropout", "teacher_weight", low=0, high=1)
         self.check_positive("learning_rate", "head_rate", "temperature")
-        check_heads(self.heads)
+        if self.heads is not None:
+            check_heads(self.heads)
         if self.words_at_exits and not self.words:
             raise UsageError("words_at_exits is true and words false; allowed: words true, for there is nothing to add")
         self.check_choice(metric_for_best=METRIC_FOR_BEST, dtype=DTYPES, class_weight=CLASS_WEIGHTS)
 
-    def resolved(self, config: Any) -> TrainSettings:
+    def resolved(self, config: Any, *, heads: str = "shared", fresh_head: bool = False) -> TrainSettings:
         """Return the settings with everything automatic decided but the metric, for one model and this machine.
 
         Args:
             config: the model's transformers configuration.
+            heads: the kind that the model has.
+            fresh_head: whether they start from nothing.
 
         Raises:
             UsageError: the dtype asked for is none of this machine's, or the checkpoint's own rate is no rate.
         """
         from elbert.runs.precision import choose_dtype
 
-        rate, head_rate = _own(config, OWN_RATE, LEARNING_RATE), _own(config, OWN_HEAD_RATE, 1.0)
+        rate = self.learning_rate or _own(config, OWN_RATE, LEARNING_RATE)
+        from_nothing = fresh_head and not names_its_rate(config)
+        head_rate = _own(config, OWN_HEAD_RATE, max(1.0, FRESH_HEADS / rate) if from_nothing else 1.0)
         dropout = 0.0 if config.model_type == "albert" else None
         return dataclasses.replace(
             self,
-            learning_rate=self.learning_rate or rate,
+            learning_rate=rate,
             head_rate=self.head_rate or head_rate,
+            heads=heads,
             dropout=dropout if self.dropout is None else self.dropout,
             dtype=choose_dtype(self.dtype, scaled=True),
         )
+
+
+def names_its_rate(config: Any) -> bool:
+    """Return whether a checkpoint says how it is to be fine-tuned, as those that this library made do."""
+    return getattr(config, OWN_RATE, None) is not None
 
 
 def _own(config: Any, name: str, otherwise: float) -> float:

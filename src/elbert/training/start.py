@@ -5,6 +5,7 @@ Trains nothing.
 
 from __future__ import annotations
 
+import logging
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from elbert.metadata import check_heads
 from elbert.modeling import MultiExitModel, load_model
 from elbert.modeling.files.sources import bundled_names
 from elbert.training.head_start import start_head
-from elbert.training.settings import TrainSettings
+from elbert.training.settings import TrainSettings, names_its_rate
 
 # What is fine-tuned where nothing is said: the bundled encoder that scores best, and a shape for builds without it.
 _DEFAULT, _RANDOM = "small", "random-small"
+
+_logger = logging.getLogger(__name__)
 
 
 def default_model() -> str:
@@ -57,12 +60,21 @@ def start_model(name_or_path: str | Path, dataset: TextDataset, settings: TrainS
         name_or_path,
         labels=space.names,
         problem_type=space.problem_type,
-        heads=check_heads(settings.heads),
+        heads=None if settings.heads is None else check_heads(settings.heads),
         texts=texts,
     )
+    if settings.heads is None and _reads_too_little(model):
+        model = model.with_heads("mean")
+        _logger.info("exits before the last read the mean of the tokens by heads of their own; heads=shared overrules")
     ordered = in_order_of(dataset, Labels.from_id2label(model.config.id2label, model.problem_type))
     start_head(model, ordered, balanced=settings.class_weight is not None)
     return model, tokenizer
+
+
+def _reads_too_little(model: MultiExitModel) -> bool:
+    """Return whether [CLS] says nothing behind the first layers: each is its own, and nobody taught them to answer."""
+    distinct = len(set(model.family.steps(model.backbone))) > 1
+    return distinct and model.fresh_head and not names_its_rate(model.config)
 
 
 def set_dropout(model: MultiExitModel, dropout: float | None, classifier_dropout: float) -> None:

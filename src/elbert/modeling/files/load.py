@@ -52,7 +52,7 @@ def load_model(
     num_labels: int | None = None,
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
-    heads: HeadKind = "shared",
+    heads: HeadKind | None = None,
     texts: Iterable[str] | None = None,
 ) -> Loaded:
     """Load a model, its tokenizer and its `elbert.json`; in fp32 and evaluation mode.
@@ -66,8 +66,8 @@ def load_model(
         num_labels: count of classes, where they have no names.
         labels: names of the classes, in order; empty for regression.
         problem_type: `single_label_classification`, `multi_label_classification` or `regression`.
-        heads: kind of exit heads of a model to be trained. `shared` (the default) leaves a trained model with the kind
-            it was saved with; another kind than that starts as copies of the last head.
+        heads: kind of exit heads. None leaves a trained model with the kind it was saved with, and is `shared` for one
+            that is to be trained; another kind than it was saved with starts as copies of the last head.
         texts: what the tokenizer of a random-weight model is trained on; without, it falls back to single characters.
 
     Returns:
@@ -77,9 +77,9 @@ def load_model(
         UsageError: there is no such model, or the arguments contradict each other.
         ModelError: the folder's content cannot be used.
     """
-    kind, task = check_heads(heads), make_classes(num_labels, labels, problem_type)
+    kind, task = None if heads is None else check_heads(heads), make_classes(num_labels, labels, problem_type)
     if str(name_or_path) in RANDOM_CONFIGS and not Path(name_or_path).is_dir():
-        return _random(str(name_or_path), task, kind, texts)
+        return _random(str(name_or_path), task, kind or "shared", texts)
     return _from_folder(find_folder(name_or_path), task, kind)
 
 
@@ -127,24 +127,23 @@ def _random(name: str, task: Classes | None, heads: HeadKind, texts: Iterable[st
     tokenizer = train_tokenizer(texts or (), vocab_limit(name))
     fields = {} if task is None else task.config_fields()
     config = random_config(name, vocab_size=len(tokenizer), **fields)
-    model = MultiExitModel(AlbertForSequenceClassification(config), heads)
+    model = MultiExitModel(AlbertForSequenceClassification(config), heads, fresh_head=True)
     return model.eval(), tokenizer, metadata(None, heads)
 
 
-def _from_folder(folder: Path, task: Classes | None, heads: HeadKind) -> Loaded:
+def _from_folder(folder: Path, task: Classes | None, heads: HeadKind | None) -> Loaded:
     config = read_config(folder)
     content = read_metadata(folder)
     kept = task is None or _keeps_head(folder, config, task)
     if EXPORT in content:
         raise UsageError(f"{folder} is an exported model and can't be trained; use the model it was exported from")
     tokenizer, token_types = read_with_types(folder, config, content)
-    if task is None and heads == "shared":
+    if kept and heads in (None, content["heads"]):
         return _trained(folder, config, content, token_types), tokenizer, content
-    model = MultiExitModel(_read_backbone(folder, config, fresh_head=not kept), heads, pair_token_types=token_types)
-    if not kept or heads != content["heads"]:
-        return model.eval(), tokenizer, metadata(None, heads)  # what was calibrated is no longer this model's
-    _read_exit_heads(folder, model)
-    return model.eval(), tokenizer, content
+    kind = heads or "shared"
+    backbone = _read_backbone(folder, config, fresh_head=not kept)
+    model = MultiExitModel(backbone, kind, pair_token_types=token_types, fresh_head=not kept)
+    return model.eval(), tokenizer, metadata(None, kind)  # what was calibrated is no longer this model's
 
 
 def _trained(folder: Path, config: Any, content: Mapping[str, Any], token_types: bool) -> MultiExitModel:
