@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 
 class ElbertError(Exception):
     """Base of every error this library raises on purpose."""
 
-    exit_status: ClassVar[int] = 1
+    exit_status: int = 1
 
 
 class UsageError(ElbertError):
@@ -23,7 +22,7 @@ class UsageError(ElbertError):
     The command line as it stands can't be met, whatever is in the files and on whatever machine: it must be changed.
     """
 
-    exit_status: ClassVar[int] = 2
+    exit_status: int = 2
 
 
 class DataError(ElbertError):
@@ -70,6 +69,15 @@ class MissingExtraError(ElbertError):
         if error is not None and not (isinstance(error, ModuleNotFoundError) and error.name == package):
             problem = f"cannot be imported ({' '.join(str(error).split())[:200]})"
         super().__init__(f"{package} is needed for this and {problem}: run pip install 'elbert[{extra}]'")
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came: whoever cleans up at Ctrl-C cleans up now."""
+
+
+def stop_status(stop: KeyboardInterrupt) -> int:
+    """Return the exit status of a process that was stopped so: 143 by SIGTERM, 130 by Ctrl-C."""
+    return 143 if isinstance(stop, TerminatedError) else 130
 
 
 class CalibrationWarning(UserWarning):

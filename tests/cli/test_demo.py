@@ -9,6 +9,7 @@ import pytest
 from elbert.classifier import Classifier
 from elbert.cli import demo
 from elbert.data import Labels, TextDataset
+from elbert.errors import TerminatedError
 from elbert.exits.elbert import Elbert
 from elbert.exits.words import GRID
 from elbert.scoring.curves import uncounted
@@ -110,10 +111,15 @@ def test_an_unknown_model_is_refused(run: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_demo_ends_with_130(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*args: object, **options: object) -> None:
-        raise TrainingInterruptedError("stopped; run it again with --resume")
+@pytest.mark.parametrize(
+    ("stop", "status", "word"), [(KeyboardInterrupt(), 130, "interrupted"), (TerminatedError(), 143, "terminated")]
+)
+def test_a_demo_that_is_stopped_in_its_training_starts_anew(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: KeyboardInterrupt, status: int, word: str
+) -> None:
+    def stopped(*args: object, **options: object) -> None:
+        raise TrainingInterruptedError("stopped; run it again with --resume", stop)
 
-    monkeypatch.setattr("elbert.training.train", interrupted)
-    status, _, err = run("demo", "--out", tmp_path / "demo", *QUICK)
-    assert (status, err) == (130, "elbert: interrupted; a demo starts anew\n")
+    monkeypatch.setattr("elbert.training.train", stopped)
+    given, _, err = run("demo", "--out", tmp_path / "demo", *QUICK)
+    assert (given, err) == (status, f"elbert: {word}; a demo starts anew\n")

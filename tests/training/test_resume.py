@@ -181,6 +181,16 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(fine_tune, 
         fine_tune(tmp_path / "broken", settings=with_dropout)
 
 
+def test_a_second_sigterm_changes_nothing(fine_tune, with_dropout, tmp_path, break_at):
+    def twice():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # as `timeout` does
+
+    break_at(5, twice)
+    with pytest.raises(TrainingInterruptedError, match="stopped at step 5"):
+        fine_tune(tmp_path / "broken", settings=with_dropout)
+
+
 def test_signals_are_given_back_after_training(fine_tune, tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     fine_tune(tmp_path / "model")

@@ -20,15 +20,17 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from elbert.errors import CalibrationWarning, DataWarning, ElbertError, MissingExtraError, PolicyWarning
+from elbert.errors import (
+    CalibrationWarning,
+    DataWarning,
+    ElbertError,
+    MissingExtraError,
+    PolicyWarning,
+    TerminatedError,
+    stop_status,
+)
 
 DEBUG_VARIABLE = "ELBERT_DEBUG"
-INTERRUPTED = 130
-TERMINATED = 143
-
-
-class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM came: whoever cleans up at Ctrl-C cleans up now."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,9 +51,8 @@ def main(argv: list[str] | None = None) -> int:
             status = _run(words or ["--help"])
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
-        ended = isinstance(stop, _TerminatedError)
-        told = ["terminated" if ended else "interrupted", *getattr(stop, "__notes__", [])]
-        return _say("; ".join(told), TERMINATED if ended else INTERRUPTED)
+        told = ["terminated" if isinstance(stop, TerminatedError) else "interrupted", *getattr(stop, "__notes__", [])]
+        return _say("; ".join(told), stop_status(stop))
     except ElbertError as error:
         return _say(str(error), error.exit_status)
     except BrokenPipeError:
@@ -124,7 +125,7 @@ def _terminable() -> Iterator[None]:
 
 def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` sends two, and the second must not stop the cleaning up
-    raise _TerminatedError
+    raise TerminatedError
 
 
 def _say(message: str, status: int) -> int:

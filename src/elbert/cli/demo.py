@@ -184,7 +184,7 @@ class Story:
                 overwrite=True, progress=shown, model_name=name,
             )  # fmt: skip
         except TrainingInterruptedError as error:
-            raise KeyboardInterrupt from error  # a demo starts anew
+            raise error.stop from error  # a demo starts anew
         self.facts += [
             ("model", shape),
             (

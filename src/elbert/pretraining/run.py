@@ -135,9 +135,10 @@ def _run(
         on_report(report)
 
     with Interruption(0, str(run.partial)) as interruption:
-        finished = loop.run(keep, stop=lambda: interruption.asked, show_progress=show_progress)
-    if not finished:
-        raise TrainingInterruptedError(f"stopped; everything is saved in {run.partial}; go on with --resume")
+        finished = loop.run(keep, stop=lambda: interruption.asked is not None, show_progress=show_progress)
+    if interruption.asked is not None and not finished:
+        told = f"stopped; everything is saved in {run.partial}; go on with --resume"
+        raise TrainingInterruptedError(told, interruption.asked)
     summary = _summary(run.out, reports[0], student)
     _finish(run, student, masters, tokenizer, {**record, "summary": summary.to_dict() | {"out": run.out.name}})
     return summary

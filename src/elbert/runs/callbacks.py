@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from elbert.errors import ElbertError
+from elbert.errors import ElbertError, TerminatedError, stop_status
 
 logger = logging.getLogger(__name__)
 
@@ -23,25 +23,37 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingInterruptedError(ElbertError):
-    """Training was stopped from outside; the message says from where it can go on."""
+    """Training was stopped from outside.
 
-    exit_status = 130
+    Args:
+        message: says from where it can go on.
+        stop: by what: `KeyboardInterrupt`, or `TerminatedError` where SIGTERM came.
+    """
+
+    def __init__(self, message: str, stop: KeyboardInterrupt) -> None:
+        super().__init__(message)
+        self.stop = stop
+        self.exit_status = stop_status(stop)
 
 
 class Interruption(TrainerCallback):
     """Saves within an epoch every `save_steps`, and saves and raises at the next step once a signal has come.
 
-    As a context manager it listens for Ctrl-C and SIGTERM; a second one is not waited for.
+    As a context manager it listens for Ctrl-C and SIGTERM. A second Ctrl-C is not waited for; a second SIGTERM changes
+    nothing, since `timeout` sends two.
 
     Args:
         save_steps: steps between checkpoints within an epoch; there is always one at its end.
         where: the run's folder, for the message.
+
+    Attributes:
+        asked: the first signal that came, as Python raises it; None while there was none.
     """
 
     def __init__(self, save_steps: int, where: str) -> None:
         self.save_steps = save_steps
         self.where = where
-        self.asked = False
+        self.asked: KeyboardInterrupt | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -54,15 +66,17 @@ class Interruption(TrainerCallback):
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        logger.warning("stopping after this step to save; once more stops at once")
+        stop = TerminatedError() if number == signal.SIGTERM else KeyboardInterrupt()
+        if self.asked is None:
+            self.asked = stop
+            logger.warning("stopping after this step to save; Ctrl-C once more stops at once")
+        elif number == signal.SIGINT:
+            raise stop
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Ask for a checkpoint, unless the epoch ends here: then one comes anyway, after its evaluation."""
         steps_per_epoch = state.max_steps // args.num_train_epochs
-        if state.global_step % steps_per_epoch and (self.asked or state.global_step % self.save_steps == 0):
+        if state.global_step % steps_per_epoch and (self.asked is not None or state.global_step % self.save_steps == 0):
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -71,10 +85,11 @@ class Interruption(TrainerCallback):
         Raises:
             TrainingInterruptedError: a signal has come.
         """
-        if self.asked:
+        if self.asked is not None:
             raise TrainingInterruptedError(
                 f"stopped at step {state.global_step} of {state.max_steps}, saved in {self.where}: "
-                "run the same command with --resume to go on"
+                "run the same command with --resume to go on",
+                self.asked,
             )
 
 

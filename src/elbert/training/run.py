@@ -130,7 +130,8 @@ def train(
         if ranks.is_first():
             folder.drop_if_empty()
         if isinstance(error, KeyboardInterrupt) and not folder.partial.exists():
-            raise TrainingInterruptedError("stopped before the first step; start again, without --resume") from None
+            told = "stopped before the first step; start again, without --resume"
+            raise TrainingInterruptedError(told, error) from None
         raise
     summary = _summary(trainer, settings, folder, time.perf_counter() - started)
     if ranks.is_first():
@@ -177,10 +178,10 @@ def _run(
         attention = float32_attention(trainer.multi_exit.backbone)
         with interruption, attention, write_errors(f"the run's folder {folder.partial}", FREE_SPACE):
             trainer.train(None if latest is None else str(latest))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         kept = folder.latest()
         saved = "nothing was saved yet" if kept is None else f"run the same command with --resume to go on from {kept}"
-        raise TrainingInterruptedError(f"stopped at once; {saved}") from None
+        raise TrainingInterruptedError(f"stopped at once; {saved}", stop) from None
     except torch.OutOfMemoryError as error:
         size = f"batch_size {settings.batch_size}, max_length {settings.max_length}"
         raise ElbertError(f"out of GPU memory at {size}; lower either") from error

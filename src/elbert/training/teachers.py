@@ -137,11 +137,12 @@ def soft_labels(teacher: Teacher, texts: Sequence[Text], folder: Path, *, dtype:
             if not path.is_file():
                 _ask(teacher, texts[start : start + CHUNK], path, dtype)
             parts.append(_read(path))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         kept = min(CHUNK * sum(path.is_file() for path in paths), len(texts))
         raise TrainingInterruptedError(
             f"stopped while the teacher was asked; {kept} of {len(texts)} answers are kept: run the same command with "
-            "--resume"
+            "--resume",
+            stop,
         ) from None
     return torch.cat(parts)
 
