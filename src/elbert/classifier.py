@@ -17,7 +17,7 @@ import numpy as np
 from elbert.calibration.finding import PolicyFinder
 from elbert.calibration.keeping import PolicyLike
 from elbert.data import Labels, Text, TextDataset, labelled, load_data
-from elbert.data.dataset import spread_over
+from elbert.data.dataset import of_its_kind, spread_over
 from elbert.data.source import fingerprint, short_name, sketch
 from elbert.engine import Engine
 from elbert.engine.backends.backend import choose_backend
@@ -323,7 +323,7 @@ class Classifier(Predictor, PolicyFinder):
             raise DataError(f"{dataset.name}: no labels; layer 0 is fitted on labelled texts")
         from elbert.words.fit import REACH, fit_words
 
-        arrived = arrivals(dataset.texts, self._tokenizer, self.max_length, {}, reach=REACH)
+        arrived = arrivals(self._of_its_kind(dataset.texts), self._tokenizer, self.max_length, {}, reach=REACH)
         ids = [arrival.read_by_words for arrival in sorted(arrived, key=lambda arrival: arrival.index)]
         self.engine.words = fit_words(ids, np.asarray(dataset.labels), self._num_outputs)
         name, sha256 = short_name(dataset.name), fingerprint(dataset.texts, dataset.labels)
@@ -362,7 +362,7 @@ class Classifier(Predictor, PolicyFinder):
         """
         if isinstance(self._model, ExportedModel):
             self._model.refuse("traced")  # attention is worked out from the weights
-        return next(readings([text], self._tokenizer, self.max_length, reach=self._reach))
+        return next(readings(self._of_its_kind([text]), self._tokenizer, self.max_length, reach=self._reach))
 
     def traced(self, reading: Reading, chosen: ExitPolicy) -> Trace:
         """Return the trace of a text that `reading` has tokenised, under a policy."""
@@ -418,8 +418,14 @@ class Classifier(Predictor, PolicyFinder):
 
         Raises:
             UsageError: something given is no text.
+
+        Warns:
+            DataWarning: pairs of texts, where the model learnt from single ones, or the reverse.
         """
-        return arrivals(texts, self._tokenizer, self.max_length, truncated, reach=self._reach)
+        return arrivals(self._of_its_kind(texts), self._tokenizer, self.max_length, truncated, reach=self._reach)
+
+    def _of_its_kind(self, texts: Iterable[Text]) -> Iterator[Text]:
+        return of_its_kind(texts, self.metadata.pairs, self.name or "the model")
 
     @property
     def _reach(self) -> int:

@@ -74,6 +74,7 @@ class Metadata:
         export: what the graphs of an exported model are.
         pair_token_types: whether the two texts of a pair are told apart by token types; None in what elbert wrote
             before it was recorded.
+        pairs: whether it was trained on pairs of texts; None where that was not recorded.
         further: keys this version does not know, kept as they are.
     """
 
@@ -88,6 +89,7 @@ class Metadata:
     words: Mapping[str, Any] | None = None
     export: Mapping[str, Any] | None = None
     pair_token_types: bool | None = None
+    pairs: bool | None = None
     further: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -125,6 +127,7 @@ class Metadata:
 
 
 _OBJECT: tuple[Callable[[Any], bool], str] = (lambda value: isinstance(value, dict), "an object")
+_TRUTH: tuple[Callable[[Any], bool], str] = (lambda value: isinstance(value, bool), "true or false")
 
 # What a reader relies on where the file has it: check, and what is allowed. A record of the training is read as far as
 # it is of the usual form, since it explains and changes no answer.
@@ -136,7 +139,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "calibration": (lambda value: isinstance(value, dict) or value == [], "an object of evidence by policy name"),
     "words": _OBJECT,
     "export": (_OBJECT[0], "an object, as elbert export writes it"),
-    "pair_token_types": (lambda value: isinstance(value, bool), "true or false"),
+    "pair_token_types": _TRUTH,
+    "pairs": _TRUTH,
 }
 
 

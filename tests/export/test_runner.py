@@ -142,6 +142,24 @@ def test_pairs_are_read_from_arguments_and_from_lines_with_a_tab(
     assert_same(run_script(folder, "--pair", stdin="".join(f"{a}\t{b}\r\n" for a, b in pairs)).stdout, expected)
 
 
+@pytest.mark.parametrize(("learnt", "flags"), [(True, ()), (False, ("--pair",))])
+def test_texts_of_another_kind_than_the_model_learnt_from_are_answered_with_a_warning(
+    exported_of: Exported,
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    learnt: bool,
+    flags: tuple[str, ...],
+) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = shutil.copytree(exported_of("onnx", "albert")[1], tmp_path / "exported")
+    content = json.loads((folder / "elbert.json").read_text())
+    (folder / "elbert.json").write_text(json.dumps({**content, "pairs": learnt}))
+    done = run_script(folder, *flags, "a film", "a play")
+    assert len(done.stdout.splitlines()) == 2 - len(flags)
+    assert done.stderr.startswith("run.py: warning: the model learnt from ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_what_it_cannot_do_is_one_line(
     exported_of: Exported, run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -152,6 +170,7 @@ def test_what_it_cannot_do_is_one_line(
         (["a film", "-5 degrees"], "", 2, "unknown flag '-5 degrees'"),
         (["--pair", "alone"], "", 2, "even number of texts, 1"),
         (["--pair"], "no tab\n", 1, "line 1: --pair needs two texts"),
+        (["--pair"], "a\ttab\ttoo many\n", 1, "line 1: --pair needs two texts with one tab"),
         (["-", "a film"], "", 2, "- reads standard input and stands alone, 2 texts were given"),
         (["-"], "", 1, "run.py: standard input: no texts; give at least one"),
         ([], "", 1, "run.py: standard input: no texts; give at least one"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 
 import pytest
 import torch
 from transformers import pipeline
 
+from elbert import Classifier
 from elbert.data import Labels, TextDataset
-from elbert.errors import DataError, ElbertError, MissingExtraError, UsageError
+from elbert.errors import DataError, DataWarning, ElbertError, MissingExtraError, UsageError
 from elbert.modeling import load_model
 from elbert.training import prepare, schemes
 from elbert.training import run as run_module
@@ -111,6 +113,37 @@ def test_pairs_train_with_token_types(fine_tune, tiny_texts, tmp_path):
     pairs = [(tiny_texts[row % 8], tiny_texts[(row + row % 2) % 8]) for row in range(40)]
     same = TextDataset(pairs, [row % 2 for row in range(40)], Labels("single_label_classification", ("yes", "no")))
     assert fine_tune(tmp_path / "model", dataset=same).steps == 10
+
+
+def test_a_model_knows_whether_it_learnt_from_pairs_and_tells_whoever_gives_it_the_other_kind(
+    fine_tune, settings, tiny_texts, tmp_path
+):
+    short = dataclasses.replace(settings, epochs=1)
+    pair, single = ("a warm film", "a dull film"), "a warm film"
+    pairs = [(text, "a film") for text in make_dataset(tiny_texts).texts]
+    singles = make_dataset(tiny_texts).texts
+    for name, texts, own, other, told in [
+        ("single", singles, single, pair, "learnt from single texts and is given pairs of texts"),
+        ("pairs", pairs, pair, single, "learnt from pairs of texts and is given single texts"),
+    ]:
+        fine_tune(tmp_path / name, dataset=dataclasses.replace(make_dataset(tiny_texts), texts=texts), settings=short)
+        classifier = Classifier.from_pretrained(tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            classifier.predict([own, own])
+        for ask, given in ((classifier.predict, other), (classifier.trace, other), (classifier.record, [other])):
+            with pytest.warns(DataWarning, match=f"{name} {told}, so its answers may mean nothing") as warned:
+                ask(given)
+            assert len(warned) == 1
+        with pytest.warns(DataWarning) as warned:
+            assert len(classifier.predict([own, other, own, other])) == 4
+        assert len(warned) == 1
+
+
+def test_single_texts_to_learn_from_and_pairs_to_score_on_are_refused(fine_tune, reviews, tmp_path):
+    pairs = dataclasses.replace(reviews, texts=[(text, text) for text in reviews.texts])
+    with pytest.raises(UsageError, match="mix single texts and pairs"):
+        fine_tune(tmp_path / "model", evaluation=pairs)
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(fine_tune, settings, tmp_path):

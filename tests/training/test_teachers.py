@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from elbert.cli import main
 from elbert.data import Labels, TextDataset
-from elbert.errors import ModelError, UsageError
+from elbert.errors import DataWarning, ModelError, UsageError
 from elbert.modeling import load_model
 from elbert.modeling.losses import depth_distance, labelled_losses, layer_losses
 from elbert.runs.callbacks import TrainingInterruptedError
@@ -86,6 +86,14 @@ def test_classes_in_another_order_are_matched_by_name(save_teacher, tiny_tokeniz
     answers = load_teacher(folder, SPACE, 32).logits(tiny_texts, "float32")
     plain = last_logits(folder, tiny_tokenizer, tiny_texts)
     torch.testing.assert_close(answers, plain[:, [1, 0]], atol=1e-4, rtol=1e-4)
+
+
+def test_a_teacher_of_single_texts_that_is_to_teach_pairs_is_warned_of(fine_tune, settings, tmp_path, tiny_texts):
+    fine_tune(tmp_path / "teacher", settings=dataclasses.replace(settings, epochs=1))
+    halves = [(text, "a film") for text in make_dataset(tiny_texts).texts]
+    pairs = dataclasses.replace(make_dataset(tiny_texts), texts=halves)
+    with pytest.warns(DataWarning, match="teacher .*teacher learnt from single texts and is given pairs of texts"):
+        fine_tune(tmp_path / "student", dataset=pairs, teacher=str(tmp_path / "teacher"))
 
 
 def test_classes_that_have_only_numbers_are_matched_by_number(save_teacher):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from elbert.data.labels import Labels
 from elbert.data.table import shorten
-from elbert.errors import DataError, UsageError
+from elbert.errors import DataError, DataWarning, UsageError
 
 Text = str | tuple[str, str]
 
@@ -95,6 +96,40 @@ def each_text(texts: Iterable[Text]) -> Iterator[Text]:
     except TypeError:  # one thing that is no text, where one text may be given
         check_text(texts, 1)
         raise
+
+
+def are_pairs(texts: Iterable[Text]) -> bool | None:
+    """Return whether texts are pairs; None where some are and some are not, or there are none."""
+    kinds = {isinstance(text, tuple) for text in texts}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def of_its_kind(texts: Iterable[Text], pairs: bool | None, model: str) -> Iterator[Text]:
+    """Walk over texts, and warn at the first that is a pair where a model learnt from single texts, or the reverse.
+
+    Args:
+        texts: strings or pairs.
+        pairs: whether the model learnt from pairs; None where nobody noted it.
+        model: its name.
+
+    Raises:
+        UsageError: as `each_text`.
+
+    Warns:
+        DataWarning: there is such a text.
+    """
+    source = each_text(texts)
+    for text in source if pairs is not None else ():
+        other = isinstance(text, str if pairs else tuple)
+        if other:
+            learnt, given = ("pairs of texts", "single texts") if pairs else ("single texts", "pairs of texts")
+            mend = "two texts each (--pair, --text-pair-column)" if pairs else "one text each (--text-column)"
+            told = f"{model} learnt from {learnt} and is given {given}, so its answers may mean nothing; give {mend}"
+            warnings.warn(told, DataWarning, stacklevel=2)
+        yield text
+        if other:
+            break
+    yield from source
 
 
 def spread_over(texts: Sequence[Text], most: int) -> list[Text]:

@@ -54,6 +54,9 @@ def main(words: list[str]) -> None:
         _refuse(f"- reads standard input and stands alone, {len(texts)} texts were given; a text - goes behind --")
     source = _lines(paired) if not texts or "-" in words[:end] else _given(texts, paired)
     model = Model(Path(__file__).resolve().parent)
+    if model.pairs not in (None, paired):
+        learnt, given = ("pairs of texts", "single texts") if model.pairs else ("single texts", "pairs of texts")
+        sys.stderr.write(f"run.py: warning: the model learnt from {learnt} and is given {given} (--pair)\n")
     while batch := list(islice(source, BATCH)):
         for answer in model.classify(batch):
             sys.stdout.write(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n")
@@ -76,9 +79,9 @@ def _lines(paired: bool) -> Iterator[Any]:
     number = 0
     for number, raw in enumerate(sys.stdin.buffer, start=1):
         line = raw.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
-        if paired and "\t" not in line:
-            sys.exit(f"run.py: line {number}: --pair needs two texts with a tab between them")
-        yield tuple(line.split("\t", 1)) if paired else line
+        if paired and line.count("\t") != 1:
+            sys.exit(f"run.py: line {number}: --pair needs two texts with one tab between them")
+        yield tuple(line.split("\t")) if paired else line
     if not number:
         sys.exit("run.py: standard input: no texts; give at least one")
 
@@ -101,6 +104,7 @@ class Model:
         with _readable(folder / "elbert.json") as path:
             content = json.loads(path.read_text(encoding="utf-8"))
             export, length = content["export"], content["max_length"]
+            self.pairs: bool | None = content.get("pairs")  # whether the model was trained on pairs of texts
             chosen, misfit = content["policies"][content["default_policy"]], misfit_in(content)
             self.labels: list[str] = export["labels"]
             self.problem: str = export["problem_type"]

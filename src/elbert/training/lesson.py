@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from elbert.data import Text, TextDataset
+from elbert.data.dataset import are_pairs, of_its_kind
 from elbert.data.source import fingerprint, short_name
 from elbert.errors import UsageError
 from elbert.modeling.losses import row_losses
@@ -75,7 +76,8 @@ class Lesson:
         """
         answers = None
         if self.teacher is not None:
-            texts = [*train.texts, *self.unlabelled]
+            told = f"teacher {self.teacher.name}"
+            texts = list(of_its_kind([*train.texts, *self.unlabelled], self.teacher.pairs, told))
             answers = soft_labels(self.teacher, texts, folder, dtype=dtype, progress=progress)
             if units is not None:
                 answers = (answers - units.mean) / units.scale
@@ -121,7 +123,7 @@ def make_lesson(
                 f"{unlabelled.name} has nothing to teach without a teacher; give one, take a scheme that learns from "
                 "such texts (self_distillation), or leave it out"
             )
-    if len({isinstance(text, tuple) for text in (*train.texts, *texts)}) > 1:
+    if are_pairs((*train.texts, *texts)) is None:
         raise UsageError("single texts and pairs can't be learnt together; give unlabelled texts of the data's kind")
     if train.label_space is None:
         raise UsageError(f"{train.name} has no labels; give a data set that has")

@@ -19,7 +19,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 
 from elbert.data import Labels, TextDataset, check_trainable, split
-from elbert.data.dataset import in_order_of, in_space_of
+from elbert.data.dataset import are_pairs, in_order_of, in_space_of
 from elbert.data.source import fingerprint, sketch
 from elbert.data.splits import same_text
 from elbert.errors import DataWarning, MissingExtraError, UsageError
@@ -72,6 +72,10 @@ def check_datasets(
         check_trainable(train)
     else:
         _tell_shared(train, evaluation)
+    if are_pairs((*train.texts, *evaluation.texts)) is None:
+        raise UsageError(
+            f"{train.name} and {evaluation.name} mix single texts and pairs, and a model reads one kind; give one"
+        )
     if train.label_space is not None:
         evaluation = in_space_of(evaluation, train.label_space)
     space = Labels.from_id2label(model.config.id2label, model.problem_type)

@@ -16,6 +16,7 @@ import torch
 from transformers import TrainerState
 
 from elbert.data import TextDataset
+from elbert.data.dataset import are_pairs
 from elbert.disk import FREE_SPACE, write_errors
 from elbert.errors import ElbertError, UsageError
 from elbert.exits import make as make_policy
@@ -138,7 +139,7 @@ def train(
         words, scores = layer_zero(trainer, sets[0], train, settings)
         if scores is not None:
             summary = dataclasses.replace(summary, layer_scores=scores, encoder_scores=summary.layer_scores)
-        content = _elbert_json(trainer, max_length, record, summary)
+        content = {**_elbert_json(trainer, max_length, record, summary), "pairs": are_pairs(train.texts)}
         with write_errors(f"the model {folder.out}", FREE_SPACE):
             folder.finish(lambda fresh: _write(fresh, trainer, content, folder, words))
     ranks.wait()

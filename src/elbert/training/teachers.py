@@ -42,6 +42,7 @@ class Teacher:
         order: C indices into its logits, in the order of the student's classes.
         max_length: tokens it reads of a text.
         words: its layer 0, where that is added to its exits; else None.
+        pairs: whether it was trained on pairs of texts; None where that was not recorded.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Teacher:
     order: tuple[int, ...]
     max_length: int
     words: WordModel | None = None
+    pairs: bool | None = None
 
     def digest(self) -> str:
         """Return what tells its weights and the order of its classes from any other's, 16 hexadecimal digits."""
@@ -98,7 +100,7 @@ def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
         ModelError: it cannot be used, or has no trained head.
     """
     folder = find_folder(name)
-    model, tokenizer, _ = load_model(folder)  # a folder always: random weights have nothing to teach
+    model, tokenizer, elbert = load_model(folder)  # a folder always: random weights have nothing to teach
     own = Labels.from_id2label(model.config.id2label, model.problem_type)
     if own.problem_type != space.problem_type:
         raise UsageError(
@@ -110,7 +112,8 @@ def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
     most = min(max_length, model.family.max_length(model.config))
     words = read_words(folder, len(order))
     words = words if words is not None and words.at_exits else None
-    return Teacher(name, model.eval().to(device), model.reader(tokenizer, where=name), order, most, words)
+    reader = model.reader(tokenizer, where=name)
+    return Teacher(name, model.eval().to(device), reader, order, most, words, (elbert or {}).get("pairs"))
 
 
 def soft_labels(teacher: Teacher, texts: Sequence[Text], folder: Path, *, dtype: str, progress: bool) -> Tensor:
