@@ -92,5 +92,6 @@ def test_a_wrong_request_is_refused_with_one_line(
     assert "two models or more" in refused("cascade", model_folder, "--data", held_out, "--out", tmp_path / "out")
     assert run(*both, tmp_path / "out")[0] == 0
     assert "is a cascade of models" in refused("explain", tmp_path / "out", "a good film", "--json")
+    assert "is a cascade of models" in run("train", held_out, "--model", tmp_path / "out", "--out", tmp_path / "new")[2]
     page = ("--report", tmp_path / "page.html")
     assert "--report shows one model's layers" in refused("evaluate", tmp_path / "out", held_out, *page)

@@ -76,7 +76,7 @@ def test_train_says_what_it_read_as_what_and_leaves_out_broken_rows_when_asked_t
         (["--set", "warmup=much"], "training setting warmup is 'much'; allowed: float"),
         (["--seed", "0", "--set", "seed=5"], "seed was given twice, by --seed and by --set seed=…"),
         (["--class-weight", "even"], "unknown class_weight 'even'; allowed: balanced"),
-        (["--teacher", "random-tiny"], "there is no model"),
+        (["--teacher", "random-tiny"], "random-tiny is a shape with random weights and no trained model; train one"),
         (["--temperature", "3"], "temperature says how a teacher is learnt from; give --teacher"),
         (["--unlabelled", "more.txt"], "more.txt"),
         (["--leap", "-1"], "leap is -1.0; allowed: at least 0"),

@@ -34,7 +34,7 @@ from elbert.modeling.files.exported import EXPORT, ExportedModel, read_exported
 from elbert.modeling.files.foreign import check_stored, no_head, no_weights, wrapped
 from elbert.modeling.files.plain import PlainModel
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
-from elbert.modeling.files.sources import find_folder
+from elbert.modeling.files.sources import find_model
 from elbert.modeling.model import MultiExitModel
 from elbert.modeling.quiet import quiet_transformers
 from elbert.modeling.tokenizer import train_tokenizer
@@ -80,7 +80,7 @@ def load_model(
     kind, task = None if heads is None else check_heads(heads), make_classes(num_labels, labels, problem_type)
     if str(name_or_path) in RANDOM_CONFIGS and not Path(name_or_path).is_dir():
         return _random(str(name_or_path), task, kind or "shared", texts)
-    return _from_folder(find_folder(name_or_path), task, kind)
+    return _from_folder(find_model(name_or_path), task, kind)
 
 
 def load_to_run(

@@ -9,13 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elbert.errors import UsageError
 from elbert.modeling.configs import RANDOM_CONFIGS
 from elbert.modeling.files.exported import ExportedModel
 from elbert.modeling.files.plain import PlainModel, UnusualError, read_plain, read_tokenizer
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.policies import Tensors, read_tensors
-from elbert.modeling.files.sources import find_folder, is_cascade
+from elbert.modeling.files.sources import find_model
 from elbert.modeling.files.words import read_words
 from elbert.words import WordModel
 
@@ -57,11 +56,7 @@ def open_model(name: str | Path) -> OpenModel:
 
         model, tokenizer, content = load_model(name)
         return OpenModel(model, model.reader(tokenizer), content, {})
-    folder = find_folder(name)
-    if is_cascade(folder):
-        raise UsageError(
-            f"{name} is a cascade of models: predict, evaluate and serve take it, and Cascade.from_pretrained reads it"
-        )
+    folder = find_model(name)
     try:
         model, tokenizer, content = read_plain(folder)
     except UnusualError:

@@ -68,9 +68,25 @@ def find_folder(name: str | Path) -> Path:
         raise UsageError(f"{name} is a file: name the folder of the model it belongs to")
     if str(name) in bundled_names():
         return CHECKPOINTS / str(name)
+    if str(name) in RANDOM_CONFIGS:
+        raise UsageError(f"{name} is a shape with random weights and no trained model; train one with --model {name}")
     if isinstance(name, Path) or not _HUB_ID.fullmatch(name):
         raise UsageError(f"there is no model folder {str(name)!r}{_known(name)}")
     return _download(name)
+
+
+def find_model(name: str | Path) -> Path:
+    """Return the folder of one model, as `find_folder` does.
+
+    Raises:
+        UsageError: there is no such model, or it is a cascade of several.
+    """
+    folder = find_folder(name)
+    if is_cascade(folder):
+        raise UsageError(
+            f"{name} is a cascade of models: predict, evaluate and serve take it, and Cascade.from_pretrained reads it"
+        )
+    return folder
 
 
 def _download(name: str) -> Path:
@@ -104,7 +120,7 @@ def _download(name: str) -> Path:
 def _known(name: str | Path) -> str:
     """Return what there is without the hub, to end an error line with; before it the name that is closest."""
     bundled = bundled_names()
-    hint = closest(name, [*bundled, *RANDOM_CONFIGS]) if name not in RANDOM_CONFIGS else ""  # no shape has weights
+    hint = closest(name, [*bundled, *RANDOM_CONFIGS])
     return (
         f"{hint or ';'} {'B' if hint else 'b'}undled checkpoints: {', '.join(bundled) or 'none in this build'}; "
         f"random weights: {', '.join(RANDOM_CONFIGS)}"
