@@ -88,6 +88,10 @@ def test_classes_in_another_order_are_matched_by_name(save_teacher, tiny_tokeniz
     torch.testing.assert_close(answers, plain[:, [1, 0]], atol=1e-4, rtol=1e-4)
 
 
+def test_classes_spelt_otherwise_are_the_same_as_where_a_head_is_kept(save_teacher):
+    assert load_teacher(save_teacher(names=("Bad", "GOOD")), SPACE, 32).order == (1, 0)
+
+
 def test_a_teacher_of_single_texts_that_is_to_teach_pairs_is_warned_of(fine_tune, settings, tmp_path, tiny_texts):
     fine_tune(tmp_path / "teacher", settings=dataclasses.replace(settings, epochs=1))
     halves = [(text, "a film") for text in make_dataset(tiny_texts).texts]

@@ -18,6 +18,7 @@ from elbert.data.table import quote_names
 from elbert.disk import FREE_SPACE, write_errors, write_whole
 from elbert.errors import ModelError, UsageError
 from elbert.modeling import MultiExitModel, load_model
+from elbert.modeling.classes import as_the_data_spells
 from elbert.modeling.files.plain_tokenizer import PlainTokenizer
 from elbert.modeling.files.sources import find_folder
 from elbert.modeling.files.words import read_words
@@ -113,7 +114,7 @@ def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
     words = read_words(folder, len(order))
     words = words if words is not None and words.at_exits else None
     reader = model.reader(tokenizer, where=name)
-    return Teacher(name, model.eval().to(device), reader, order, most, words, (elbert or {}).get("pairs"))
+    return Teacher(name, model.eval().to(device), reader, order, most, words, elbert.get("pairs"))
 
 
 def soft_labels(teacher: Teacher, texts: Sequence[Text], folder: Path, *, dtype: str, progress: bool) -> Tensor:
@@ -159,11 +160,9 @@ def _ask(teacher: Teacher, texts: Sequence[Text], path: Path, dtype: str) -> Non
 
 
 def _order(name: str, own: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[int, ...]:
-    """Return where each wanted class stands among the teacher's; classes without names are numbered."""
-    spelt = [each.strip() for each in own]
-    if sorted(wanted) == sorted(map(str, range(len(wanted)))):
-        spelt = [each.removeprefix("LABEL_") for each in spelt]
-    if sorted(spelt) != sorted(wanted):
+    """Return where each wanted class stands among the teacher's."""
+    spelt = as_the_data_spells(own, wanted)
+    if spelt is None:
         raise UsageError(
             f"teacher {name} knows the classes {quote_names(own)} and the data {quote_names(wanted)}; they must be the "
             "same: name the teacher's in id2label of its config.json, or give another teacher"
