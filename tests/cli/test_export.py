@@ -58,6 +58,9 @@ def test_a_wrong_request_is_refused_with_one_line(
     assert "--out" in refused("export", model_folder)
     assert "did you mean 'openvino'?" in refused("predict", model_folder, "x", "--backend", "openvin")
     assert not out.exists()
+    itself = refused("export", model_folder, "--out", model_folder, "--overwrite")
+    assert "is the model itself" in itself
+    assert (model_folder / "model.safetensors").is_file()
 
 
 @pytest.fixture

@@ -123,6 +123,8 @@ def export_model(
     """
     chosen = _check(classifier, format, dtype)
     folder = Path(out)
+    if classifier.name and folder.expanduser().resolve() == Path(classifier.name).expanduser().resolve():
+        raise UsageError(f"output {str(out)!r} is the model itself, which the graphs don't replace; give another name")
     check_free(run_folder(folder), resume=False, overwrite=overwrite)
     chosen.runtime()  # where it is not installed, say so before any work
     name, content = _content(classifier)
