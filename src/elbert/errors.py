@@ -85,7 +85,7 @@ class CalibrationWarning(UserWarning):
 
 
 class PolicyWarning(UserWarning):
-    """An exit policy asks for more layers than the model has; the message says which parameter does."""
+    """An exit policy asks for layers that the model has not; the message says which parameter does."""
 
 
 class DataWarning(UserWarning):

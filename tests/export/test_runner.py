@@ -206,6 +206,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "elbert.json empty": ("elbert.json", lambda path: path.write_text("{}"), "elbert.json cannot be read (KeyError: "),
     "elbert.json gone": ("elbert.json", Path.unlink, "elbert.json is missing"),
     "words.safetensors cut short": ("words.safetensors", cut, "words.safetensors cannot be read ("),
+    "words.safetensors gone": ("words.safetensors", Path.unlink, "words.safetensors is missing"),
     "tokenizer.json cut short": ("tokenizer.json", cut, "tokenizer.json cannot be read (Exception: EOF"),
     "tokenizer.json gone": ("tokenizer.json", Path.unlink, "tokenizer.json is missing"),
 }

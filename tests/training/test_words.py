@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from elbert import Classifier, TrainSettings, train
 from elbert.data import Labels, TextDataset
-from elbert.errors import ModelError, UsageError
+from elbert.errors import ModelError, PolicyWarning, UsageError
 from elbert.evaluation.evaluate import evaluate
 from elbert.exits import make, replay
 from elbert.training import start_model
@@ -111,6 +112,15 @@ def test_a_damaged_layer_0_is_one_line_that_names_the_file(folder: Path, tmp_pat
     assert "\n" not in str(refused.value)
 
 
+def test_a_policy_that_asks_a_layer_0_which_is_not_there_is_warned_of(folder: Path, tmp_path: Path) -> None:
+    classifier = Classifier.from_pretrained(folder)
+    classifier.keep("by-words", make("full", words=0.9))
+    classifier.save_policies(tmp_path / "model")
+    (tmp_path / "model" / "words.safetensors").unlink()
+    with pytest.warns(PolicyWarning, match=r"words is 0\.9, and the model has no layer 0 \(words\.safetensors\)"):
+        Classifier.from_pretrained(tmp_path / "model")
+
+
 @pytest.fixture(scope="module")
 def summed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with layer 0 added to every exit."""
@@ -130,6 +140,15 @@ def test_training_tells_what_the_exits_score_with_layer_0_and_without(summed: Pa
     assert ModelCard(card).data.eval_results[0].metric_value == pytest.approx(told["encoder_scores"][-1])
     assert json.loads((folder / "elbert.json").read_text())["training"]["encoder_scores"] is None
     assert "Other tools" not in (folder / "README.md").read_text()
+
+
+def test_a_model_whose_exits_add_layer_0_does_not_answer_without_it(summed: Path, tmp_path: Path) -> None:
+    shutil.copytree(summed, tmp_path / "model")
+    (tmp_path / "model" / "words.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"words\.safetensors is missing, and the model's exits add what it says"):
+        Classifier.from_pretrained(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"words\.safetensors is missing"):
+        load_teacher(str(tmp_path / "model"), Classifier.from_pretrained(summed).labels, 32)
 
 
 def test_what_is_added_to_every_exit_is_counted_at_its_cost(summed: Path) -> None:

@@ -47,6 +47,11 @@ class PolicyKeeper(ABC):
     _hidden_size: int
     _compared: set[str]
 
+    @property
+    @abstractmethod
+    def words(self) -> object | None:
+        """Layer 0; None where the model has none."""
+
     @abstractmethod
     def _here(self) -> dict[str, str]:
         """Return the circumstances a promise depends on."""
@@ -151,7 +156,7 @@ class PolicyKeeper(ABC):
     def exit_policy(self, policy: PolicyLike) -> ExitPolicy:
         """Return the policy that a caller names as in `from_pretrained`.
 
-        Warns where its guarantee may not hold here, and where it asks for more layers than there are.
+        Warns where its guarantee may not hold here, and where it asks for more layers than there are, or for a layer 0.
 
         Raises:
             UsageError: there is none such.
@@ -165,6 +170,9 @@ class PolicyKeeper(ABC):
                 warnings.warn(line, CalibrationWarning, stacklevel=3)
         found = self.resolve(policy)
         if (line := found.beyond(self.num_layers)) is not None:
+            warnings.warn(line, PolicyWarning, stacklevel=3)
+        if found.words is not None and self.words is None:
+            line = f"policy {found.name!r}: words is {found.words:g}, and the model has no layer 0 (words.safetensors)"
             warnings.warn(line, PolicyWarning, stacklevel=3)
         return found
 

@@ -115,6 +115,7 @@ class Model:
                 "means"
             ]  # by exit, whether it reads the mean over the tokens, not the first
             self.token_eps: float | None = export["token_eps"]  # of the norm that each passes before that mean
+            asked = export.get("words", False)  # whether there is a layer 0
             embed, layers = export["embed"], list(zip(export["steps"], export["heads"], strict=True))
         self.rules = _rules(folder / RULES)
         self.task = self.rules.task_of(self.problem)
@@ -125,7 +126,7 @@ class Model:
         with _readable(folder / "tokenizer.json") as path:
             self.tokenizer = Tokenizer.from_file(str(path))
         self.words = None
-        if (folder / WORDS).exists():
+        if asked or (folder / WORDS).exists():
             with _readable(folder / WORDS) as path:
                 self.words = self.rules.WordModel.from_tensors(_tensors(path))
         self.tokenizer.no_padding()

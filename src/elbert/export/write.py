@@ -246,5 +246,6 @@ def _description(classifier: Classifier, chosen: Format, dtype: str) -> dict[str
         "labels": list(classifier.labels.names),
         "problem_type": classifier.problem_type,
         "pair_token_types": classifier.model.pair_token_types,
+        "words": classifier.words is not None,
         "truncation_side": classifier.tokenizer.truncation_side,
     }

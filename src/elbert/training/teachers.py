@@ -111,7 +111,7 @@ def load_teacher(name: str, space: Labels, max_length: int) -> Teacher:
     order = _order(name, own.names, space.names) if own.names else (0,)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     most = min(max_length, model.family.max_length(model.config))
-    words = read_words(folder, len(order))
+    words = read_words(folder, len(order), elbert)
     words = words if words is not None and words.at_exits else None
     reader = model.reader(tokenizer, where=name)
     return Teacher(name, model.eval().to(device), reader, order, most, words, elbert.get("pairs"))

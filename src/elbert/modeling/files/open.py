@@ -64,7 +64,7 @@ def open_model(name: str | Path) -> OpenModel:
 
         model, tokenizer, content = load_to_run(folder)
     tensors = read_tensors(folder) if content.get("policies") else {}
-    return OpenModel(model, tokenizer, content, tensors, read_words(folder, model.weights().num_labels))
+    return OpenModel(model, tokenizer, content, tensors, read_words(folder, model.weights().num_labels, content))
 
 
 def open_tokenizer(folder: Path) -> PlainTokenizer:

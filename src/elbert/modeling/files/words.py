@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
@@ -14,18 +16,22 @@ from elbert.words import WordModel
 WORDS = "words.safetensors"
 
 
-def read_words(folder: Path, num_labels: int) -> WordModel | None:
+def read_words(folder: Path, num_labels: int, elbert: Mapping[str, Any]) -> WordModel | None:
     """Return the word model that lies in a model folder, or None.
 
     Args:
         folder: of the model.
         num_labels: C of the model beside it.
+        elbert: content of its `elbert.json`.
 
     Raises:
-        ModelError: the file is damaged, or of a model with other classes.
+        ModelError: the file is damaged, of a model with other classes, or missing where the exits add what it says.
     """
     path = folder / WORDS
     if not path.is_file():
+        training = elbert.get("training")
+        if isinstance(training, Mapping) and training.get("encoder_scores"):  # the scores without it: it was added
+            raise ModelError(f"{path} is missing, and the model's exits add what it says: restore it, or train again")
         return None
     try:
         words = WordModel.from_tensors(load_file(path))
