@@ -120,6 +120,14 @@ def test_the_exits_own_heads_go_on_too(tiny_model, tiny_tokenizer, tmp_path, hea
     assert torch.equal(loaded.exit_heads.out_weight, model.exit_heads.out_weight)
 
 
+def test_trained_heads_of_early_exits_do_not_go_without_a_line(tiny_model, tiny_tokenizer, tmp_path, caplog):
+    model = tiny_model("bert", heads="mean", id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
+    model.save_pretrained(tmp_path, tiny_tokenizer)
+    with caplog.at_level(logging.INFO, logger="elbert"):
+        start_model(tmp_path, data(("bad", "good")), TrainSettings(heads="linear"))
+    assert f"early exits are new: those of {tmp_path} are mean, asked for are linear" in caplog.text
+
+
 def test_a_multi_label_model_that_does_not_say_so_keeps_its_head(tiny_model, tiny_tokenizer, tmp_path):
     model = classifier(tiny_model, tiny_tokenizer, tmp_path, ["joy", "love", "fear"])
     path = tmp_path / "config.json"

@@ -141,6 +141,10 @@ def _from_folder(folder: Path, task: Classes | None, heads: HeadKind | None) -> 
     if kept and heads in (None, content["heads"]):
         return _trained(folder, config, content, token_types), tokenizer, content
     kind = heads or "shared"
+    if kept and content["heads"] != "shared":
+        _logger.info(
+            "the heads of early exits are new: those of %s are %s, asked for are %s", folder, content["heads"], kind
+        )
     backbone = _read_backbone(folder, config, fresh_head=not kept)
     model = MultiExitModel(backbone, kind, pair_token_types=token_types, fresh_head=not kept)
     return model.eval(), tokenizer, metadata(None, kind)  # what was calibrated is no longer this model's
