@@ -94,7 +94,7 @@ def frozen_row(ground: Ground, minilm: Path) -> list[Line]:
 
 def minilm_row(ground: Ground, asked: Asked, minilm: Path) -> list[Line]:
     """MiniLM fine-tuned at its last layer alone, as everybody does."""
-    settings = TrainSettings(scheme="last", learning_rate=asked.minilm_rate, words=False)
+    settings = TrainSettings(scheme="last", learning_rate=asked.minilm_rate, words=False, heads="shared")
     folder, spent = trained(ground, str(minilm), "minilm", settings)
     lines = []
     for system, backend, dtype, graph in (
