@@ -163,8 +163,8 @@ class MultiExitModel(nn.Module):
 
     def with_heads(self, heads: HeadKind) -> MultiExitModel:
         """Return a model over the same backbone whose early exits have heads of this kind, copies of the last one's."""
-        kinds = {"pair_token_types": self.pair_token_types, "fresh_head": self.fresh_head}
-        return MultiExitModel(self.backbone, heads, **kinds).train(self.training)
+        model = MultiExitModel(self.backbone, heads, pair_token_types=self.pair_token_types, fresh_head=self.fresh_head)
+        return model.train(self.training)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters of the exits: the backbone's own head and those of `exit_heads`; never the encoder's."""
